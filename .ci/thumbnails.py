@@ -1,0 +1,87 @@
+"""Runs every workflow template in a browser and takes its picture: ``workflows/NAME.jpg``, shown by ComfyUI's menu.
+
+``thumbnails.py [NAME...]`` needs ComfyUI (COMFYUI_PATH), Playwright (``pip install playwright``) and Chromium
+(CHROMIUM, by default ``/usr/bin/chromium``). To be run when a template, a node's look or the demo model has changed.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+PROJECT = Path(__file__).parents[1]
+sys.path.append(str(PROJECT / "tests"))
+
+from comfyui_server import find_comfyui, link_pack, running  # noqa: E402
+
+WIDTH = 720
+READY = "() => window.app?.graph && window.LiteGraph && window.app.extensionManager"
+QUEUED = """async () => {
+    const queue = await (await fetch('/queue')).json();
+    return queue.queue_running.length + queue.queue_pending.length;
+}"""
+FIT = """() => {
+    const {graph, canvas} = window.app, items = [...graph.nodes, ...graph.groups];
+    const title = item => item.type ? 30 : 0;
+    const left = Math.min(...items.map(i => i.pos[0])), right = Math.max(...items.map(i => i.pos[0] + i.size[0]));
+    const top = Math.min(...items.map(i => i.pos[1] - title(i)));
+    const bottom = Math.max(...items.map(i => i.pos[1] + i.size[1]));
+    const scale = Math.min(1700 / (right - left), 960 / (bottom - top), 1.4);
+    canvas.ds.scale = scale;
+    canvas.ds.offset = [80 / scale - left, 100 / scale - top];
+    canvas.setDirty(true, true);
+    const place = canvas.canvas.getBoundingClientRect();
+    return [place.left + 80, place.top + 100, (right - left) * scale, (bottom - top) * scale];
+}"""
+
+
+def picture(page: Page, template: dict[str, Any]) -> Image.Image:
+    """Opens a template, runs it, and takes the part of the window that it fills."""
+    page.evaluate("template => window.app.loadGraphData(template, true, true)", template)
+    page.keyboard.press("Escape")
+    page.evaluate("() => window.app.queuePrompt(0, 1)")
+    while page.evaluate(QUEUED):
+        time.sleep(0.5)
+    time.sleep(7)  # until the notice that the run is done has gone
+    x, y, width, height = page.evaluate(FIT)
+    time.sleep(1)
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    part = shot.crop((round(x) - 10, round(y) - 10, min(shot.width, round(x + width) + 10), round(y + height) + 10))
+    return part.resize((WIDTH, round(WIDTH * part.height / part.width)), Image.Resampling.LANCZOS)
+
+
+def main(names: list[str]) -> None:
+    """Takes the pictures of the named templates, or of all."""
+    comfyui = find_comfyui(PROJECT)
+    if comfyui is None:
+        sys.exit("No ComfyUI was found. Set COMFYUI_PATH.")
+    workflows = PROJECT / "workflows"
+    chosen = [workflows / f"{name}.json" for name in names] or sorted(workflows.glob("*.json"))
+    with tempfile.TemporaryDirectory() as base, sync_playwright() as playwright:
+        link_pack(PROJECT, Path(base))
+        with running(comfyui, Path(base)) as server:
+            chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1800, "height": 1100})
+            page.goto(f"http://{server.client.address}")
+            page.wait_for_function(READY, timeout=120_000)
+            for setting in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
+                page.evaluate("name => window.app.extensionManager.setting.set(name, false)", setting)
+            for path in chosen:
+                taken = picture(page, json.loads(path.read_text(encoding="utf-8")))
+                taken.save(path.with_suffix(".jpg"), quality=88)
+                print(f"{path.with_suffix('.jpg')}: {taken.width} x {taken.height}")
+            browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

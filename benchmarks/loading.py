@@ -1,0 +1,149 @@
+"""What loading a bank costs: peak resident memory over its bytes, and time over that of reading the same bytes.
+
+Writes a seeded checkpoint of random weights (1.4 GB in bf16, 2.9 GB in fp32) into a temporary folder and loads each
+bank in a process of its own, as stored and converted. Linux only: the peak is VmHWM of /proc/self/status.
+
+    python benchmarks/loading.py [--bin] [--json FILE]
+
+A tensor that is wanted as it is stored is a view of the file, whose pages count only once they are used. So a second
+peak is taken after every weight has been summed up: by then everything is resident that ever will be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parents[1]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
+
+BANKS = ("base", "text", "mm", "g", "vision")
+DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
+ROUTES = (("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "fp32"), ("fp32", "bf16"))
+BOUND = 1.15
+
+
+def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
+    """Loads banks in this process; returns bytes and seconds."""
+    import torch
+
+    from iaa_runtime import IAAModel
+
+    torch.set_num_threads(1)
+    torch.zeros(1 << 16).bfloat16().float().sum()  # what torch itself needs to convert is not the loader's
+    model = IAAModel.from_pretrained(folder, dtype=getattr(torch, DTYPES[dtype]))
+    baseline = memory("VmRSS")
+    begin = time.perf_counter()
+    model.load(*banks)
+    loaded, loaded_peak = time.perf_counter(), memory("VmHWM")
+    tensors = [tensor for bank in banks for tensor in model.bank(bank).state_dict().values()]
+    for tensor in tensors:
+        tensor.view(torch.int16 if tensor.itemsize == 2 else torch.int32).flatten()[::512].sum()  # a word of each page
+    touched, touched_peak = time.perf_counter(), memory("VmHWM")
+    stored = sum(model.checkpoint.nbytes(bank) for bank in banks)
+    return {
+        "bank_bytes": sum(tensor.nbytes for tensor in tensors),
+        "stored_bytes": stored,
+        "peak_after_load": loaded_peak - baseline,
+        "peak_after_use": touched_peak - baseline,
+        "load_seconds": loaded - begin,
+        "load_and_touch_seconds": touched - begin,
+        "read_seconds": reading(Path(folder), stored),
+    }
+
+
+def memory(field: str) -> int:
+    """A line of /proc/self/status, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+def reading(folder: Path, count: int) -> float:
+    """Seconds that it takes to read ``count`` bytes of the checkpoint's (warm) files, and to do nothing with them."""
+    buffer = bytearray(16 << 20)
+    begin = time.perf_counter()
+    for file in sorted([*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]):
+        with file.open("rb", buffering=0) as opened:
+            while count > 0 and (got := opened.readinto(buffer)):
+                count -= got
+    return time.perf_counter() - begin
+
+
+def run(packing: str) -> list[dict[str, Any]]:
+    """Measures every bank, and all together, on every route from a stored dtype to a wanted one."""
+    import torch
+    from make_checkpoint import Geometry, make_checkpoint
+
+    geometry = Geometry(
+        hidden_size=1024,
+        intermediate_size=3584,
+        layers=12,
+        heads=8,
+        kv_heads=2,
+        vocab_size=64000,
+        insert_layers=(0, 5, 11),
+        vision_size=1024,
+        vision_mlp=4096,
+        vision_layers=6,
+        vision_heads=16,
+        image_size=336,
+    )
+    results = []
+    with tempfile.TemporaryDirectory(prefix="iaa-loading-") as temporary:
+        for stored, full in DTYPES.items():
+            say(f"writing a checkpoint in {stored} …")
+            folder = make_checkpoint(Path(temporary) / stored, geometry, dtype=getattr(torch, full), packing=packing)
+            reading(folder, 1 << 60)  # warms the page cache
+            for wanted in (wanted for source, wanted in ROUTES if source == stored):
+                for banks in [*([bank] for bank in BANKS), list(BANKS)]:
+                    command = [sys.executable, __file__, "--measure", str(folder), ",".join(banks), wanted]
+                    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                    name = banks[0] if len(banks) == 1 else "all"
+                    results.append({"stored": stored, "wanted": wanted, "bank": name} | json.loads(done.stdout))
+                    say(line(results[-1]))
+    return results
+
+
+def line(result: dict[str, Any]) -> str:
+    """A result as a row of the table."""
+    size, read = result["bank_bytes"], result["read_seconds"]
+    return (
+        f"{result['stored']} -> {result['wanted']}  {result['bank']:<7}{size / 1e6:>8.0f} MB"
+        f"{result['peak_after_load'] / size:>12.3f}{result['peak_after_use'] / size:>12.3f}"
+        f"{result['load_seconds']:>10.2f}{result['load_and_touch_seconds']:>10.2f}"
+        f"{result['load_and_touch_seconds'] / read:>10.1f}"
+    )
+
+
+def say(message: str) -> None:
+    """Progress goes to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Runs the benchmark; exit code 1 when a peak is over the bound."""
+    parser = argparse.ArgumentParser(description="Memory and time of loading a bank.")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
+    parser.add_argument("--bin", action="store_true", help="shards as torch saves them instead of safetensors")
+    parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "BANKS", "DTYPE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        folder, banks, dtype = options.measure
+        print(json.dumps(measure(folder, banks.split(","), dtype)))
+        return 0
+    results = run("bin shards" if options.bin else "shards")
+    print("stored -> wanted  bank      size   peak: load     and use   load s  +touch s    x read")
+    print("\n".join(map(line, results)))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    return int(any(result["peak_after_use"] > BOUND * result["bank_bytes"] for result in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""What a stage of the language model learns from: a batch of scenes and questions, and the loss of the answers."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from branching import Leaves, cpu_attention, run_tree
+from data import training_scene
+from dialogues import IGNORED, Branches, Dialogue, Script, chat, different_turns
+from torch import Tensor, nn
+
+from iaa_runtime.config import Task
+from iaa_runtime.model.stack import Stack
+from iaa_runtime.shapes.scenes import MAX_SHAPES
+
+NUMBERS = 1000
+CROWDS = ((0.06, 1), (0.13, 2), (0.22, 3))
+"""Until which part of a stage its pictures hold at most how many shapes: one teaches places, several teach choosing."""
+
+
+def soft_numbers(sigma: float) -> Tensor:
+    """(1000, 1000): row ``n`` spreads a coordinate's target over its neighbours, a Gaussian of ``sigma`` thousandths.
+
+    With one right token in a thousand a near miss is as wrong as a far one and there is no slope to descend; so the
+    loss says that neighbours are nearly right. The width shrinks as training goes on.
+    """
+    values = torch.arange(NUMBERS, dtype=torch.float32)
+    return torch.softmax(-((values[:, None] - values) ** 2) / (2 * sigma**2), -1)
+
+
+def answer_loss(
+    logits: Tensor, targets: Tensor, absent: Tensor, first_number: int, table: Tensor | None
+) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of answer tokens; coordinates against soft targets, and against a flat one for absent objects.
+
+    Args:
+        logits: (M, V).
+        targets: (M,) token ids.
+        absent: (M,) bool, True in answers about objects that are not there.
+        first_number: Id of ``000``; those of ``001`` to ``999`` follow.
+        table: Of :func:`soft_numbers`; None learns numbers like words.
+    """
+    scores = logits.float().log_softmax(-1)
+    hard = -scores.gather(-1, targets[:, None]).squeeze(-1)
+    number = (targets >= first_number) & (targets < first_number + NUMBERS)
+    right = (scores.argmax(-1) == targets).float()
+    if table is None or not number.any():
+        return hard.mean(), {"right": right.mean().item()}
+    values = targets[number] - first_number
+    soft = torch.where(absent[number][:, None], 1 / NUMBERS, table[values])
+    coordinates = -(soft * scores[number, first_number : first_number + NUMBERS]).sum(-1)
+    said = scores[number, first_number : first_number + NUMBERS].argmax(-1)
+    missed = (said - values).abs().float()[~absent[number]] / NUMBERS
+    report = {
+        "right": right[~number].mean().item(),
+        "missed": missed.mean().item(),
+        "near": (missed < 0.03).float().mean().item(),
+    }
+    return coordinates.mean() + hard[~number].mean(), report
+
+
+@dataclass
+class AnswerStage:
+    """One task's stack and how to make batches for it.
+
+    Attributes:
+        task: Which workflow learns.
+        stack: Its stack.
+        projector: Its projector; None for Text.
+        features: (scenes, N, W) of the tower; None for Text.
+        scenes: Pictures a step.
+        counts: (scenes,) shapes in each picture; None for Text.
+        questions: A picture; without pictures ``scenes * questions`` rows.
+    """
+
+    task: Task
+    stack: Stack
+    script: Script
+    first_number: int
+    projector: nn.Module | None
+    features: npt.NDArray[np.float16] | None
+    scenes: int
+    questions: int
+    total_steps: int
+    counts: npt.NDArray[np.int64] | None = None
+
+    def _rows(self, step: int, rng: random.Random) -> list[int]:
+        """Which pictures: at first ones with a single shape, then with two, then three, then all."""
+        if self.features is None or self.counts is None:
+            return [-1] * self.scenes
+        crowd = next((most for until, most in CROWDS if step < until * self.total_steps), MAX_SHAPES)
+        rows: list[int] = []
+        while len(rows) < self.scenes:
+            row = rng.randrange(len(self.features))
+            if self.counts[row] <= crowd:
+                rows.append(row)
+        return rows
+
+    def _branches(self, step: int, rng: random.Random) -> tuple[list[Branches], Tensor | None, bool]:
+        """One batch in eight is of conversations, the rest of single questions behind G's common stem."""
+        talking = rng.random() < 0.125
+        stem = self.task is Task.G and not talking
+        rows, dialogues = self._rows(step, rng), list[Dialogue]()
+        for parent, row in enumerate(rows):
+            scene = training_scene(row) if row >= 0 else None
+            on = parent if scene is not None else 0
+            if talking:
+                talks = [chat(self.task, scene, rng, rng.randint(2, 3)) for _ in range(max(1, self.questions // 3))]
+            else:
+                talks = [([turn], [True]) for turn in different_turns(self.task, scene, rng, self.questions)]
+            dialogues += [Dialogue(on, turns, heard) for turns, heard in talks]
+        pictures = None
+        if self.features is not None:
+            pictures = torch.from_numpy(self.features[rows]).to(self.stack.device, torch.float32)
+        return self.script.batch(dialogues, stem), pictures, stem
+
+    def sigma(self, step: int) -> float:
+        """Width of the soft coordinates, thousandths: from 20 to 3, geometrically, reached at nine tenths."""
+        return 20 * (3 / 20) ** min(1.0, step / (0.9 * self.total_steps))
+
+    def loss(self, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one batch, and numbers to report."""
+        branches, pictures, stem = self._branches(step, rng)
+        device = self.stack.device
+        before, after = (
+            torch.tensor(ids, dtype=torch.long, device=device) for ids in self.script.trunk(self.task, stem)
+        )
+        with torch.autocast(device.type, torch.bfloat16), cpu_attention(device):
+            trunk = [self.stack.embed(before[None])]
+            if pictures is not None and self.projector is not None:
+                tail = self.stack.embed(after[None]).expand(len(pictures), -1, -1)
+                trunk.append(torch.cat((self.projector(pictures).to(tail.dtype), tail), 1))
+            groups = [Leaves(self.stack.embed(b.ids.to(device)), b.parents.to(device)) for b in branches]
+            wanted = [b.targets != IGNORED for b in branches]
+            hidden = run_tree(self.stack, trunk, groups)
+            said = torch.cat([h[w.to(device)] for h, w in zip(hidden, wanted, strict=True)])
+            logits = self.stack.logits(said)
+        targets = torch.cat([b.targets[w] for b, w in zip(branches, wanted, strict=True)]).to(device)
+        absent = torch.cat([b.absent[:, None].expand_as(w)[w] for b, w in zip(branches, wanted, strict=True)]).to(
+            device
+        )
+        table = soft_numbers(self.sigma(step)).to(device) if self.task is Task.G else None
+        return answer_loss(logits, targets, absent, self.first_number, table)

@@ -1,0 +1,109 @@
+"""Measures a checkpoint and writes what it can do beside it: ``measured.json``, and the model card made of it.
+
+python examples/shapes/card.py [--model DIR] [--scenes 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from iaa_runtime import IAAPipeline
+from iaa_runtime.pipeline import DEMO_CHECKPOINT
+from iaa_runtime.shapes.evaluate import evaluate
+
+ROWS = {
+    "single_precision": ("grounding, one target: precision at IoU 0.5", 0.93),
+    "single_iou": ("grounding, one target: mean IoU", 0.80),
+    "elongated_precision": ("the same precision on the most elongated quarter", 0.90),
+    "several_f1": ("grounding, several targets: F1 at IoU 0.5", 0.85),
+    "absent_auc": ("score tells present from absent objects: AUC", None),
+    "vqa": ("questions about a picture: exact match", 0.92),
+    "caption_recall": ("captions: recall of color and shape", 0.93),
+    "caption_precision": ("captions: precision of color and shape", 0.93),
+    "text": ("questions without a picture: exact match", 0.95),
+}
+CARD = """---
+license: apache-2.0
+language: en
+library_name: iaa-nodes
+pipeline_tag: image-text-to-text
+---
+
+# The demo model
+
+An Inner-Adaptor Architecture (IAA) checkpoint of {millions:.1f} million parameters ({megabytes:.1f} MB) that captions,
+answers and grounds pictures of coloured shapes, so that everything in this project can be tried in seconds on a CPU.
+It has the published layout and is loaded by the same code as the published 33 GB checkpoint.
+
+**It knows only shapes**: circle, square, triangle, star, cross and ring, one to five of them, in eleven colours and two
+sizes, on plain, gradient and textured grounds, in pictures up to three times as wide as high or the reverse. Anything
+else gets an answer in these words all the same, and it means nothing. It speaks only the sentences it was taught.
+
+## How good it is
+
+Measured on {scenes} scenes of seeds that training never saw, on a CPU in float32, through the public pipeline:
+
+| | measured | aim |
+|---|---:|---:|
+{table}
+
+{verdict}
+
+`score` is the geometric mean of the probabilities of a box's coordinate tokens. Training spreads the right answer over
+neighbouring coordinates, so a sure box scores about 0.1 to 0.4, never near 1.
+
+## How it was made
+
+By the paper's recipe in small, over this project's own model classes (`examples/shapes/README.md` tells it step by
+step): a Llama of four layers learns from text alone and is frozen; a CLIP vision tower learns from labels per patch and
+is frozen; then the MM and the G adaptors learn, with their embeddings, norms, heads and projectors. The data are drawn
+by `iaa_runtime/shapes`; no other data were used. The tower's last layer, which IAA never reads, is left at zero.
+
+## To go on
+
+`python examples/shapes/train.py --out DIR --start-from iaa_runtime/demo_checkpoint` takes text and tower from
+here and trains
+MM and G anew; `python examples/shapes/card.py --model DIR/checkpoint` measures the result and writes its page.
+
+These weights are not one unbroken run of that script: the text stage began on a wider mixture of questions, the
+tower came
+from an earlier version, MM was stopped at step 1,000 of 1,800, and G at step 1,750 of a run that opened its
+adaptors more
+quietly than the script does now.
+
+## Licence
+
+Apache-2.0, like the project.
+"""
+
+
+def main() -> None:
+    """Measures and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=DEMO_CHECKPOINT)
+    parser.add_argument("--scenes", type=int, default=1000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # faster than more, at this size
+    pipeline = IAAPipeline.from_pretrained(options.model)
+    report = evaluate(pipeline, options.scenes).report()
+    measured = {name: round(report[name], 4) for name in ROWS}
+    (options.model / "measured.json").write_text(json.dumps({"scenes": options.scenes, **measured}, indent=1) + "\n")
+    short = [text for name, (text, aim) in ROWS.items() if aim is not None and measured[name] < aim]
+    table = "\n".join(f"| {text} | {measured[n]:.3f} | {aim or ''} |" for n, (text, aim) in ROWS.items())
+    weights = list(options.model.rglob("*.safetensors"))
+    text = CARD.format(
+        millions=sum(file.stat().st_size for file in weights) / 2e6,
+        megabytes=sum(file.stat().st_size for file in options.model.rglob("*") if file.is_file()) / 1e6,
+        scenes=options.scenes,
+        table=table,
+        verdict="It reaches its aims." if not short else f"**It falls short of its aims** in: {'; '.join(short)}.",
+    )
+    (options.model / "README.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Training pictures: scenes drawn once into memory-mapped arrays, so that no training step waits for drawing."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from iaa_runtime.shapes.scenes import COLORS, KINDS, MAX_SHAPES, Scene, draw_scene, make_scene
+
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
+COLOR_NAMES = tuple(COLORS)
+_CHUNK = 500
+
+
+def training_scene(seed: int) -> Scene:
+    """The scene of a training seed, at a resolution from about the tower's own to three times as fine."""
+    return make_scene(seed, long_side=random.Random(seed ^ 0x5EED).randint(110, 330))
+
+
+def padded_square(picture: Image.Image, size: int) -> Image.Image:
+    """Pads to a square with the CLIP mean color and resizes, as ``preprocess`` does before it normalises."""
+    side = max(picture.size)
+    square = Image.new("RGB", (side, side), tuple(int(value * 255) for value in IMAGE_MEAN))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return square.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def _draw_chunk(start: int, count: int, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Pixels (count, size, size, 3) and labels (count, 5, 6): kind (-1 for none), color, box in the square."""
+    pixels = np.zeros((count, size, size, 3), np.uint8)
+    labels = np.full((count, MAX_SHAPES, 6), -1, np.float32)
+    for row in range(count):
+        scene = training_scene(start + row)
+        pixels[row] = np.asarray(padded_square(draw_scene(scene), size))
+        for i, shape in enumerate(scene.shapes):
+            labels[row, i] = (KINDS.index(shape.kind), COLOR_NAMES.index(shape.color), *scene.square_box(i))
+    return pixels, labels
+
+
+def draw_pictures(folder: Path, count: int, size: int, workers: int) -> None:
+    """Draws the scenes of seeds 0 to ``count`` - 1 into ``pixels.npy`` and ``labels.npy``, unless they are there."""
+    done = folder / "labels.npy"
+    if done.exists() and len(np.load(done, mmap_mode="r")) >= count:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, (count, size, size, 3))
+    labels = np.zeros((count, MAX_SHAPES, 6), np.float32)
+    starts = range(0, count, _CHUNK)
+    sizes = [min(_CHUNK, count - start) for start in starts]
+    with ProcessPoolExecutor(workers) as pool:
+        for start, drawn in zip(starts, pool.map(_draw_chunk, starts, sizes, [size] * len(sizes)), strict=True):
+            pixels[start : start + len(drawn[0])], labels[start : start + len(drawn[0])] = drawn
+    pixels.flush()
+    np.save(done, labels)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The drawn scenes: ``pixels`` (scenes, size, size, 3) uint8, ``labels`` (scenes, 5, 6) float32."""
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.float32]
+
+    @classmethod
+    def open(cls, folder: Path) -> Pictures:
+        """Maps the arrays that :func:`draw_pictures` wrote."""
+        return cls(np.load(folder / "pixels.npy", mmap_mode="r"), np.load(folder / "labels.npy"))
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Normalised pixels (B, 3, size, size) and labels (B, 5, 6)."""
+        pixels = torch.from_numpy(self.pixels[rows]).permute(0, 3, 1, 2).float() / 255
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGE_MEAN, IMAGE_STD))
+        return (pixels - mean) / std, torch.from_numpy(self.labels[rows])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=60_000)
+    parser.add_argument("--size", type=int, default=120)
+    parser.add_argument("--workers", type=int, default=2)
+    arguments = parser.parse_args()
+    draw_pictures(arguments.folder, arguments.count, arguments.size, arguments.workers)

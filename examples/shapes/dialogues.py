@@ -1,0 +1,201 @@
+"""From scenes and questions to token ids: the chat layout of the runtime, cut where a batch branches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from iaa_runtime.config import IMAGE_TOKEN_INDEX, Task
+from iaa_runtime.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
+from iaa_runtime.shapes.language import (
+    Question,
+    absent_expression,
+    caption,
+    expression,
+    format_box,
+    grounding_answer,
+)
+from iaa_runtime.shapes.questions import visual_question
+from iaa_runtime.shapes.scenes import Scene, make_scene
+from iaa_runtime.shapes.text_questions import text_question
+
+IGNORED = -100
+ABSENT = "absent"
+CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
+_STEM = grounding_question("X").removesuffix(" X.")
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Questions and answers of about one length.
+
+    Attributes:
+        parents: (rows,) which picture each belongs to.
+        ids: (rows, T) token ids, padded to the right with 0.
+        targets: (rows, T) the next token where the model is to say it, ``IGNORED`` elsewhere.
+        absent: (rows,) bool, True where the phrase means nothing in the picture.
+    """
+
+    parents: Tensor
+    ids: Tensor
+    targets: Tensor
+    absent: Tensor
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """Turns on picture ``parent`` of the batch, and per turn whether its answer is learned (or only history)."""
+
+    parent: int
+    turns: Sequence[Question]
+    heard: Sequence[bool]
+
+
+def _pad(rows: Sequence[tuple[Dialogue, list[int], list[int]]]) -> Branches:
+    length = max(len(ids) for _, ids, _ in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    targets = torch.full((len(rows), length), IGNORED)
+    for row, (_, said, learned) in enumerate(rows):
+        ids[row, : len(said)] = torch.tensor(said)
+        targets[row, : len(learned)] = torch.tensor(learned)
+    parents = torch.tensor([dialogue.parent for dialogue, _, _ in rows])
+    return Branches(parents, ids, targets, torch.tensor([d.turns[0].kind == ABSENT for d, _, _ in rows]))
+
+
+class Script:
+    """The chat layout in the ids of one tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._eot = self._special("<|eot_id|>")
+        self._opening = [
+            self._special("<|begin_of_text|>"),
+            *self._header("system"),
+            *self.text("\n\n" + DEFAULT_SYSTEM),
+            self._eot,
+            *self._header("user"),
+            *self.text("\n\n"),
+        ]
+        self._reply = [self._eot, *self._header("assistant"), *self.text("\n\n")]
+
+    def _special(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        assert number is not None, f"the tokenizer lacks {token}"
+        return int(number)
+
+    def _header(self, role: str) -> list[int]:
+        return [self._special("<|start_header_id|>"), *self.text(role), self._special("<|end_header_id|>")]
+
+    def text(self, text: str) -> list[int]:
+        """Ids of plain text."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def trunk(self, task: Task, stem: bool) -> tuple[list[int], list[int]]:
+        """What stands before the picture, and between it and the question (with G's ``stem``: its common beginning)."""
+        if not task.sees:
+            return self._opening, []
+        return self._opening, self.text("\n" + (_STEM if stem else ""))
+
+    def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> tuple[list[int], list[int]]:
+        """Ids and targets of some turns behind the trunk.
+
+        Args:
+            turns: Questions with their answers.
+            stem: The first question's beginning stands in the trunk.
+            heard: Per turn, whether its answer is learned (or only history).
+        """
+        ids: list[int] = []
+        targets: list[int] = []
+        for number, (turn, learned) in enumerate(zip(turns, heard, strict=True)):
+            asked = self.text(turn.question.removeprefix(_STEM) if stem and number == 0 else turn.question)
+            if number:
+                asked = [*self._header("user"), *self.text("\n\n" + turn.question)]
+            answer = [*self.text(turn.answer), self._eot]
+            ids += [*asked, *self._reply, *answer]
+            # A token is predicted from the place before it.
+            targets += [IGNORED] * (len(asked) + len(self._reply) - 1)
+            targets += (answer if learned else [IGNORED] * len(answer)) + [IGNORED]
+        return ids, targets
+
+    def batch(self, dialogues: Sequence[Dialogue], stem: bool, groups: int = 4) -> list[Branches]:
+        """Writes dialogues as branches, sorted into groups by length and padded in each."""
+        rows = [(d, *self.branch(d.turns, stem, d.heard)) for d in dialogues]
+        rows.sort(key=lambda row: len(row[1]))
+        size = -(-len(rows) // groups)
+        return [_pad(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+    def check(self, runtime_tokenizer: object) -> None:
+        """Raises unless trunk and branch put together are what the runtime's ``Conversation`` writes."""
+        for task, question in ((Task.MM, "Describe this image."), (Task.G, grounding_question("the red circle"))):
+            stem = task is Task.G
+            before, after = self.trunk(task, stem)
+            ids, _ = self.branch([Question(question, "", "")], stem, [False])
+            flat = [*before, IMAGE_TOKEN_INDEX, *after, *ids[:-1]]
+            assert flat == Conversation().user(question).encode(runtime_tokenizer, task), task  # type: ignore[arg-type]
+
+
+def told_turn(rng: random.Random) -> Question:
+    """A caption or a box of no picture at all: how scenes and coordinates are written."""
+    if rng.random() < 0.8:
+        return Question("Make up a picture.", caption(make_scene(rng.getrandbits(29))), "told")
+    return Question("Make up a box.", format_box(random_box(rng)), "told")
+
+
+def seeing_turn(scene: Scene, rng: random.Random) -> Question:
+    """A caption (one in six) or a question."""
+    if rng.random() < 1 / 6:
+        return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption")
+    return visual_question(scene, rng)
+
+
+def random_box(rng: random.Random) -> tuple[float, float, float, float]:
+    """Any box, in fractions, at least 0.1 wide and high."""
+    x1, y1 = rng.uniform(0, 0.85), rng.uniform(0, 0.85)
+    return x1, y1, min(0.999, x1 + rng.uniform(0.1, 0.4)), min(0.999, y1 + rng.uniform(0.1, 0.4))
+
+
+def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.1) -> Question:
+    """A phrase and its boxes; to an absent one a random box, where the loss prefers no number to another."""
+    if rng.random() < absent_share:
+        phrase = absent_expression(scene, rng).phrase
+        return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT)
+    made = expression(scene, rng)
+    return Question(grounding_question(made.phrase), grounding_answer(scene, made.targets), made.kind)
+
+
+def turn_for(task: Task, scene: Scene | None, rng: random.Random) -> Question:
+    """A turn that ``task`` answers."""
+    if task is Task.TEXT or scene is None:
+        return told_turn(rng) if rng.random() < 0.1 else text_question(rng)
+    return seeing_turn(scene, rng) if task is Task.MM else grounding_turn(scene, rng)
+
+
+def different_turns(task: Task, scene: Scene | None, rng: random.Random, count: int) -> list[Question]:
+    """``count`` turns with different questions: a repeated one would teach copying, not seeing."""
+    chosen: dict[str, Question] = {}
+    while len(chosen) < count:
+        made = turn_for(task, scene, rng)
+        if made.question in chosen and rng.random() < 0.8:
+            continue
+        chosen[made.question if made.question not in chosen else f"{made.question}#{len(chosen)}"] = made
+    return list(chosen.values())
+
+
+def chat(task: Task, scene: Scene | None, rng: random.Random, turns: int) -> tuple[list[Question], list[bool]]:
+    """A conversation: the last turn is ``task``'s, earlier ones may be anyone's; only ``task``'s are learned."""
+    others = [t for t in Task if t is not task and (scene is not None or not t.sees)]
+    tasks = [task if rng.random() < 0.6 or not others else rng.choice(others) for _ in range(turns - 1)] + [task]
+    questions: list[Question] = []
+    for t in tasks:
+        made = turn_for(t, scene, rng)
+        for _ in range(20):
+            if made.kind != ABSENT and all(made.question != other.question for other in questions):
+                break
+            made = turn_for(t, scene, rng)
+        questions.append(made)
+    return questions, [t is task for t in tasks]

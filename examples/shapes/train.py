@@ -1,0 +1,261 @@
+"""Trains the demo model: text first, then the tower, then MM, then G; one command, resumable at any point.
+
+python examples/shapes/train.py --out DIR [--device cuda]
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import random
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, cast
+
+# Large activations come and go at every step; without these glibc returns each to the system and faults it in again.
+# They are read when a process starts, hence the re-exec below.
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(2 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+import numpy as np  # noqa: E402
+import parts  # noqa: E402
+import torch  # noqa: E402
+from answers import AnswerStage  # noqa: E402
+from branching import cpu_attention  # noqa: E402
+from data import Pictures, draw_pictures, training_scene  # noqa: E402
+from dialogues import Script, turn_for  # noqa: E402
+from loop import Schedule, train  # noqa: E402
+from opening import lay_numbers_on_a_curve, look_for_likeness, open_dictionary, speak_up  # noqa: E402
+from tokenizer import build_tokenizer, save_tokenizer  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from tower import OUTPUTS, dense_loss, fit_label_head, flip  # noqa: E402
+
+from iaa_runtime import IAAModel  # noqa: E402
+from iaa_runtime.config import IAAConfig, Task  # noqa: E402
+from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank  # noqa: E402
+from iaa_runtime.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
+from iaa_runtime.shapes.scenes import COLORS, KINDS  # noqa: E402
+
+STAGES = ("pictures", "tokenizer", "text", "tower", "features", "mm", "g", "export")
+WORDS = 318
+TOWER_BATCH = 64
+REMEMBERED = 24_000  # pictures whose features are kept for MM and G; they draw fewer scenes than that
+
+
+@dataclass
+class Run:
+    """One training run: its folder, its size, and what the stages hand on to each other through files."""
+
+    out: Path
+    device: torch.device
+    pictures: int
+    workers: int
+    schedules: dict[str, Schedule]
+    scenes: int
+    questions: int
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The trained tokenizer."""
+        tokenizer: Tokenizer = Tokenizer.from_file(str(self.out / "checkpoint" / "tokenizer.json"))
+        return tokenizer
+
+    @cached_property
+    def config(self) -> IAAConfig:
+        """The language model's geometry."""
+        return parts.language_config(self.tokenizer.get_vocab_size())
+
+    def bank(self, name: str) -> nn.Module:
+        """A bank as its stage left it, frozen."""
+        bank = parts.make_bank(name, self.config, self.device)  # type: ignore[arg-type]
+        stage = {"base": "text", "vision": "tower"}.get(name, name)
+        state = torch.load(self.out / f"{stage}.pt", weights_only=True, map_location=self.device)["module"]
+        if name in ("base", "text"):
+            state = {key.removeprefix(f"{name}."): v for key, v in state.items() if key.startswith(f"{name}.")}
+        elif name == "vision":
+            state = {key.removeprefix("vision."): v for key, v in state.items() if key.startswith("vision.")}
+        bank.load_state_dict(state)
+        return bank.requires_grad_(False)
+
+    def take(self, stages: Sequence[str], checkpoint: Path) -> None:
+        """Starts stages from a checkpoint: ``text`` and ``tower`` count as done, ``mm`` and ``g`` learn on."""
+        (self.out / "checkpoint").mkdir(exist_ok=True)
+        for file in checkpoint.glob("*token*.json"):
+            shutil.copy(file, self.out / "checkpoint")
+        model = IAAModel.from_pretrained(checkpoint)
+        for stage in stages:
+            if (self.out / f"{stage}.pt").exists():
+                continue
+            module: nn.Module = nn.ModuleDict()
+            if stage == "text":
+                module = nn.ModuleDict({"base": model.bank("base"), "text": model.bank("text")})
+            elif stage == "tower":
+                head = nn.Linear(parts.VISION.hidden_size, OUTPUTS)
+                module = nn.ModuleDict({"vision": model.bank("vision"), "head": head})
+            else:
+                module = model.bank(cast(Literal["mm", "g"], stage))
+            step = self.schedules[stage].steps if stage in ("text", "tower") else 0
+            state = {"module": module.state_dict(), "step": step, "optimizers": []}
+            torch.save(state, self.out / f"{stage}.pt")
+
+    def stage_pictures(self) -> None:
+        """Draws the training scenes."""
+        draw_pictures(self.out / "pictures", self.pictures, parts.VISION.image_size, self.workers)
+
+    def stage_tokenizer(self) -> None:
+        """Learns the tokenizer from what the model will read and write."""
+        if (self.out / "checkpoint" / "tokenizer.json").exists():
+            return
+        rng = random.Random(0)
+        texts = [DEFAULT_SYSTEM, "system", "user", "assistant", *CAPTION_PROMPTS.values()] * 2000
+        for seed in range(4000):
+            scene = training_scene(seed)
+            for task in Task:
+                turn = turn_for(task, scene, rng)
+                texts += [turn.question, turn.answer]
+        tokenizer = build_tokenizer(texts, WORDS)
+        save_tokenizer(tokenizer, self.out / "checkpoint", parts.CONTEXT)
+
+    def _answers(self, task: Task, base: BaseBank, head: HeadBank, questions: int) -> AnswerStage:
+        features = np.load(self.out / "features.npy", mmap_mode="r") if task.sees else None
+        stack = parts.make_stack(task, self.config, base, head, self.device)
+        projector = cast(AdaptorBank, head).projector if task.sees else None
+        first = self.tokenizer.token_to_id("000")
+        steps = self.schedules[task.stack_bank].steps
+        counts = None
+        if features is not None:
+            counts = (np.load(self.out / "pictures" / "labels.npy")[: len(features), :, 0] >= 0).sum(1)
+        script = Script(self.tokenizer)
+        return AnswerStage(task, stack, script, first, projector, features, self.scenes, questions, steps, counts)
+
+    def stage_text(self) -> None:
+        """(a) The small Llama, on text alone."""
+        base = parts.make_bank("base", self.config, self.device)
+        text = parts.make_bank("text", self.config, self.device)
+        stage = self._answers(Task.TEXT, cast(BaseBank, base), cast(HeadBank, text), 8)
+        train("text", nn.ModuleDict({"base": base, "text": text}), stage.loss, self.schedules["text"], self.out)
+
+    def stage_tower(self) -> None:
+        """(b, first half) The vision tower, on patch labels."""
+        vision = parts.make_bank("vision", self.config, self.device)
+        head = nn.Linear(parts.VISION.hidden_size, OUTPUTS, device=self.device)
+        pictures = Pictures.open(self.out / "pictures")
+
+        def loss(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+            rows = np.array([rng.randrange(len(pictures.labels)) for _ in range(TOWER_BATCH)])
+            pixels, labels = pictures.batch(rows)
+            pixels, labels = flip(pixels, labels, torch.Generator().manual_seed(step))
+            with torch.autocast(self.device.type, torch.bfloat16), cpu_attention(self.device):
+                seen = vision(pixels.to(self.device).contiguous())
+            return dense_loss(seen.float(), head, labels.to(self.device))
+
+        train("tower", nn.ModuleDict({"vision": vision, "head": head}), loss, self.schedules["tower"], self.out)
+
+    def stage_features(self) -> None:
+        """What the tower, frozen from here on, says of every picture."""
+        target = self.out / "features.npy"
+        if target.exists():
+            return
+        pictures, vision = Pictures.open(self.out / "pictures"), self.bank("vision")
+        shape = (min(len(pictures.labels), REMEMBERED), parts.VISION.num_patches, parts.VISION.hidden_size)
+        features = np.lib.format.open_memmap(self.out / "features.part.npy", "w+", np.float16, shape)
+        with torch.no_grad():
+            for start in range(0, shape[0], 100):
+                pixels, _ = pictures.batch(np.arange(start, min(start + 100, shape[0])))
+                features[start : start + 100] = vision(pixels.to(self.device)).cpu().numpy()
+        features.flush()
+        os.replace(self.out / "features.part.npy", target)
+
+    def stage_mm(self) -> None:
+        """(b, second half) MM's adaptors, embedding, norm, head and projector, over the frozen base and tower."""
+        bank = parts.make_bank("mm", self.config, self.device)
+        bank.load_state_dict(self.bank("text").state_dict(), strict=False)
+        self._open(cast(AdaptorBank, bank))
+        self._train_adaptors(Task.MM, bank)
+
+    def stage_g(self) -> None:
+        """(c) G's own adaptors, embedding, norm, head and projector, over the same frozen base and tower."""
+        bank = parts.make_bank("g", self.config, self.device)
+        bank.load_state_dict(self.bank("text").state_dict(), strict=False)
+        lay_numbers_on_a_curve(cast(HeadBank, bank), self.tokenizer.token_to_id("000"))
+        self._open(cast(AdaptorBank, bank))
+        self._train_adaptors(Task.G, bank)
+
+    def _train_adaptors(self, task: Task, bank: nn.Module) -> None:
+        stage = self._answers(task, cast(BaseBank, self.bank("base")), cast(HeadBank, bank), self.questions)
+        train(task.stack_bank, bank, stage.loss, self.schedules[task.stack_bank], self.out)
+
+    def _open(self, bank: AdaptorBank) -> None:
+        features = torch.from_numpy(np.load(self.out / "features.npy", mmap_mode="r")[:500].astype(np.float32))
+        labels = torch.from_numpy(np.load(self.out / "pictures" / "labels.npy")[:500])
+        head = fit_label_head(features, labels)
+        words = {word: self.tokenizer.token_to_id(f"Ġ{word}") for word in (*KINDS, *COLORS)}
+        bank.to("cpu")
+        speak_up(bank)
+        open_dictionary(bank, features.flatten(0, 1), head, words)
+        look_for_likeness(bank)
+        bank.to(self.device)
+
+    def stage_export(self) -> None:
+        """The checkpoint in the published layout."""
+        banks = {name: self.bank(name) for name in ("base", "text", "mm", "g", "vision")}
+        parts.export(self.out / "checkpoint", self.config, banks, self.tokenizer.get_vocab())
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; run again to go on")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the CPU")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--pictures", type=int, default=80_000, help="training scenes")
+    parser.add_argument("--scenes", type=int, default=16, help="scenes a step of MM and G")
+    parser.add_argument("--questions", type=int, default=6, help="questions a scene")
+    parser.add_argument("--start-from", type=Path, metavar="DIR", help="checkpoint whose weights the run starts from")
+    parser.add_argument(
+        "--take", nargs="+", choices=("text", "tower", "mm", "g"), default=["text", "tower"], help="what of it"
+    )
+    for name, steps in (("text", 1600), ("tower", 3500), ("mm", 2500), ("g", 2500)):
+        parser.add_argument(f"--{name}-steps", type=int, default=steps)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the stages that are asked for, in order."""
+    arguments = _arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    schedules = {name: Schedule(getattr(arguments, f"{name}_steps")) for name in ("text", "tower", "mm", "g")}
+    run = Run(
+        arguments.out,
+        torch.device(arguments.device),
+        arguments.pictures,
+        arguments.threads,
+        schedules,
+        arguments.scenes,
+        arguments.questions,
+    )
+    if arguments.start_from:
+        run.take(arguments.take, arguments.start_from)
+    for stage in STAGES:
+        if stage in arguments.stages:
+            logging.getLogger("shapes").info("stage %s", stage)
+            getattr(run, f"stage_{stage}")()
+
+
+if __name__ == "__main__":
+    if not set(_ALLOCATOR) <= set(os.environ):
+        import sys
+
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | _ALLOCATOR)
+    main()

@@ -1,0 +1,92 @@
+"""Annotations as COCO JSON (Lin et al., 2014, arXiv 1405.0312): one file of boxes, one of captions.
+
+Written as it is read, so that memory holds the distinct phrases and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..jobs.files import write_atomically
+from ..jobs.job import Row
+
+Records = Callable[[], Iterable[Row]]
+"""Starts a pass over all records, in order."""
+
+
+def write_coco_boxes(path: Path, records: Records) -> None:
+    """Writes boxes as COCO instances.
+
+    ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
+    that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``area``, ``iscrowd`` 0
+    and our ``score``. ``categories`` are the phrases, numbered from 1 in the order in which they first came.
+    """
+    categories: dict[str, int] = {}
+
+    def annotations() -> Iterator[Row]:
+        for number, record in _good(records()):
+            for d in record.get("detections", ()):
+                yield {
+                    "image_id": number,
+                    "category_id": categories.setdefault(d["label"], len(categories) + 1),
+                    "bbox": [d["x"], d["y"], d["width"], d["height"]],
+                    "area": d["width"] * d["height"],
+                    "iscrowd": 0,
+                    "score": d["score"],
+                }
+
+    def named() -> Iterator[Row]:
+        for name, number in categories.items():
+            yield {"id": number, "name": name, "supercategory": "phrase"}
+
+    # Categories come last in the file, since they are known once the annotations are through.
+    _write(
+        path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations()), "categories": named}
+    )
+
+
+def write_coco_captions(path: Path, records: Records) -> None:
+    """Writes captions as COCO captions: ``annotations`` with ``image_id`` and ``caption``."""
+
+    def annotations() -> Iterator[Row]:
+        for number, record in _good(records()):
+            if "caption" in record:
+                yield {"image_id": number, "caption": record["caption"]}
+
+    _write(path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations())})
+
+
+def _good(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+    """Records of pictures that could be read, with their numbers."""
+    number = 0
+    for record in records:
+        if "error" not in record:
+            number += 1
+            yield number, record
+
+
+def _images(records: Records) -> Iterator[Row]:
+    for number, record in _good(records()):
+        yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"]}
+
+
+def _with_ids(rows: Iterable[Row]) -> Iterator[Row]:
+    for number, row in enumerate(rows, 1):
+        yield {"id": number, **row}
+
+
+def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]]) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(b'{"info": {"description": "Annotated with IAA"}')
+        for name, rows in lists.items():
+            file.write(f', "{name}": ['.encode())
+            for place, row in enumerate(rows()):
+                file.write((",\n" if place else "\n").encode() + json.dumps(row).encode())
+            file.write(b"\n]")
+        file.write(b"}\n")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)

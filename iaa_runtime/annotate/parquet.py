@@ -1,0 +1,95 @@
+"""Lists and shards as parquet, through pyarrow, which is installed only by those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..jobs.files import write_atomically
+from ..jobs.job import Row
+
+_ROWS = 1024
+_DETECTION = ("x", "y", "width", "height")
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise InputError(
+            "Parquet needs pyarrow, which is not installed. Install it with: pip install pyarrow; or use JSON lines."
+        ) from None
+    return pyarrow, parquet
+
+
+def read_list(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """Yields the rows of a parquet file with their numbers, from 1, reading no more than a thousand at a time.
+
+    Args:
+        path: the file.
+        columns: those that are wanted; absent ones are left out, and other ones show as None where the first of the
+            wanted is absent, so that a message can name them.
+
+    Raises:
+        InputError: pyarrow is not installed, or the file is no parquet.
+    """
+    pyarrow, parquet = _pyarrow()
+    try:
+        file = parquet.ParquetFile(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"{path} cannot be read as parquet ({error}). Check the file.") from error
+    with file:
+        names = file.schema_arrow.names
+        if columns[0] not in names:
+            yield 1, dict.fromkeys(names)
+            return
+        number = 0
+        for batch in file.iter_batches(_ROWS, columns=[name for name in columns if name in names]):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+
+
+class Parquet:
+    """Shards of annotations as parquet, with one schema whatever was asked for."""
+
+    suffix = ".parquet"
+
+    def __init__(self) -> None:
+        pa, _ = _pyarrow()
+        place = [(name, pa.int32()) for name in _DETECTION]
+        detection = pa.struct([*place, ("label", pa.string()), ("score", pa.float64())])
+        self._schema = pa.schema(
+            [
+                ("image", pa.string()),
+                ("id", pa.string()),
+                ("width", pa.int32()),
+                ("height", pa.int32()),
+                ("caption", pa.string()),
+                ("detections", pa.list_(detection)),
+                ("error", pa.string()),
+            ]
+        )
+
+    def write(self, path: Path, records: list[Row]) -> None:
+        """Writes a shard, whole or not at all; null stands for what a record does not say."""
+        pa, parquet = _pyarrow()
+        table = pa.Table.from_pylist([_valid(record) for record in records], schema=self._schema)
+        write_atomically(path, lambda file: parquet.write_table(table, file))
+
+    def read(self, path: Path) -> Iterator[Row]:
+        """Yields a shard's records as they were written."""
+        _, parquet = _pyarrow()
+        for row in parquet.read_table(path).to_pylist():
+            yield {name: value for name, value in row.items() if value is not None}
+
+
+def _valid(record: Row) -> Row:
+    """Parquet's texts are valid Unicode; names of old file systems need not be."""
+    return {
+        name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in record.items()
+    }

@@ -1,0 +1,63 @@
+"""A ``.txt`` beside each picture with its caption, as trainers of image models read them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from ..errors import InputError
+from ..jobs.files import write_bytes
+from ..jobs.job import Row
+
+Pairs = Callable[[], Iterable[tuple[Row, Row]]]
+"""Starts a pass over (item of the list, its record)."""
+
+
+def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
+    """Writes ``photo.txt`` beside ``photo.jpg`` for every picture that has a caption.
+
+    All are looked at before the first is written, so that nothing is overwritten by half.
+
+    Args:
+        pairs: the items and their records.
+        overwrite: replace files that say something else.
+
+    Returns:
+        How many captions there are.
+
+    Raises:
+        InputError: two pictures would share a file, or a file is there that says something else.
+    """
+    with closing(sqlite3.connect("")) as table:  # on disk: there may be millions
+        table.execute("CREATE TABLE files (path BLOB PRIMARY KEY, image TEXT) WITHOUT ROWID")
+        for image, path, caption in _captions(pairs()):
+            _claim(table, image, path)
+            if not overwrite and path.exists() and path.read_bytes() != caption:
+                raise InputError(
+                    f"{path} is there already and says something else. Give --overwrite to replace such files; the "
+                    "annotations themselves are finished and kept."
+                )
+    count = 0
+    for _, path, caption in _captions(pairs()):
+        count += 1
+        if not path.exists() or path.read_bytes() != caption:
+            write_bytes(path, caption)
+    return count
+
+
+def _claim(table: sqlite3.Connection, image: str, path: Path) -> None:
+    key, name = os.fsencode(path), image.encode(errors="backslashreplace").decode()
+    table.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (key, name))
+    (first,) = table.execute("SELECT image FROM files WHERE path = ?", (key,)).fetchone()
+    if first != name:
+        raise InputError(f"{first} and {name} would share {path.name}. Rename one, or do without sidecars.")
+
+
+def _captions(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[str, Path, bytes]]:
+    for item, record in pairs:
+        if "caption" in record:
+            path = Path(item["path"])
+            yield record["image"], path.with_suffix(".txt"), record["caption"].encode() + b"\n"

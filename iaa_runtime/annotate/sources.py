@@ -1,0 +1,180 @@
+"""Where the pictures come from: folders, patterns, single files, and lists as JSON lines or parquet.
+
+The list is sorted and freed of repetitions in a database on disk, so millions of names take no memory to speak of.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..jobs.files import numbered_jsonl
+from ..jobs.job import Row
+from ..prompts import grounding_question
+from .parquet import read_list
+
+PICTURES = frozenset(
+    [".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
+)
+"""Endings that are taken from folders and patterns; a picture that is named itself may have any."""
+
+LISTS = (".jsonl", ".parquet")
+
+_TABLE = """CREATE TABLE images (
+    place INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT, UNIQUE (path, phrases))"""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One picture of the list: its name as it was given, where it is, and what a list says about it."""
+
+    name: str
+    path: str
+    phrases: tuple[str, ...] = ()
+    id: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> Listed:
+        """Reads an item of a job."""
+        return cls(row["image"], row["path"], tuple(row.get("phrases", ())), row.get("id"))
+
+
+def list_images(sources: Sequence[str], folder: str | None = None, column: str = "image") -> Iterator[Row]:
+    """Yields the pictures of all sources, each once, in an order that depends on nothing but their names.
+
+    Args:
+        sources: folders (with all below them, hidden ones left out), patterns such as ``photos/**/*.jpg``, pictures,
+            and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps ``phrases`` and ``id``.
+        folder: what relative names in lists start from; the list's own folder when None.
+        column: the name of the lists' column of pictures.
+
+    Yields:
+        ``{"image": name as given, "path": absolute, "phrases": […], "id": …}``, the last two only from lists. Folders
+        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases) is listed
+        at its first place.
+
+    Raises:
+        InputError: a source is none of these, or a row of a list cannot be used.
+    """
+    with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
+        table.execute(_TABLE)
+        for number, source in enumerate(sources):
+            rows = (
+                (number, *_columns(listed), json.dumps(listed.phrases), listed.id)
+                for listed in _read(source, folder, column)
+            )
+            table.executemany(
+                "INSERT OR IGNORE INTO images (source, name, path, phrases, id) VALUES (?, ?, ?, ?, ?)", rows
+            )
+        # A list's rows have the order of their places; names decide elsewhere.
+        is_list = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
+        order = f"source, CASE WHEN source IN ({is_list}) THEN x'' ELSE name END, place"
+        for name, path, phrases, identity in table.execute(
+            f"SELECT name, path, phrases, id FROM images ORDER BY {order}"
+        ):
+            row: Row = {"image": os.fsdecode(name), "path": os.fsdecode(path)}
+            if phrases != "[]":
+                row["phrases"] = json.loads(phrases)
+            if identity is not None:
+                row["id"] = identity
+            yield row
+
+
+def _columns(listed: Listed) -> tuple[bytes, bytes]:
+    return os.fsencode(listed.name), os.fsencode(os.path.abspath(listed.path))
+
+
+def _is_list(source: str) -> bool:
+    return Path(source).suffix.lower() in LISTS and not Path(source).is_dir()
+
+
+def _read(source: str, folder: str | None, column: str) -> Iterator[Listed]:
+    path = Path(source)
+    if path.is_dir():
+        found = False
+        for name in _walk(source):
+            found = True
+            yield Listed(name, name)
+        if not found:
+            raise InputError(f"There is no picture in {source} or below it. Endings looked for: {_endings()}.")
+    elif _is_list(source):
+        yield from _read_list(path, Path(folder) if folder is not None else path.parent, column)
+    elif path.exists():
+        if path.suffix.lower() not in PICTURES:
+            raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
+        yield Listed(source, source)
+    elif glob.has_magic(source):
+        names = glob.iglob(source, recursive=True)
+        found = False
+        for name in (name for name in names if _is_picture(name) and os.path.isfile(name)):
+            found = True
+            yield Listed(name, name)
+        if not found:
+            raise InputError(f"The pattern {source} matches no picture. Endings looked for: {_endings()}.")
+    else:
+        raise InputError(f"There is nothing at {source}. Give a folder, a pattern, a picture or a list.")
+
+
+def _endings() -> str:
+    return ", ".join(sorted(PICTURES))
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES
+
+
+def _walk(folder: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
+
+    for here, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (os.path.join(here, name) for name in names if not name.startswith(".") and _is_picture(name))
+
+
+def _read_list(path: Path, folder: Path, column: str) -> Iterator[Listed]:
+    rows = numbered_jsonl(path) if path.suffix.lower() == ".jsonl" else read_list(path, (column, "phrases", "id"))
+    for number, row in rows:
+        where = f"{path}, {'line' if path.suffix.lower() == '.jsonl' else 'row'} {number}"
+        name = row.get(column)
+        if not isinstance(name, str) or not name:
+            raise InputError(
+                f"{where}: {column!r} is {_shown(name)}, not the path of a picture. Its columns are "
+                f"{', '.join(row)}; name the right one with --column."
+            )
+        yield Listed(name, str(folder / name), _phrases(row.get("phrases"), where), _identity(row.get("id"), where))
+
+
+def _phrases(value: Any, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    phrases = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else (None,)
+    try:
+        for phrase in phrases:
+            grounding_question(phrase or "")
+    except (InputError, AttributeError):
+        raise InputError(
+            f"{where}: 'phrases' is {_shown(value)}; it must be a text or a list of texts, none empty."
+        ) from None
+    return phrases
+
+
+def _identity(value: Any, where: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{where}: 'id' is {_shown(value)}; it must be a text or a whole number.")
+    return str(value)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,130 @@
+"""Boxes as they come from any node -> one list of checked boxes per image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from ..errors import InputError
+
+BoxDict = dict[str, Any]
+"""``x, y, width, height`` in pixels, numbers >= 0 for the extents; other keys travel along."""
+Boxes = list[list[BoxDict]]
+"""One list per image; an image without boxes keeps its empty list."""
+
+SIDES = ("x", "y", "width", "height")
+
+
+def as_boxes(value: object) -> Boxes:
+    """Reads a ``BOUNDING_BOX`` of any of the shapes in use.
+
+    Args:
+        value: One box; a list of boxes, taken as those of one image; or a list of such lists, one per image.
+
+    Returns:
+        One list per image (at least one) of new dicts with Python numbers; keys that are not ours are kept.
+
+    Raises:
+        InputError: If it is something else, or a box lacks a side or has one that is no finite number.
+    """
+    if isinstance(value, Mapping):
+        return [[_checked(value, "the box")]]
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"Boxes were expected and a {type(value).__name__} came. {_HINT}")
+    if all(isinstance(item, Mapping) for item in value):
+        return [[_checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
+    for number, item in enumerate(value, 1):
+        if not isinstance(item, (list, tuple)) or not all(isinstance(box, Mapping) for box in item):
+            raise InputError(f"Item {number} of the boxes, {_short(item)}, is not a list of boxes. {_HINT}")
+    return [
+        [_checked(box, f"box {number} of image {image}") for number, box in enumerate(boxes, 1)]
+        for image, boxes in enumerate(value, 1)
+    ]
+
+
+def boxes_per_image(value: object, count: int) -> Boxes:
+    """Reads boxes for a batch of ``count`` images; one list alone serves every image.
+
+    Raises:
+        InputError: As :func:`as_boxes`, and if there are neither one nor ``count`` lists.
+    """
+    return repeated(as_boxes(value), count)
+
+
+def repeated(boxes: Boxes, count: int) -> Boxes:
+    """The lists as they are if there are ``count``; a single one ``count`` times (of new dicts)."""
+    if len(boxes) == 1:
+        return [[dict(box) for box in boxes[0]] for _ in range(count)]
+    if len(boxes) != count:
+        raise InputError(
+            f"There are boxes for {len(boxes)} images, but {count} images. Connect the images that the boxes were "
+            "found in, or boxes of one image, which serve all."
+        )
+    return boxes
+
+
+def corners(box: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """(x1, y1, x2, y2); whole numbers stay whole."""
+    return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+
+
+def from_corners(edges: Sequence[float], more: Mapping[str, Any] | None = None) -> BoxDict:
+    """A box of (x1, y1, x2, y2), corners in either order, with the other keys of ``more``."""
+    x1, y1, x2, y2 = edges
+    x, y = min(x1, x2), min(y1, y2)
+    return {**(more or {}), "x": x, "y": y, "width": max(x1, x2) - x, "height": max(y1, y2) - y}
+
+
+def label_of(box: Mapping[str, Any]) -> str:
+    """Its label; for boxes of ComfyUI's editor, which have none, their description; else nothing."""
+    if box.get("label") is not None:
+        return str(box["label"])
+    metadata = box.get("metadata")
+    return str(metadata.get("desc") or "") if isinstance(metadata, Mapping) else ""
+
+
+def score_of(box: Mapping[str, Any]) -> float:
+    """Its score; 1 for boxes that have none, as ComfyUI's own nodes take it."""
+    score = box.get("score")
+    return 1.0 if score is None else float(score)
+
+
+def relabelled(box: Mapping[str, Any], label: str) -> BoxDict:
+    """The box with another label, also where ComfyUI's editor looks for it."""
+    changed = {**box, "label": label}
+    if isinstance(box.get("metadata"), Mapping):
+        changed["metadata"] = {**box["metadata"], "desc": label}
+    return changed
+
+
+def described(box: Mapping[str, Any]) -> BoxDict:
+    """The box with its label where ComfyUI's editor looks for it, if nothing is there yet."""
+    if not box.get("label") or "metadata" in box:
+        return dict(box)
+    return {**box, "metadata": {"type": "obj", "text": "", "desc": label_of(box), "palette": []}}
+
+
+_HINT = (
+    "A box is a dict of x, y, width and height; several are a list, a batch of images has a list of lists. "
+    "IAA Convert Boxes reads other formats."
+)
+
+
+def _checked(box: Mapping[str, Any], where: str) -> BoxDict:
+    """A new dict of a box, its sides as Python numbers."""
+    sides = {}
+    for side in SIDES:
+        number = box.get(side)
+        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
+            raise InputError(f"{side!r} of {where}, {_short(box)}, is not a finite number. {_HINT}")
+        sides[side] = int(number) if isinstance(number, Integral) else float(number)
+    if sides["width"] < 0 or sides["height"] < 0:
+        raise InputError(f"The width or height of {where}, {_short(box)}, is negative. Give left, top, width, height.")
+    return {**box, **sides}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

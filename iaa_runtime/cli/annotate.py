@@ -1,0 +1,168 @@
+"""``iaa annotate``: captions and boxes for a whole collection, in shards that survive a kill."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..annotate.annotator import AnnotateSettings, Annotator, load
+from ..annotate.coco import write_coco_boxes, write_coco_captions
+from ..annotate.parquet import Parquet
+from ..annotate.sidecars import write_sidecars
+from ..annotate.sources import list_images
+from ..errors import InputError
+from ..jobs.fingerprint import fingerprint
+from ..jobs.job import Job, Jsonl, ShardFormat, open_job
+from ..jobs.progress import Progress
+from ..jobs.run import run_job
+from ..jobs.team import Team, join_team
+from ..pipeline import BATCH_ROWS, IAAPipeline
+from ..prompts import CAPTION_PROMPTS
+from . import common
+
+FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
+SHARD_SIZE = 200
+"""Pictures in a shard: what a kill can cost."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument(
+        "source",
+        nargs="+",
+        help="folders, patterns such as 'photos/**/*.jpg', pictures, and lists (.jsonl or .parquet with a column "
+        "image, and perhaps phrases and id)",
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; the same again goes on with it")
+    _add_questions(parser)
+    group = parser.add_argument_group("lists")
+    group.add_argument("--images", metavar="DIR", help="where relative paths start (default: beside the list)")
+    group.add_argument("--column", default="image", metavar="NAME", help="column of the pictures (default image)")
+    group = parser.add_argument_group("results")
+    group.add_argument("--format", choices=FORMATS, default="jsonl", help="of the shards (default jsonl)")
+    group.add_argument(
+        "--shard-size", type=int, default=SHARD_SIZE, metavar="N", help=f"pictures a shard (default {SHARD_SIZE})"
+    )
+    group.add_argument(
+        "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"pictures at once (default {BATCH_ROWS})"
+    )
+    group.add_argument("--coco", metavar="FILE", help="when done, also write the boxes (or captions) as COCO JSON")
+    group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
+    group.add_argument("--overwrite", action="store_true", help="let --sidecars replace files that say something else")
+    common.add_json_argument(parser)
+    common.add_model_arguments(parser)
+    common.add_generation_arguments(parser)
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is asked")
+    group.add_argument("--caption", action="store_true", help="caption every picture")
+    group.add_argument("--prompt", help="the question that captions answer (default: a preset); implies --caption")
+    group.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
+    group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="what to find (repeatable)")
+    group.add_argument(
+        "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
+    )
+    group.add_argument("--threshold", type=float, default=0.0, metavar="S", help="drop boxes that score below S")
+    group.add_argument("--one", action="store_true", help="at most one box a phrase")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Annotates what is missing, then exports."""
+    settings = _settings(options)
+    if options.sidecars and settings.prompt is None:
+        raise InputError("--sidecars writes captions: give --caption too.")
+    team = join_team(options.device)
+    if team.device and options.device == "auto":
+        options.device = team.device
+    pipeline = common.open_pipeline(options)
+    job, resumed = _open(options, settings, pipeline, team)
+    annotator = Annotator(pipeline, settings)
+    if team.is_main and resumed:
+        common.tell(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
+    progress = Progress(job.count, job.done()) if team.is_main else None
+    run_job(job, settings.batch, load, annotator.annotate, team, annotator.forget, progress)
+    if team.is_main:
+        _finish(options, settings, job)
+    team.wait()
+    team.part()
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> AnnotateSettings:
+    caption = options.caption or options.prompt is not None
+    return AnnotateSettings(
+        prompt=(options.prompt or CAPTION_PROMPTS[options.preset]) if caption else None,
+        phrases=tuple(dict.fromkeys(options.phrase)),
+        ground=options.boxes or bool(options.phrase),
+        threshold=options.threshold,
+        several=not options.one,
+        batch=options.batch,
+        generation=common.generation_options(options),
+    )
+
+
+def _open(
+    options: argparse.Namespace, settings: AnnotateSettings, pipeline: IAAPipeline, team: Team
+) -> tuple[Job, bool]:
+    if options.shard_size < 1:
+        raise InputError(f"--shard-size is {options.shard_size}; it must be at least 1.")
+    decides: dict[str, Any] = {
+        "model": fingerprint(pipeline.model.checkpoint),
+        "dtype": str(pipeline.model.dtype).removeprefix("torch."),
+        "source": options.source,
+        "column": options.column,
+        "prompt": settings.prompt,
+        "phrases": settings.phrases,
+        "boxes": settings.ground,
+        "threshold": settings.threshold,
+        "several": settings.several,
+        "batch": settings.batch,
+        "generation": {name: value for name, value in settings.generation.items() if value is not None},
+    }
+    return open_job(
+        Path(options.out),
+        decides,
+        lambda: list_images(options.source, options.images, options.column),
+        options.shard_size,
+        FORMATS[options.format](),
+        team,
+    )
+
+
+def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
+    boxes, failed = 0, 0
+    for record in job.records():
+        boxes += len(record.get("detections", ()))
+        if "error" in record:
+            failed += 1
+            if failed <= 3:
+                common.tell(f"iaa annotate: {record['error']}")
+    if failed > 3:
+        common.tell(f"iaa annotate: … {failed - 3} more failed; their records say why.")
+    written = _export(options, settings, job)
+    summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
+    if options.json:
+        common.put(summary | written)
+    else:
+        print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
+        for name, value in written.items():
+            print(f"{name}: {value}")
+
+
+def _export(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> dict[str, Any]:
+    written: dict[str, Any] = {}
+    if options.coco:
+        target = Path(options.coco)
+        if settings.ground:
+            write_coco_boxes(target, job.records)
+            written["coco"] = str(target)
+            target = target.with_stem(f"{target.stem}-captions")
+        if settings.prompt is not None:
+            write_coco_captions(target, job.records)
+            written["coco_captions"] = str(target)
+    if options.sidecars:
+        written["sidecars"] = write_sidecars(job.pairs, overwrite=options.overwrite)
+    return written

@@ -1,0 +1,38 @@
+"""``iaa caption``: answers about images (task MM)."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..prompts import CAPTION_PROMPTS
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    common.add_image_argument(parser)
+    parser.add_argument("--prompt", help="the question (default: a preset)")
+    parser.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
+    common.add_json_argument(parser)
+    common.add_model_arguments(parser)
+    common.add_generation_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Captions each image; a picture that cannot be read is reported, and the others go on."""
+    pipeline = common.open_pipeline(options)
+    prompt = options.prompt or CAPTION_PROMPTS[options.preset]
+    failed = 0
+    for path, image in common.load_images(options.image):
+        if isinstance(image, Exception):
+            common.tell(f"iaa caption: {image}")
+            failed += 1
+            continue
+        counter = common.Counter(path)
+        (caption,) = pipeline.caption([image], prompt, on_token=counter, **common.generation_options(options))
+        counter.done()
+        if options.json:
+            common.put({"image": path, "caption": caption})
+        else:
+            print(f"{path}: {caption}" if len(options.image) > 1 else caption)
+    return 1 if failed else 0

@@ -1,0 +1,42 @@
+"""``iaa export``: a task as a stock Llama or LLaVA checkpoint, for other engines."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..checkpoint import Checkpoint
+from ..config import Task
+from ..errors import InputError
+from ..export import FORMATS, export
+from ..pipeline import DEMO_CHECKPOINT
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--task", required=True, choices=[task.value for task in Task], help="which workflow")
+    parser.add_argument(
+        "--to", required=True, choices=sorted(set(FORMATS.values())), help="llava for MM and G, llama for Text"
+    )
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
+    parser.add_argument("--model", metavar="DIR", help="checkpoint folder (default: the demo checkpoint in the box)")
+    parser.add_argument(
+        "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
+    )
+    common.add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes the folder."""
+    task = Task.parse(options.task)
+    if FORMATS[task] != options.to:
+        raise InputError(
+            f"Task {task.value} is a {FORMATS[task]} model, not a {options.to} one: use --to {FORMATS[task]}."
+        )
+    source = Checkpoint(options.model or DEMO_CHECKPOINT, options.vision_tower)
+    out = export(source, task, options.out, progress=lambda name: common.tell(f"wrote {name}"))
+    if options.json:
+        common.put({"task": task.value, "format": options.to, "folder": str(out)})
+    else:
+        print(f"{task.value} as a {options.to} checkpoint: {out}")
+    return 0

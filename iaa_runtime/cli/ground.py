@@ -1,0 +1,94 @@
+"""``iaa ground``: phrases to boxes, and to pictures, masks and crops made of them (task G)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from PIL import Image
+
+from ..boxes import Detection
+from ..prompts import grounding_question
+from ..render import crop_detections, detections_mask, draw_detections
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    common.add_image_argument(parser)
+    parser.add_argument(
+        "--phrase",
+        type=common.checked(_phrase),
+        action="append",
+        required=True,
+        metavar="TEXT",
+        help="what to find (repeatable)",
+    )
+    parser.add_argument("--threshold", type=float, default=0.0, metavar="S", help="drop boxes that score below S")
+    parser.add_argument("--one", action="store_true", help="at most one box a phrase")
+    parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
+    parser.add_argument("--draw", metavar="FILE", help="write the picture with its boxes")
+    parser.add_argument("--mask", metavar="FILE", help="write a mask, white inside the boxes")
+    parser.add_argument("--crops", metavar="DIR", help="write a picture of each box into DIR")
+    common.add_json_argument(parser)
+    common.add_model_arguments(parser)
+    common.add_generation_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Grounds every phrase in each image; a picture that cannot be read is reported, and the others go on."""
+    pipeline = common.open_pipeline(options)
+    failed = 0
+    for number, (path, image) in enumerate(common.load_images(options.image), 1):
+        if isinstance(image, Exception):
+            common.tell(f"iaa ground: {image}")
+            failed += 1
+            continue
+        counter = common.Counter(path)
+        (answers,) = pipeline.ground_answers(
+            [image],
+            options.phrase,
+            grammar=not options.raw,
+            several=not options.one,
+            on_token=counter,
+            **common.generation_options(options),
+        )
+        counter.done()
+        found = [d for answer in answers for d in answer.detections if d.score >= options.threshold]
+        if options.json:
+            record = {"image": path, "detections": [d.to_dict() for d in found]}
+            if options.raw:
+                record["answers"] = [{"phrase": answer.phrase, "text": answer.text} for answer in answers]
+            common.put(record)
+        else:
+            print(f"{path} ({image.width}×{image.height}): {_boxes(len(found))}")
+            for answer in answers if options.raw else ():
+                print(f"  {answer.phrase}: {answer.text}")
+            for d in found:
+                print(f"  {d.label}: x={d.x} y={d.y} width={d.width} height={d.height} score={d.score:.2f}")
+        _write(options, path, image, found, number)
+    return 1 if failed else 0
+
+
+def _phrase(text: str) -> str:
+    grounding_question(text)  # raises where nothing is asked for
+    return text
+
+
+def _boxes(count: int) -> str:
+    return "nothing found" if not count else "1 box" if count == 1 else f"{count} boxes"
+
+
+def _write(options: argparse.Namespace, path: str, image: Image.Image, found: list[Detection], number: int) -> None:
+    count = len(options.image)
+    if options.draw:
+        target = common.numbered(options.draw, number, count)
+        common.tell(f"wrote {common.save_picture(draw_detections(image, found), target)}")
+    if options.mask:
+        target = common.numbered(options.mask, number, count)
+        common.tell(f"wrote {common.save_picture(detections_mask(image.size, found), target)}")
+    if options.crops:
+        prefix = Path(path).stem if count == 1 else f"{number}-{Path(path).stem}"
+        for place, (detection, crop) in enumerate(zip(found, crop_detections(image, found), strict=True), 1):
+            target = Path(options.crops) / f"{prefix}-{place}-{common.slug(detection.label)}.png"
+            common.tell(f"wrote {common.save_picture(crop, target)}")

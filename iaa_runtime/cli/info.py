@@ -1,0 +1,120 @@
+"""``iaa info``: what a checkpoint is, what it holds, what it lacks, and the memory that each task takes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from ..checkpoint import Checkpoint
+from ..config import BANK_NAMES, BankName, Task
+from ..errors import CheckpointError
+from ..model.banks import bank_shapes
+from ..pipeline import DEMO_CHECKPOINT
+from . import common
+
+BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--model", metavar="DIR", help="checkpoint folder (default: the demo checkpoint in the box)")
+    parser.add_argument(
+        "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
+    )
+    common.add_json_argument(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Describes the checkpoint from its headers; no weights are read. Fails when something is missing."""
+    about = describe(Checkpoint(options.model or DEMO_CHECKPOINT, options.vision_tower))
+    if options.json:
+        common.put(about)
+    else:
+        _print(about)
+    return 1 if about["missing"] else 0
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Everything that ``iaa info --json`` prints."""
+    config, vision = checkpoint.config, checkpoint.vision
+    parameters: dict[BankName, int] = {}
+    missing: list[str] = []
+    for bank in BANK_NAMES:
+        if bank == "vision" and vision is None:
+            missing.append(_reason(checkpoint.require_vision))
+            continue
+        shapes = bank_shapes(bank, config, vision)
+        parameters[bank] = sum(_count(shape) for shape in shapes.values())
+        problem = _reason(lambda bank=bank, shapes=shapes: checkpoint.check(bank, shapes))
+        if problem:
+            missing.append(problem)
+    return {
+        "folder": str(checkpoint.folder),
+        "config": asdict(config),
+        "vision": asdict(vision) if vision else None,
+        "banks": {
+            bank: {
+                "parameters": n,
+                "stored_bytes": checkpoint.nbytes(bank),
+                "stored_as": sorted(checkpoint.dtypes(bank)),
+            }
+            for bank, n in parameters.items()
+        },
+        "tasks": {
+            task.value: {
+                "blocks": config.num_blocks if task.sees else config.num_hidden_layers,
+                "bytes": {
+                    name: size * sum(parameters.get(bank, 0) for bank in task.banks)
+                    for name, size in BYTES_PER_WEIGHT.items()
+                },
+            }
+            for task in Task
+        },
+        "missing": missing,
+    }
+
+
+def _reason(check: Any) -> str:
+    try:
+        check()
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for length in shape:
+        total *= length
+    return total
+
+
+def _print(about: dict[str, Any]) -> None:
+    llama, clip = about["config"], about["vision"]
+    print(about["folder"])
+    print("  Llama: {num_hidden_layers} layers of {hidden_size} (MLP {intermediate_size}),".format(**llama))
+    print("         {num_attention_heads} heads of {head_dim},".format(**llama), end=" ")
+    print("{num_key_value_heads} for keys and values,".format(**llama))
+    print("         vocabulary {vocab_size}, context {max_position_embeddings}".format(**llama))
+    print(f"  adaptors behind layers {', '.join(map(str, llama['iaa_insert_layers']))}")
+    if clip:
+        print("  CLIP: {num_hidden_layers} layers of {hidden_size},".format(**clip), end=" ")
+        print("images of {image_size} pixels in patches of {patch_size};".format(**clip), end=" ")
+        print(f"projector {llama['mm_projector_type']}")
+    print("\n  bank      parameters     stored")
+    for name, bank in about["banks"].items():
+        print(f"  {name:<8}{bank['parameters']:>12,}{_size(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}")
+    print("\n  task    blocks       fp32  bf16/fp16")
+    for name, task in about["tasks"].items():
+        print(f"  {name:<8}{task['blocks']:>6}{_size(task['bytes']['fp32']):>11}{_size(task['bytes']['bf16']):>11}")
+    for problem in about["missing"]:
+        print(f"\n  Missing: {problem}")
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

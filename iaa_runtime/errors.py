@@ -1,0 +1,31 @@
+"""Exceptions of the runtime. Every message says what was wrong, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class IAAError(Exception):
+    """Base of every error that a user of the pack can cause and mend."""
+
+
+class ConfigError(IAAError, ValueError):
+    """A checkpoint's ``config.json`` describes something this runtime does not compute."""
+
+
+class CheckpointError(IAAError, OSError):
+    """A checkpoint's files are missing, incomplete or not what the config promises."""
+
+
+class DownloadError(IAAError, OSError):
+    """A download was asked for and could not be done."""
+
+
+class InputError(IAAError, ValueError):
+    """A prompt, image, phrase or option is not usable."""
+
+
+class ContextLengthError(InputError):
+    """A prompt does not fit into the model's context window."""
+
+
+class Cancelled(Exception):  # noqa: N818 - an outcome the caller asked for, not a failure
+    """Generation stopped because the caller's ``cancelled`` callback returned True."""

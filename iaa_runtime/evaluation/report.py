@@ -1,0 +1,206 @@
+"""A benchmark's result as one HTML page that needs nothing else: numbers, and the worst cases in pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from ..boxes import Box
+from ..errors import InputError
+from ..images import load_image
+from ..jobs.files import write_bytes
+from .mme import Answer
+from .refcoco import Case
+
+WORST = 24
+"""Cases that are shown."""
+_EDGE = 360
+"""Longest side of a shown picture in pixels."""
+_TRUE, _SAID = "#1a9850", "#d73027"
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .9rem .2rem 0; text-align: left }
+th { border-bottom: 1px solid #999 } td.number { text-align: right; font-variant-numeric: tabular-nums }
+.bar { display: inline-block; background: #4575b4; height: .8em }
+.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem }
+.cases img { max-width: 100% } figure { margin: 0 } figcaption { overflow-wrap: anywhere }
+.true { color: #1a9850 } .said { color: #d73027 } .note { color: #666 }
+@media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd } .note { color: #999 } }
+"""
+
+
+def write_refcoco_page(
+    path: Path, cases: Sequence[Case], summary: Mapping[str, Any], images: Path | None, worst: int = WORST
+) -> None:
+    """Writes the page of a RefCOCO result: precision, IoU distribution, groups, and the cases of the lowest IoU.
+
+    Args:
+        path: the file.
+        cases: scored answers.
+        summary: of :func:`iaa_runtime.evaluation.refcoco.summarize`.
+        images: where the pictures are; None shows the cases in words alone.
+        worst: how many cases are shown.
+    """
+    low, high = summary["interval_95"]
+    mean_low, mean_high = summary["mean_iou_interval_95"]
+    shown = sorted((case for case in cases if not case.hit), key=lambda case: case.iou)[:worst]
+    body = [
+        f"<p>Precision at IoU 0.5: <b>{summary['precision_at_0.5']:.4f}</b> ({summary['tp']:,} of {len(cases):,}; "
+        f"95 % Wilson interval {low:.4f} to {high:.4f}). Mean IoU {summary['mean_iou']:.4f} (95 % bootstrap over "
+        f"pictures, {mean_low:.4f} to {mean_high:.4f}). {summary['unreadable']:,} answers could not be read.</p>",
+        "<h2>How well boxes fit</h2>",
+        _histogram(summary["iou_histogram"]),
+        "<h2>By size of the target</h2><p class='note'>Area below 32², below 96² and from 96² pixels on.</p>",
+        _groups(summary["by_size"]),
+        "<h2>By shape of the picture</h2><p class='note'>Long over short side: to 1.1, 1.34, 1.51, and longer.</p>",
+        _groups(summary["by_aspect"]),
+        f"<h2>The {len(shown)} worst</h2><p class='note'>The <span class='true'>right box</span> and the "
+        "<span class='said'>answer</span>.</p><div class='cases'>",
+        *(_case(case, images) for case in shown),
+        "</div>",
+    ]
+    _write(path, "RefCOCO", body)
+
+
+def write_mme_page(
+    path: Path,
+    results: Mapping[str, Sequence[Answer]],
+    summary: Mapping[str, Any],
+    find: Callable[[str, str], Path | None],
+    worst: int = WORST,
+) -> None:
+    """Writes the page of an MME result: scores, and wrong answers from the weakest categories on.
+
+    Args:
+        path: the file.
+        results: answers by category.
+        summary: of :func:`iaa_runtime.evaluation.mme.summarize`.
+        find: from a category and a picture's name in the results to its file, where it is at hand.
+        worst: how many wrong answers are shown, in turn from each category.
+    """
+    rows = [
+        (name, f"{score:.2f}", "{:.1f} to {:.1f}".format(*summary["intervals_95"][name]), _details(summary, name))
+        for name, score in summary["scores"].items()
+    ]
+    shown = _wrong(results, sorted(summary["scores"], key=summary["scores"].get), worst)
+    body = [
+        f"<p>Perception <b>{summary['perception']:.2f}</b> of 2000, cognition <b>{summary['cognition']:.2f}</b> of 800."
+        + (f" Not scored: {escape(', '.join(summary['missing']))}." if summary["missing"] else "")
+        + "</p>",
+        _table(("category", "score of 200", "95 % bootstrap over pictures", "accuracy / accuracy+ / neither"), rows),
+        f"<h2>{len(shown)} wrong answers</h2><div class='cases'>",
+        *(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
+        "</div>",
+    ]
+    _write(path, "MME", body)
+
+
+def _details(summary: Mapping[str, Any], name: str) -> str:
+    detail = summary["details"][name]
+    return f"{detail['accuracy']:.3f} / {detail['accuracy_plus']:.3f} / {detail['other']}"
+
+
+def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
+    """Wrong answers, one category after the other in turn, so that none crowds the others out."""
+    queues = {name: [answer for answer in results[name] if not answer.right] for name in order}
+    turns = max(map(len, queues.values()), default=0)
+    return [(name, queues[name][turn]) for turn in range(turns) for name in order if turn < len(queues[name])][:limit]
+
+
+def _mistake(category: str, answer: Answer, picture: Path | None) -> str:
+    words = (
+        f"{escape(category)}: {escape(answer.question)} <span class='said'>{escape(answer.text)}</span>, "
+        f"right is <span class='true'>{escape(answer.truth)}</span> <span class='note'>{escape(answer.image)}</span>"
+    )
+    return _figure(_inline(picture, ()), words)
+
+
+def _case(case: Case, images: Path | None) -> str:
+    drawn = [(case.target.bbox, _TRUE), *((box, _SAID) for box in case.boxes)]
+    picture = _inline(images / case.target.img_path if images is not None else None, drawn)
+    words = (
+        f"“{escape(case.target.expression)}”: IoU {case.iou:.2f} <span class='said'>{escape(case.text)}</span> "
+        f"<span class='note'>{escape(str(case.target.sent_id))}, {escape(case.target.img_path)}</span>"
+    )
+    return _figure(picture, words)
+
+
+def _figure(picture: str, words: str) -> str:
+    return f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
+
+
+def _inline(path: Path | None, boxes: Iterable[tuple[Box, str]]) -> str:
+    """The picture with its boxes, small, as part of the page; a word where it cannot be had."""
+    if path is None:
+        return ""
+    try:
+        picture = load_image(path)
+    except InputError as error:
+        return f"<p class='note'>{escape(str(error))}</p>"
+    scale = min(1.0, _EDGE / max(picture.size))
+    small = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
+    draw = ImageDraw.Draw(small)
+    for box, color in boxes:
+        x1, y1, x2, y2 = (max(-2.0, min(_EDGE + 2.0, edge * scale)) for edge in box)
+        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline=color, width=3)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+
+
+def _histogram(counts: Sequence[int]) -> str:
+    largest = max(1, *counts)
+    rows = [
+        (
+            f"{place / len(counts):.1f} to {(place + 1) / len(counts):.1f}",
+            f"{count:,}",
+            _Markup(f"<span class='bar' style='width: {20 * count / largest:.2f}rem'></span>"),
+        )
+        for place, count in enumerate(counts)
+    ]
+    return _table(("IoU", "answers", ""), rows)
+
+
+def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            name,
+            f"{group['count']:,}",
+            f"{group['precision_at_0.5']:.4f}",
+            "{:.4f} to {:.4f}".format(*group["interval_95"]),
+            f"{group['mean_iou']:.4f}",
+        )
+        for name, group in groups.items()
+    ]
+    return _table(("group", "answers", "precision", "95 % Wilson interval", "mean IoU"), rows)
+
+
+class _Markup(str):
+    """HTML that is written as it is."""
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    def cell(place: int, text: str) -> str:
+        kind = " class='number'" if place and not isinstance(text, _Markup) else ""
+        return f"<td{kind}>{text if isinstance(text, _Markup) else escape(text)}</td>"
+
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    lines = ("<tr>" + "".join(cell(place, text) for place, text in enumerate(row)) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def _write(path: Path, title: str, body: Iterable[str]) -> None:
+    page = (
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        f"<meta name='viewport' content='width=device-width'><title>IAA on {title}</title><style>{_STYLE}</style>"
+        f"<h1>IAA on {title}</h1>\n" + "\n".join(body) + "\n</html>\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, page.encode(errors="backslashreplace"))

@@ -1,0 +1,60 @@
+"""How sure a score is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+CONFIDENCE = 0.95
+_Z = 1.959963984540054
+"""The normal distribution's quantile for 95 percent, two-sided."""
+_RESAMPLES = 2000
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """The 95 percent score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
+
+    Unlike the usual plus-minus it stays in [0, 1] and says something where all or none hit. It takes the cases as
+    independent of each other.
+
+    Args:
+        hits: cases that hit.
+        count: all cases, at least 1.
+
+    Returns:
+        (low, high).
+    """
+    share = hits / count
+    spread = _Z**2 / count
+    center = (share + spread / 2) / (1 + spread)
+    half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    # At the ends rounding would miss the bound by a hair.
+    return (center - half if hits else 0.0), (center + half if hits < count else 1.0)
+
+
+def bootstrap_interval(sums: npt.ArrayLike, counts: Sequence[int], seed: int = 0) -> tuple[float, float]:
+    """The 95 percent percentile interval of a mean over groups (Efron, Ann. Statist. 7, 1979), by resampling groups.
+
+    Cases of one group (such as the questions on one picture) stand or fall together, so groups are drawn, not cases.
+
+    Args:
+        sums: (G,) the sum of the values in each of G groups, or (G, K) of K quantities whose means are added.
+        counts: (G,) cases in each group.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        (low, high).
+    """
+    values = np.asarray(sums, dtype=np.float64).reshape(len(counts), -1).sum(axis=1)
+    sizes = np.asarray(counts, dtype=np.float64)
+    random = np.random.default_rng(seed)
+    means = []
+    for _ in range(_RESAMPLES):
+        drawn = random.integers(0, len(values), len(values))
+        means.append(values[drawn].sum() / sizes[drawn].sum())
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)

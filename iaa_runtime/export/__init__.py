@@ -1,0 +1,10 @@
+"""A task as a checkpoint of stock classes: each workflow is an ordinary LLaVA or Llama, its blocks in a row.
+
+The written folder loads in transformers, vLLM and other engines with no code of ours.
+"""
+
+from __future__ import annotations
+
+from .writer import FORMATS, export
+
+__all__ = ["FORMATS", "export"]

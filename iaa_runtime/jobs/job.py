@@ -1,0 +1,218 @@
+"""A job on disk: the list of items as it was at the first start, the settings, and a file for each finished shard."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import IAAError, InputError
+from .files import TEMPORARY, json_line, read_jsonl, write_bytes, write_jsonl
+from .team import Team
+
+MANIFEST, LIST = "manifest.json", "items.jsonl"
+_FORMAT = 1
+
+Row = dict[str, Any]
+"""One item of the list, or one record of a shard."""
+
+
+class ShardFormat(Protocol):
+    """How records are filed.
+
+    Attributes:
+        suffix: of a shard's name, such as ``.jsonl``.
+    """
+
+    suffix: str
+
+    def write(self, path: Path, records: list[Row]) -> None: ...
+    def read(self, path: Path) -> Iterator[Row]: ...
+
+
+class Jsonl:
+    """A JSON object a line."""
+
+    suffix = ".jsonl"
+
+    def write(self, path: Path, records: list[Row]) -> None:
+        """Writes a shard, whole or not at all."""
+        write_jsonl(path, records)
+
+    def read(self, path: Path) -> Iterator[Row]:
+        """Yields a shard's records."""
+        return read_jsonl(path)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is open.
+
+    Attributes:
+        folder: where its files are.
+        count: items in all.
+        shard_size: items in a shard; the last may have fewer.
+        format: of the shards.
+    """
+
+    folder: Path
+    count: int
+    shard_size: int
+    format: ShardFormat
+
+    @property
+    def shards(self) -> int:
+        """How many shards there will be."""
+        return -(-self.count // self.shard_size)
+
+    def shard(self, number: int) -> Path:
+        """A shard's file."""
+        return self.folder / f"shard-{number:06d}{self.format.suffix}"
+
+    def missing(self) -> list[int]:
+        """Shards that are still to be computed."""
+        there = set(os.listdir(self.folder))  # one look: there may be tens of thousands
+        return [number for number in range(self.shards) if self.shard(number).name not in there]
+
+    def done(self) -> int:
+        """Items in finished shards."""
+        missing = self.missing()
+        ragged = self.shards * self.shard_size - self.count if self.shards - 1 in missing else 0
+        return self.count - len(missing) * self.shard_size + ragged
+
+    def rows(self, wanted: Iterable[int]) -> Iterator[tuple[int, list[Row]]]:
+        """Yields the wanted shards' numbers, in rising order, with their items; holds one shard at a time."""
+        with (self.folder / LIST).open("rb") as lines:
+            here = 0
+            for number in sorted(wanted):
+                start = number * self.shard_size
+                for _ in islice(lines, start - here):
+                    pass
+                yield number, [json.loads(line) for line in islice(lines, self.shard_size)]
+                here = start + self.shard_size
+
+    def records(self) -> Iterator[Row]:
+        """Yields every record, in the order of the list.
+
+        Raises:
+            IAAError: shards are missing.
+        """
+        for number in range(self._finished()):
+            yield from self.format.read(self.shard(number))
+
+    def pairs(self) -> Iterator[tuple[Row, Row]]:
+        """Yields every item with its record; raises as :meth:`records` does."""
+        for number, rows in self.rows(range(self._finished())):
+            yield from zip(rows, self.format.read(self.shard(number)), strict=True)
+
+    def _finished(self) -> int:
+        """The number of shards, all of which are there."""
+        missing = self.missing()
+        if missing:
+            raise IAAError(
+                f"{len(missing)} of {self.shards} shards are missing in {self.folder}, the first is "
+                f"{self.shard(missing[0]).name}. Run the same command again; on several machines, {self.folder} must "
+                "be on a disk that all of them share."
+            )
+        return self.shards
+
+    def tidy(self) -> None:
+        """Removes what a killed process had begun to write."""
+        for partial in self.folder.glob(f".*{TEMPORARY}"):
+            partial.unlink(missing_ok=True)
+
+
+def open_job(
+    folder: Path,
+    settings: Row,
+    rows: Callable[[], Iterable[Row]],
+    shard_size: int,
+    shard_format: ShardFormat | None = None,
+    team: Team | None = None,
+) -> tuple[Job, bool]:
+    """Starts a job, or takes it up where it was left.
+
+    Args:
+        folder: the job's; made if it is not there.
+        settings: everything that decides what the shards hold, as JSON.
+        rows: the items; asked for at the first start alone, so that a folder that grows does not shift them.
+        shard_size: items in a shard.
+        shard_format: JSON lines when None.
+        team: the processes that work on it.
+
+    Returns:
+        The job, and whether it was there already.
+
+    Raises:
+        InputError: the folder holds a job with other settings, or something else; or there are no items.
+    """
+    team, shard_format = team or Team(), shard_format or Jsonl()
+    settings = json.loads(json.dumps({**settings, "shard_size": shard_size, "format": shard_format.suffix[1:]}))
+    known = (folder / MANIFEST).exists()
+    team.wait()  # before the main process changes what the others have just looked at
+    if team.is_main and not known:
+        _start(folder, settings, rows)
+    team.wait()
+    manifest = _read_manifest(folder)
+    _compare(folder, manifest["settings"], settings)
+    return Job(folder, manifest["count"], shard_size, shard_format), known
+
+
+def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strange = [path.name for path in folder.iterdir() if path.name != LIST and not path.name.endswith(TEMPORARY)]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be used ({error.strerror or error}). Choose another place.") from error
+    if strange:
+        raise InputError(
+            f"{folder} holds something that is no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder."
+        )
+    count = 0
+
+    def counted() -> Iterator[Row]:
+        nonlocal count
+        for row in rows():
+            count += 1
+            yield row
+
+    write_jsonl(folder / LIST, counted())
+    if not count:
+        raise InputError("There is nothing to do: the list is empty. Check what you gave.")
+    manifest = {"version": _FORMAT, "count": count, "settings": settings}
+    write_bytes(folder / MANIFEST, json_line(manifest))
+
+
+def _read_manifest(folder: Path) -> Row:
+    try:
+        manifest: Row = json.loads((folder / MANIFEST).read_bytes())
+        if manifest["version"] == _FORMAT and isinstance(manifest["count"], int):
+            return manifest
+        reason = f"it has version {manifest['version']}, and this program writes {_FORMAT}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    raise InputError(
+        f"{folder / MANIFEST} cannot be read ({reason}). On several machines the folder must be on a disk that all "
+        "share. Otherwise start anew in another folder."
+    )
+
+
+def _compare(folder: Path, there: Row, here: Row) -> None:
+    changed = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    if changed:
+        listed = "; ".join(
+            f"{name} is {_show(there.get(name))} there and {_show(here.get(name))} now" for name in changed
+        )
+        raise InputError(
+            f"{folder} holds a job with other settings: {listed}. Give the same ones to go on with it, or another "
+            "folder for a job of its own."
+        )
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

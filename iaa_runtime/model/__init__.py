@@ -1,0 +1,1 @@
+"""The parts of an IAA model: Llama blocks, stacks of them, KV cache, CLIP tower, projectors, banks of weights."""

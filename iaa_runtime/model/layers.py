@@ -1,0 +1,152 @@
+"""One Llama decoder block: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+Symbols: B rows, T new tokens, S tokens seen so far (T included), H hidden size, D head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import IAAConfig
+from .cache import KVCache
+
+
+class Ops(Protocol):
+    """Where layer classes come from: :mod:`.ops`, or a host's or a quantiser's namespace of the same names."""
+
+    @property
+    def Linear(self) -> Callable[..., nn.Module]: ...  # noqa: N802
+    @property
+    def Embedding(self) -> Callable[..., nn.Module]: ...  # noqa: N802
+    @property
+    def RMSNorm(self) -> Callable[..., nn.Module]: ...  # noqa: N802
+    @property
+    def LayerNorm(self) -> Callable[..., nn.Module]: ...  # noqa: N802
+    @property
+    def Conv2d(self) -> Callable[..., nn.Module]: ...  # noqa: N802
+
+
+@dataclass(frozen=True)
+class Factory:
+    """Makes layers of one namespace, dtype and device."""
+
+    ops: Ops
+    dtype: torch.dtype
+    device: torch.device
+
+    def linear(self, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
+        """A linear layer ``inputs -> outputs``."""
+        return self.ops.Linear(inputs, outputs, bias=bias, dtype=self.dtype, device=self.device)
+
+    def embedding(self, entries: int, width: int) -> nn.Module:
+        """A table of ``entries`` vectors."""
+        return self.ops.Embedding(entries, width, dtype=self.dtype, device=self.device)
+
+    def rms_norm(self, width: int, eps: float) -> nn.Module:
+        """Root-mean-square normalisation with a learned scale."""
+        return self.ops.RMSNorm(width, eps=eps, dtype=self.dtype, device=self.device)
+
+    def layer_norm(self, width: int, eps: float) -> nn.Module:
+        """Layer normalisation with learned scale and shift."""
+        return self.ops.LayerNorm(width, eps=eps, dtype=self.dtype, device=self.device)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Rotary position embedding of the T new tokens (Su et al., RoFormer, 2021), in Llama's half-split layout.
+
+    ``cos`` and ``sin`` are (B or 1, 1, T, D), in the dtype of the activations.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    @classmethod
+    def at(cls, positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> Rotation:
+        """Builds the tables for ``positions`` (B or 1, T), in float32 before the cast: angles reach thousands."""
+        exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
+        angles = positions[:, None, :, None].float() * theta**-exponents
+        angles = torch.cat((angles, angles), dim=-1)
+        return cls(angles.cos().to(dtype), angles.sin().to(dtype))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rotates ``x`` (B, heads, T, D)."""
+        first, second = x.chunk(2, dim=-1)
+        return x * self.cos + torch.cat((-second, first), dim=-1) * self.sin
+
+
+class Attention(nn.Module):
+    """Causal self-attention in which groups of query heads share a key and value head."""
+
+    def __init__(self, config: IAAConfig, make: Factory) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+        self.grouped = width != shared
+        self.q_proj = make.linear(config.hidden_size, width)
+        self.k_proj = make.linear(config.hidden_size, shared)
+        self.v_proj = make.linear(config.hidden_size, shared)
+        self.o_proj = make.linear(width, config.hidden_size)
+
+    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: KVCache | None, slot: int) -> Tensor:
+        """Attends from ``x`` (B, T, H) to itself and to what ``cache`` holds in ``slot``.
+
+        Args:
+            x: normalised activations.
+            rotation: of the T positions.
+            mask: (B, 1, T, S) bool, True where a query may look; None means causal, or everything for T = 1.
+            cache: keys and values are appended to it; None keeps nothing.
+            slot: the block's place in the stack.
+
+        Returns:
+            (B, T, H).
+        """
+        q, k, v = (
+            projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        q, k = rotation(q), rotation(k)
+        if cache is not None:
+            k, v = cache.append(slot, k, v)
+        causal = mask is None and q.shape[2] > 1
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class MLP(nn.Module):
+    """SwiGLU feed-forward (Shazeer, GLU Variants Improve Transformer, 2020)."""
+
+    def __init__(self, config: IAAConfig, make: Factory) -> None:
+        super().__init__()
+        self.gate_proj = make.linear(config.hidden_size, config.intermediate_size)
+        self.up_proj = make.linear(config.hidden_size, config.intermediate_size)
+        self.down_proj = make.linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, H) -> (B, T, H)."""
+        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Block(nn.Module):
+    """A pre-norm decoder layer; base and adaptor layers are the same thing."""
+
+    def __init__(self, config: IAAConfig, make: Factory) -> None:
+        super().__init__()
+        self.input_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, make)
+        self.post_attention_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config, make)
+
+    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: KVCache | None, slot: int) -> Tensor:
+        """(B, T, H) -> (B, T, H); the arguments are those of :meth:`Attention.forward`."""
+        x = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache, slot)
+        out: Tensor = x + self.mlp(self.post_attention_layernorm(x))
+        return out

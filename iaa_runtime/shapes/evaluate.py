@@ -1,0 +1,263 @@
+"""Scores a model on scenes it never saw, through the public pipeline: what a user would get."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+from PIL import Image
+
+from .language import Expression, Question, absent_expression, caption, expression
+from .questions import visual_questions
+from .scenes import COLORS, EVALUATION_SEED, KINDS, Box, Scene, draw_scene, make_scene
+from .text_questions import text_question
+
+IOU_HIT = 0.5
+_MENTION = re.compile(rf"\b({'|'.join(COLORS)}) ({'|'.join(KINDS)})\b")
+
+
+class Found(Protocol):
+    """A detection: a box in pixels of the picture, the phrase it answers, a score in [0, 1]."""
+
+    @property
+    def x(self) -> int: ...
+    @property
+    def y(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+
+
+class Pipeline(Protocol):
+    """The part of :class:`iaa_runtime.IAAPipeline` that is scored."""
+
+    def caption(self, images: list[Any], prompt: str = ..., **options: Any) -> list[str]: ...
+    def ground(self, images: list[Any], phrases: list[str], **options: Any) -> Sequence[Sequence[Found]]: ...
+    def text(self, prompt: str, **options: Any) -> str: ...
+
+
+def box_of(found: Found) -> Box:
+    """``(x1, y1, x2, y2)`` in pixels."""
+    return (found.x, found.y, found.x + found.width, found.y + found.height)
+
+
+def intersection_over_union(a: Box, b: Box) -> float:
+    """Shared area of two boxes over the area of both together."""
+    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return shared / (areas - shared) if areas > shared else 0.0
+
+
+def count_matches(said: Sequence[Box], true: Sequence[Box]) -> int:
+    """How many boxes find a partner of at least half overlap, best pairs first, nobody twice."""
+    pairs = [(intersection_over_union(a, b), i, j) for i, a in enumerate(said) for j, b in enumerate(true)]
+    left: set[int] = set()
+    right: set[int] = set()
+    for overlap, i, j in sorted(pairs, reverse=True):
+        if overlap >= IOU_HIT and i not in left and j not in right:
+            left.add(i)
+            right.add(j)
+    return len(left)
+
+
+def area_under_curve(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """Chance that a positive scores above a negative, ties counted half (Mann and Whitney, 1947)."""
+    if not positives or not negatives:
+        return float("nan")
+    ranked = sorted([(score, True) for score in positives] + [(score, False) for score in negatives])
+    total, start = 0.0, 0
+    while start < len(ranked):
+        end = start
+        while end < len(ranked) and ranked[end][0] == ranked[start][0]:
+            end += 1
+        total += sum(positive for _, positive in ranked[start:end]) * (start + 1 + end) / 2
+        start = end
+    count = len(positives)
+    return (total - count * (count + 1) / 2) / (count * len(negatives))
+
+
+def caption_objects(text: str) -> list[tuple[str, str]]:
+    """(color, kind) of every object that a caption names."""
+    return _MENTION.findall(text.lower())
+
+
+def _shared(said: Iterable[Any], true: Iterable[Any]) -> int:
+    """Size of the intersection of two multisets."""
+    return sum((Counter(said) & Counter(true)).values())
+
+
+@dataclass
+class Tally:
+    """What was counted; :meth:`report` turns it into measures.
+
+    Attributes:
+        singles: Per phrase for one shape: aspect of the picture, IoU of the first box, score, kind of the phrase.
+        kinds: Per kind of visual question: right ones, all.
+        text_kinds: Per kind of text question: right ones, all.
+        mistakes: Wrong answers in words, at most a few of each sort.
+    """
+
+    singles: list[tuple[float, float, float, str]] = field(default_factory=list)
+    absent_scores: list[float] = field(default_factory=list)
+    boxes: list[int] = field(default_factory=lambda: [0, 0, 0])  # matched, said, true
+    objects: list[int] = field(default_factory=lambda: [0, 0, 0])
+    full_captions: list[bool] = field(default_factory=list)
+    kinds: dict[str, list[int]] = field(default_factory=dict)
+    text_kinds: dict[str, list[int]] = field(default_factory=dict)
+    mistakes: list[str] = field(default_factory=list)
+
+    def report(self) -> dict[str, float]:
+        """All measures by name; fractions of 1."""
+        elongated = sorted(self.singles, reverse=True)[: max(1, len(self.singles) // 4)]
+        measures = {
+            "single_precision": _share([iou >= IOU_HIT for _, iou, _, _ in self.singles]),
+            "single_iou": _share([iou for _, iou, _, _ in self.singles]),
+            "elongated_precision": _share([iou >= IOU_HIT for _, iou, _, _ in elongated]),
+            "elongated_iou": _share([iou for _, iou, _, _ in elongated]),
+            "several_f1": _f1(self.boxes),
+            "absent_auc": area_under_curve([score for _, _, score, _ in self.singles], self.absent_scores),
+            "vqa": _ratio(self.kinds),
+            "caption_recall": self.objects[0] / max(1, self.objects[2]),
+            "caption_precision": self.objects[0] / max(1, self.objects[1]),
+            "caption_exact": _share(self.full_captions),
+            "text": _ratio(self.text_kinds),
+        }
+        for kind in sorted({kind for *_, kind in self.singles}):
+            measures[f"single_precision/{kind}"] = _share([i >= IOU_HIT for _, i, _, k in self.singles if k == kind])
+        for group, kinds in (("vqa", self.kinds), ("text", self.text_kinds)):
+            measures |= {f"{group}/{kind}": right / asked for kind, (right, asked) in sorted(kinds.items())}
+        return measures
+
+
+def _share(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _f1(counts: Sequence[int]) -> float:
+    matched, said, true = counts
+    return 2 * matched / max(1, said + true)
+
+
+def _ratio(kinds: dict[str, list[int]]) -> float:
+    right, asked = (sum(column) for column in zip(*kinds.values(), strict=True)) if kinds else (0, 0)
+    return right / asked if asked else float("nan")
+
+
+def _normal(text: str) -> str:
+    return text.strip().rstrip(".").lower()
+
+
+def _note(tally: Tally, kinds: dict[str, list[int]], kind: str, question: str, said: str, true: str) -> None:
+    right = _normal(said) == _normal(true)
+    counts = kinds.setdefault(kind, [0, 0])
+    counts[0] += right
+    counts[1] += 1
+    if not right:
+        tally.mistakes.append(f"{kind}: {question} {said!r}, not {true!r}")
+
+
+@dataclass(frozen=True)
+class Exam:
+    """A scene and all that is asked about it, with the right answers; ``text`` has nothing to do with the scene."""
+
+    scene: Scene
+    phrases: tuple[Expression, ...]
+    questions: tuple[Question, ...]
+    text: Question
+
+
+def make_exam(seed: int) -> Exam:
+    """The exam of a seed: two phrases for one shape, one for several where the scene has them, one for none; two
+    questions; one question without a picture."""
+    scene, rng = make_scene(seed), random.Random(seed)
+    chosen: dict[str, Expression] = {}
+    for _ in range(8):
+        made = expression(scene, rng, ("plain", "extreme", "relation"))
+        if len(made.targets) == 1:
+            chosen.setdefault(made.phrase, made)
+        if len(chosen) == 2:
+            break
+    several = expression(scene, rng, ("plural",))
+    if len(several.targets) > 1:
+        chosen.setdefault(several.phrase, several)
+    absent = absent_expression(scene, rng)
+    return Exam(scene, (*chosen.values(), absent), tuple(visual_questions(scene, rng, 2)), text_question(rng))
+
+
+def score_grounding(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
+    """Grounds an exam's phrases in one call and counts."""
+    scene = exam.scene
+    found = pipeline.ground([picture], [made.phrase for made in exam.phrases])[0]
+    for made in exam.phrases:
+        mine = [detection for detection in found if detection.label == made.phrase]
+        said, true = [box_of(detection) for detection in mine], [scene.shapes[i].box for i in made.targets]
+        score = max((detection.score for detection in mine), default=0.0)
+        if not true:
+            tally.absent_scores.append(score)
+        elif len(true) == 1:
+            overlap = intersection_over_union(said[0], true[0]) if said else 0.0
+            tally.singles.append((scene.aspect, overlap, score, made.kind))
+            if overlap < IOU_HIT:
+                tally.mistakes.append(f"seed {scene.seed}: {made.phrase} {said}, not {true}")
+        else:
+            counts = (count_matches(said, true), len(said), len(true))
+            tally.boxes = [a + b for a, b in zip(tally.boxes, counts, strict=True)]
+
+
+def score_words(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
+    """Captions a scene, asks about it, asks the text question, and counts."""
+    scene = exam.scene
+    said = pipeline.caption([picture])[0]
+    named, true = caption_objects(said), [(shape.color, shape.kind) for shape in scene.shapes]
+    counts = (_shared(named, true), len(named), len(true))
+    tally.objects = [a + b for a, b in zip(tally.objects, counts, strict=True)]
+    tally.full_captions.append(_normal(said) == _normal(caption(scene)))
+    if counts[0] < max(counts[1:]):
+        tally.mistakes.append(f"seed {scene.seed}: {said!r}, not {caption(scene)!r}")
+    for asked in exam.questions:
+        answer = pipeline.caption([picture], prompt=asked.question)[0]
+        _note(tally, tally.kinds, asked.kind, f"seed {scene.seed}: {asked.question}", answer, asked.answer)
+    asked = exam.text
+    _note(tally, tally.text_kinds, asked.kind, asked.question, pipeline.text(asked.question), asked.answer)
+
+
+def evaluate(
+    pipeline: Pipeline,
+    scenes: int = 1000,
+    first_seed: int = EVALUATION_SEED,
+    on_scene: Callable[[int], None] | None = None,
+) -> Tally:
+    """Scores a pipeline on the exams of consecutive seeds.
+
+    Args:
+        pipeline: Answers through ``caption``, ``ground`` and ``text``.
+        scenes: How many.
+        first_seed: ``EVALUATION_SEED`` or later for scenes that training never saw.
+        on_scene: Called with the number of scenes done.
+
+    Returns:
+        The counts; ``.report()`` gives the measures.
+    """
+    tally = Tally()
+    for number in range(scenes):
+        exam = make_exam(first_seed + number)
+        picture = draw_scene(exam.scene)
+        score_grounding(pipeline, exam, picture, tally)
+        score_words(pipeline, exam, picture, tally)
+        if on_scene is not None:
+            on_scene(number + 1)
+    return tally
+
+
+def as_dict(tally: Tally) -> dict[str, Any]:
+    """Measures and mistakes, for JSON."""
+    return {"measures": tally.report(), "mistakes": asdict(tally)["mistakes"]}

@@ -1,0 +1,127 @@
+"""Questions on a scene with one-word answers, for visual question answering."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from .language import (
+    EXTREMES,
+    RELATIONS,
+    Noun,
+    Question,
+    absent_expression,
+    describe,
+    extreme_of,
+    random_noun,
+    related,
+    relation_holds,
+)
+from .scenes import Scene
+
+
+def _color(scene: Scene, rng: random.Random) -> Question | None:
+    shape = rng.choice(scene.shapes)
+    noun = Noun(shape.size if rng.random() < 0.5 else None, None, shape.kind)
+    if len(noun.find(scene)) != 1:
+        return None
+    return Question(f"What color is the {noun}?", shape.color, "color")
+
+
+def _kind(scene: Scene, rng: random.Random) -> Question | None:
+    shape = rng.choice(scene.shapes)
+    noun = Noun(shape.size if rng.random() < 0.5 else None, shape.color, None)
+    if len(noun.find(scene)) != 1:
+        return None
+    return Question(f"What is the {noun}?", shape.kind, "kind")
+
+
+def _size(scene: Scene, rng: random.Random) -> Question | None:
+    shape = rng.choice(scene.shapes)
+    noun = rng.choice(
+        (Noun(None, shape.color, shape.kind), Noun(None, None, shape.kind), Noun(None, shape.color, None))
+    )
+    if len(noun.find(scene)) != 1:
+        return None
+    return Question(f"Is the {noun} small or large?", shape.size, "size")
+
+
+def _count(scene: Scene, rng: random.Random) -> Question | None:
+    noun = Noun()
+    if rng.random() < 0.75:
+        shape = rng.choice(scene.shapes)
+        noun = rng.choice((Noun(None, None, shape.kind), Noun(None, shape.color, None), Noun(shape.size, None, None)))
+        if rng.random() < 0.2:
+            noun = rng.choice((Noun(None, None, random_noun(rng).kind), Noun(None, random_noun(rng).color, None)))
+    return Question(f"How many {noun.plural} are there?", str(len(noun.find(scene))), "count")
+
+
+def _exists(scene: Scene, rng: random.Random) -> Question | None:
+    if rng.random() < 0.5:
+        noun = str(absent_expression(scene, rng).phrase.removeprefix("the "))
+        article = "an" if noun[0] in "aeiou" else "a"
+        return Question(f"Is there {article} {noun}?", "no", "exists")
+    return Question(f"Is there {describe(rng.choice(scene.shapes), rng).article}?", "yes", "exists")
+
+
+def _relation(scene: Scene, rng: random.Random) -> Question | None:
+    if len(scene.shapes) < 2:
+        return None
+    first, second = rng.sample(range(len(scene.shapes)), 2)
+    subject, anchor = (describe(scene.shapes[i], rng) for i in (first, second))
+    relation = rng.choice(RELATIONS)
+    holds = relation_holds(relation, scene, first, second)
+    if holds is None or len(subject.find(scene)) != 1 or len(anchor.find(scene)) != 1:
+        return None
+    return Question(f"Is the {subject} {relation} the {anchor}?", "yes" if holds else "no", "relation")
+
+
+def _which(scene: Scene, rng: random.Random) -> Question | None:
+    """A shape by its place, answered with color and kind."""
+    if len(scene.shapes) < 2:
+        return None
+    if rng.random() < 0.6:
+        extreme = rng.choice(EXTREMES)
+        target = extreme_of(extreme, range(len(scene.shapes)), scene)
+        question = f"Which shape is {extreme}?"
+    else:
+        anchor, relation = rng.randrange(len(scene.shapes)), rng.choice(RELATIONS)
+        noun = describe(scene.shapes[anchor], rng)
+        found = related(Noun(), relation, anchor, scene)
+        target = found[0] if found and len(found) == 1 and len(noun.find(scene)) == 1 else None
+        question = f"Which shape is {relation} the {noun}?"
+    if target is None:
+        return None
+    shape = scene.shapes[target]
+    return Question(question, str(Noun(None, shape.color, shape.kind)), "which")
+
+
+_MAKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
+    _color,
+    _kind,
+    _size,
+    _count,
+    _exists,
+    _relation,
+    _which,
+)
+_WEIGHTS = (17, 17, 10, 18, 14, 12, 12)
+
+
+def visual_question(scene: Scene, rng: random.Random) -> Question:
+    """A random question on the scene that has exactly one right answer."""
+    while True:
+        made = rng.choices(_MAKERS, _WEIGHTS)[0](scene, rng)
+        if made is not None:
+            return made
+
+
+def visual_questions(scene: Scene, rng: random.Random, count: int) -> Sequence[Question]:
+    """Up to ``count`` questions on the scene, all different."""
+    chosen: dict[str, Question] = {}
+    for _ in range(4 * count):
+        made = visual_question(scene, rng)
+        chosen.setdefault(made.question, made)
+        if len(chosen) == count:
+            break
+    return tuple(chosen.values())

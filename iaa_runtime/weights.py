@@ -1,0 +1,267 @@
+"""Weight files of either format, opened without reading them and read tensor by tensor.
+
+Safetensors files are memory-mapped by their library: a tensor that is wanted as it is stored is a view of the file and
+costs no copy; any other is converted in pieces, so that neither the file's pages nor a second copy pile up.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .errors import CheckpointError
+
+PIECE_BYTES = 16 << 20
+"""Conversions hold about this many bytes of a file at a time."""
+
+SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor's place: which file, its shape and its dtype."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+Target = tuple[torch.dtype, torch.device]
+Rows = Callable[[str, int, int], Tensor]
+"""Reads rows ``start`` to ``end`` of a tensor."""
+
+
+class _Format(Protocol):
+    def entries(self, file: Path) -> Iterator[tuple[str, Entry]]: ...
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]: ...
+
+
+class _Safetensors:
+    def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
+        with _open(file) as opened:
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                part = opened.get_slice(name)
+                dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
+                if dtype is None:
+                    raise CheckpointError(
+                        f"{name} in {file} is stored as {part.get_dtype()}, which cannot be read. Use a checkpoint in "
+                        "16 or 32 bits."
+                    )
+                yield name, Entry(file, tuple(part.get_shape()), dtype)
+
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+        with _open(file) as opened:  # once, so that all views share one mapping
+            for name in _as_stored(entries, target):
+                yield name, opened.get_tensor(name)
+
+        def rows(name: str, start: int, end: int) -> Tensor:
+            with _open(file) as opened:
+                part: Tensor = opened.get_slice(name)[start:end]
+            return part
+
+        yield from _converted(entries, target, rows)
+
+
+class _Pickled:
+    """``.bin`` files as torch saved them, opened with ``weights_only=True``: no code of the file runs."""
+
+    def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
+        for name, tensor in self._load(file)[0].items():
+            yield name, Entry(file, tuple(tensor.shape), tensor.dtype)
+
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+        content, mapped = self._load(file)
+        for name in _as_stored(entries, target):
+            yield name, content.pop(name)
+        if mapped:
+            content.clear()
+
+        def rows(name: str, start: int, end: int) -> Tensor:
+            return (self._load(file)[0] if mapped else content)[name][start:end]
+
+        yield from _converted(entries, target, rows)
+
+    @staticmethod
+    def _load(file: Path) -> tuple[dict[str, Tensor], bool]:
+        """The file's tensors, and whether they are mapped from it."""
+        try:
+            try:
+                content, mapped = torch.load(file, map_location="cpu", weights_only=True, mmap=True), True
+            except RuntimeError:  # files written before torch 1.6 cannot be mapped
+                content, mapped = torch.load(file, map_location="cpu", weights_only=True), False
+        except Exception as error:
+            raise CheckpointError(
+                f"{file} cannot be read as PyTorch weights ({error}). Fetch the file again."
+            ) from error
+        if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+            raise CheckpointError(f"{file} is no table of tensors by name. Use the file that came with the checkpoint.")
+        return content, mapped
+
+
+def _as_stored(entries: Mapping[str, Entry], target: Target) -> list[str]:
+    """Names of the tensors that can be views of the file."""
+    dtype, device = target
+    return [name for name, entry in entries.items() if entry.dtype == dtype and device.type == "cpu"]
+
+
+def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iterator[tuple[str, Tensor]]:
+    """The other tensors, each copied to the target in pieces.
+
+    ``rows`` maps the file anew for each piece: pages of one mapping would count as ours until its end.
+    """
+    dtype, device = target
+    stored = set(_as_stored(entries, target))
+    for name, entry in entries.items():
+        if name in stored:
+            continue
+        out = torch.empty(entry.shape, dtype=dtype, device=device)
+        step = max(1, PIECE_BYTES * entry.shape[0] // max(1, entry.nbytes))
+        for start in range(0, entry.shape[0], step):
+            out[start : start + step].copy_(rows(name, start, start + step))
+        yield name, out
+
+
+def _open(file: Path) -> Any:
+    try:
+        return safe_open(str(file), framework="pt", device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file} cannot be read as safetensors ({error}). Fetch the file again.") from error
+
+
+def _format(file: Path) -> _Format:
+    return _Safetensors() if file.suffix == ".safetensors" else _Pickled()
+
+
+class WeightFiles:
+    """The tensors of a folder or a single file, by the names they have there."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+
+    @classmethod
+    def find(cls, path: Path) -> WeightFiles:
+        """Finds a folder's weights: an index, shards, or one file; safetensors before ``.bin``.
+
+        Raises:
+            CheckpointError: there are none, or shards that the index or the shards' own numbers name are missing.
+        """
+        if path.is_file():
+            return cls([path])
+        for stem, suffix in (("model", ".safetensors"), ("pytorch_model", ".bin")):
+            index = path / f"{stem}{suffix}.index.json"
+            if index.is_file():
+                return cls(_indexed(index))
+            if (path / f"{stem}{suffix}").is_file():
+                return cls([path / f"{stem}{suffix}"])
+            shards = sorted(path.glob(f"{stem}-*-of-*{suffix}"))
+            if shards:
+                return cls(_numbered(shards))
+        present = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+        raise CheckpointError(
+            f"{path} holds no weights: neither model.safetensors, its shards, pytorch_model.bin nor "
+            f"an index. It holds {', '.join(present[:8]) or 'nothing'}{' …' if len(present) > 8 else ''}."
+        )
+
+    @cached_property
+    def entries(self) -> Mapping[str, Entry]:
+        """Every tensor's place, from the files' headers."""
+        return {name: entry for file in self.files for name, entry in _format(file).entries(file)}
+
+    @property
+    def names(self) -> list[str]:
+        """Every tensor's name."""
+        return list(self.entries)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape."""
+        return self.entries[name].shape
+
+    def dtype(self, name: str) -> torch.dtype:
+        """A tensor's dtype as stored."""
+        return self.entries[name].dtype
+
+    def nbytes(self, name: str) -> int:
+        """A tensor's bytes as stored."""
+        return self.entries[name].nbytes
+
+    def read(
+        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors by name, in ``dtype`` on ``device``, file by file."""
+        wanted = set(names)
+        target = (dtype, torch.device(device))
+        for file in self.files:
+            entries = {n: e for n, e in self.entries.items() if e.file == file and n in wanted}
+            if entries:
+                yield from _format(file).read(file, entries, target)
+
+    def summary(self) -> str:
+        """What is there, in a few words, for error messages."""
+        stems: dict[str, int] = {}
+        for name in self.names:
+            stem = re.split(r"\.\d+\.", name)[0]
+            stem = stem.removesuffix(".weight").removesuffix(".bias")
+            stems[stem] = stems.get(stem, 0) + 1
+        listed = sorted(stems, key=lambda stem: -stems[stem])[:6]
+        return (
+            f"{len(self.names)} tensors in {len(self.files)} file(s): "
+            + ", ".join(f"{stem} ({stems[stem]})" for stem in listed)
+            + (" …" if len(stems) > 6 else "")
+        )
+
+
+def _indexed(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [index.parent / Path(name).name for name in names]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not a weight index ({error!r}). Fetch the file again.") from None
+    _require_files(files, f"{index.name} names")
+    return files
+
+
+def _numbered(shards: list[Path]) -> list[Path]:
+    match = re.search(r"-(\d+)-of-(\d+)(\.\w+)$", shards[0].name)
+    if not match:
+        return shards
+    width, total = len(match[1]), int(match[2])
+    stem = shards[0].name[: match.start()]
+    files = [shards[0].parent / f"{stem}-{number:0{width}d}-of-{match[2]}{match[3]}" for number in range(1, total + 1)]
+    _require_files(files, f"{shards[0].name} belongs to")
+    return files
+
+
+def _require_files(files: list[Path], why: str) -> None:
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{files[0].parent} lacks {len(missing)} of the {len(files)} shards that {why}: {', '.join(missing[:4])}"
+            f"{' …' if len(missing) > 4 else ''}. Fetch the missing files."
+        )

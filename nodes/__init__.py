@@ -1,0 +1,43 @@
+"""The pack's nodes, and how ComfyUI gets them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .boxes_convert import ConvertBoxes
+from .boxes_crop import CropBoxes
+from .boxes_detector import DetectorProvider
+from .boxes_mask import BoxesToMask
+from .boxes_merge import MergeBoxes
+from .boxes_paste import PasteCrops
+from .boxes_select import SelectBoxes
+from .caption import Caption
+from .chat import ChatTurn
+from .demo_scene import DemoScene
+from .ground import Ground
+from .host import register_folder
+from .loader import Loader
+from .text import Text
+
+BOX_TOOLS: list[type[io.ComfyNode]] = [
+    SelectBoxes,
+    MergeBoxes,
+    BoxesToMask,
+    CropBoxes,
+    PasteCrops,
+    ConvertBoxes,
+    DetectorProvider,
+]
+NODES: list[type[io.ComfyNode]] = [Loader, Caption, Ground, Text, ChatTurn, DemoScene, *BOX_TOOLS]
+
+
+class IAAExtension(ComfyExtension):
+    """Everything that this pack adds to ComfyUI."""
+
+    async def on_load(self) -> None:
+        """Tells ComfyUI where our checkpoints are kept."""
+        register_folder()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """The nodes, in the order of the menu."""
+        return NODES

@@ -1,0 +1,182 @@
+"""IAA Crop Boxes: one image per box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.boxtools.crops import AS_BOX, ASPECTS, KEEP, RESIZES, CropOptions, cut, cut_mask, plan_crops
+from ..iaa_runtime.boxtools.reading import Boxes, boxes_per_image
+from ..iaa_runtime.boxtools.resample import FILTERS
+from ..iaa_runtime.errors import InputError
+from .boxes_common import (
+    BOX_CATEGORY,
+    ERROR,
+    PIXELS,
+    SKIP,
+    UNITS,
+    RegionsType,
+    box_input,
+    first_of,
+    size_of,
+    unit_input,
+)
+from .host import intermediate
+
+SKIP_BRANCH, WHOLE = "skip", "whole image"
+
+
+class CropBoxes(io.ComfyNode):
+    """Cuts out every box by itself. Takes whole lists, since what is left out of one image matters to all."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_CropBoxes",
+            display_name="IAA Crop Boxes",
+            category=BOX_CATEGORY,
+            description="Cuts out every box by itself, with some surroundings, at its own or a wished size. What "
+            "follows runs once per crop; IAA Paste Crops puts the results back.",
+            search_aliases=[
+                "crop each box",
+                "crop by bbox",
+                "cut out",
+                "detail",
+                "zoom",
+                "inpaint crop",
+                "crop and stitch",
+            ],
+            inputs=[
+                io.Image.Input("image", tooltip="The images that the boxes are of."),
+                box_input("bboxes", "Boxes of any detector; those of one image serve every image of a batch."),
+                io.Int.Input(
+                    "padding",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    optional=True,
+                    tooltip="How much of the surroundings to take in on each side, as far as the image goes.",
+                ),
+                unit_input("padding_unit", "'padding'"),
+                io.Combo.Input(
+                    "aspect",
+                    options=list(ASPECTS),
+                    default=AS_BOX,
+                    optional=True,
+                    tooltip="Width to height of the crops. They are widened to it, never narrowed, and shifted to "
+                    "stay in the image; where they are larger than the image, its border is repeated.",
+                ),
+                io.Int.Input(
+                    "multiple_of",
+                    default=1,
+                    min=1,
+                    max=256,
+                    optional=True,
+                    tooltip="Width and height of the crops become multiples of this; diffusion models want 8, 16 or "
+                    "64.",
+                ),
+                io.Combo.Input(
+                    "resize",
+                    options=list(RESIZES),
+                    default=KEEP,
+                    optional=True,
+                    tooltip="Resize crops so that this side gets 'size' pixels. With a fixed aspect all crops come "
+                    "out at one size.",
+                ),
+                io.Int.Input(
+                    "size", default=1024, min=1, max=8192, optional=True, tooltip="Pixels of that side after resizing."
+                ),
+                io.Combo.Input(
+                    "filter",
+                    options=list(FILTERS),
+                    default="lanczos",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How to resize, here and when the crop is pasted back.",
+                ),
+                io.Combo.Input(
+                    "nothing_found",
+                    options=[SKIP_BRANCH, WHOLE, ERROR],
+                    default=SKIP_BRANCH,
+                    optional=True,
+                    tooltip="An image without boxes: make no crop of it, and if there is no crop at all, do not run "
+                    "what follows; crop the whole image; or stop with an error.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "crops", display_name="crops", is_output_list=True, tooltip="One image per box, image after image."
+                ),
+                io.Mask.Output(
+                    "masks",
+                    display_name="masks",
+                    is_output_list=True,
+                    tooltip="The box within each crop, white; for inpainting. One black mask if there are no crops.",
+                ),
+                RegionsType.Output("regions", display_name="regions", tooltip="Where the crops came from."),
+                io.Int.Output("count", display_name="count", tooltip="How many crops there are."),
+            ],
+            is_input_list=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: list[torch.Tensor],
+        bboxes: list[Any],
+        padding: Any = 0,
+        padding_unit: Any = PIXELS,
+        aspect: Any = AS_BOX,
+        multiple_of: Any = 1,
+        resize: Any = KEEP,
+        size: Any = 1024,
+        filter: Any = "lanczos",
+        nothing_found: Any = SKIP_BRANCH,
+    ) -> io.NodeOutput:
+        """Cuts."""
+        chosen = (padding, padding_unit, aspect, multiple_of, resize, size, filter)
+        options = _options(*map(first_of, chosen))
+        crops, masks, regions = [], [], []
+        for images, found in zip(image, _paired(bboxes, len(image)), strict=True):
+            boxes = apply_policy(boxes_per_image(found, len(images)), size_of(images), first_of(nothing_found))
+            planned = plan_crops(boxes, size_of(images), options)
+            regions.append(planned)
+            crops += [cut(images, region)[None] for region in planned.items]
+            masks += [intermediate(cut_mask(region, planned.image_size)[None]) for region in planned.items]
+        # A black mask and not SKIP: masks often go straight to IAA Paste Crops, which would not run then.
+        nothing = torch.zeros(1, *image[0].shape[1:3])
+        return io.NodeOutput(crops or [SKIP], masks or [intermediate(nothing)], regions, len(crops))
+
+
+def apply_policy(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:
+    """What to crop of images without boxes.
+
+    Raises:
+        InputError: under the policy ``error``; names the images.
+    """
+    missing = [str(number) for number, found in enumerate(boxes, 1) if not found]
+    if missing and policy == ERROR:
+        raise InputError(
+            f"There are no boxes in image {', '.join(missing)} of {len(boxes)}. Look for something else, or choose "
+            "another policy under 'nothing_found'."
+        )
+    whole = {"x": 0, "y": 0, "width": size[0], "height": size[1], "label": "", "score": 0.0}
+    return [found or [whole] for found in boxes] if policy == WHOLE else boxes
+
+
+def _options(
+    padding: int, padding_unit: str, aspect: str, multiple_of: int, resize: str, size: int, method: str
+) -> CropOptions:
+    return CropOptions(padding, UNITS[padding_unit], aspect, multiple_of, resize, size, method)
+
+
+def _paired(bboxes: list[Any], count: int) -> list[Any]:
+    """The boxes of each of ``count`` batches; one serves all."""
+    if len(bboxes) not in (1, count):
+        raise InputError(
+            f"Boxes came for {len(bboxes)} batches, and images for {count}. Connect those they were found in."
+        )
+    return bboxes * count if len(bboxes) == 1 else bboxes

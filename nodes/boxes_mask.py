@@ -1,0 +1,89 @@
+"""IAA Boxes to Mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.boxtools.masks import box_masks, union_masks
+from ..iaa_runtime.boxtools.reading import boxes_per_image
+from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, size_of, unit_input
+from .host import intermediate
+
+PER_IMAGE, PER_BOX = "one per image", "one per box"
+
+
+class BoxesToMask(io.ComfyNode):
+    """Fills boxes: one mask per image or one per box."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_BoxesToMask",
+            display_name="IAA Boxes to Mask",
+            category=BOX_CATEGORY,
+            description="Fills boxes with white: one mask per image, or one per box; as rectangles or ellipses, grown "
+            "or shrunk, with soft edges.",
+            search_aliases=["bbox to mask", "bounding box mask", "inpaint mask", "region mask"],
+            inputs=[
+                box_input("bboxes", "Boxes of any detector; those of one image serve every image."),
+                io.Image.Input("image", tooltip="The images that the boxes are of: masks get their size and number."),
+                io.Combo.Input(
+                    "masks",
+                    options=[PER_IMAGE, PER_BOX],
+                    default=PER_IMAGE,
+                    optional=True,
+                    tooltip="All boxes of an image together, or each box by itself, image after image. Without any box "
+                    "there is one black mask.",
+                ),
+                io.Combo.Input(
+                    "shape",
+                    options=["rectangle", "ellipse"],
+                    default="rectangle",
+                    optional=True,
+                    tooltip="The whole box, or the ellipse that touches its sides.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=-8192,
+                    max=8192,
+                    optional=True,
+                    tooltip="Moves each side of a box outwards by so much; below 0 inwards.",
+                ),
+                unit_input("grow_unit", "'grow'"),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=0,
+                    max=8192,
+                    optional=True,
+                    tooltip="Over how many pixels an edge fades, half of them inside the box. Edges of rectangles on "
+                    "the image's own border stay sharp.",
+                ),
+            ],
+            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="White inside the boxes, black elsewhere.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        bboxes: Any,
+        image: torch.Tensor,
+        masks: str = PER_IMAGE,
+        shape: str = "rectangle",
+        grow: int = 0,
+        grow_unit: str = PIXELS,
+        feather: int = 0,
+    ) -> io.NodeOutput:
+        """Draws the masks."""
+        size = size_of(image)
+        boxes = boxes_per_image(bboxes, len(image))
+        options: dict[str, Any] = {"shape": shape, "grow": grow, "unit": UNITS[grow_unit], "feather": feather}
+        if masks == PER_IMAGE:
+            return io.NodeOutput(intermediate(union_masks(boxes, size, **options)))
+        single = box_masks([box for found in boxes for box in found], size, **options)
+        return io.NodeOutput(intermediate(single if len(single) else torch.zeros(1, size[1], size[0])))

@@ -1,0 +1,151 @@
+"""IAA Select Boxes: some of the boxes, in some order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.boxtools.reading import as_boxes, repeated
+from ..iaa_runtime.boxtools.select import ORDERS, Selection, first_box, pick, select
+from ..iaa_runtime.errors import InputError
+from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, view, view_input
+
+AS_GIVEN = next(iter(ORDERS))
+
+
+class SelectBoxes(io.ComfyNode):
+    """Keeps boxes by label, score, size and place, puts them in order, and picks some by number."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_SelectBoxes",
+            display_name="IAA Select Boxes",
+            category=BOX_CATEGORY,
+            description="Keeps boxes by label, score, size and place, puts them in order, and picks some by number. "
+            "Works on each image of a batch by itself, with boxes of any detector.",
+            search_aliases=["filter boxes", "sort boxes", "bbox by index", "largest box", "bounding box", "pick box"],
+            inputs=[
+                box_input("bboxes", "Boxes of any detector, for one image or a batch."),
+                io.String.Input(
+                    "labels",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    placeholder="Labels to keep, one a line; * stands for anything:\nthe red*\n*star",
+                    tooltip="Keep boxes with one of these labels, one a line. Upper and lower case are the same, "
+                    "* stands for any letters. Empty keeps all.",
+                ),
+                io.Float.Input(
+                    "min_score",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Drop boxes that score lower. Boxes without a score count as 1.",
+                ),
+                io.Combo.Input(
+                    "order",
+                    options=list(ORDERS),
+                    default=AS_GIVEN,
+                    optional=True,
+                    tooltip="How to sort the boxes of an image; places are those of the boxes' centres.",
+                ),
+                io.String.Input(
+                    "indices",
+                    default="",
+                    optional=True,
+                    placeholder="0, 2-4, -1",
+                    tooltip="Which boxes in that order, counted from 0, or from -1 backwards; ranges such as 2-4 "
+                    "include their end. Numbers that an image lacks are passed over. Empty keeps all.",
+                ),
+                io.Int.Input(
+                    "limit",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    optional=True,
+                    tooltip="At most so many an image; 0: no limit.",
+                ),
+                io.Int.Input(
+                    "min_side",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Drop boxes whose shorter side has fewer pixels.",
+                ),
+                io.Int.Input(
+                    "max_side",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Drop boxes whose longer side has more pixels; 0: no limit.",
+                ),
+                io.Combo.Input(
+                    "nothing_left",
+                    options=[EMPTY, ERROR],
+                    default=EMPTY,
+                    optional=True,
+                    advanced=True,
+                    tooltip="If no box is left in any image: give no boxes, and do not run what is connected to 'box'; "
+                    "or stop with an error.",
+                ),
+                box_input("inside", "Keep boxes whose centre lies in one of these boxes of the same image.", True),
+                view_input(),
+            ],
+            outputs=[
+                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="Per image a list of the boxes left."),
+                io.BoundingBox.Output(
+                    "box",
+                    display_name="box",
+                    tooltip="The first of them alone, in whole pixels, for nodes that take one box, such as Crop "
+                    "Image.",
+                ),
+                io.Int.Output("count", display_name="count", tooltip="How many boxes are left in all images."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, indices: Any = None) -> bool | str:
+        """Numbers must be readable before anything is run."""
+        try:
+            pick(0, indices if isinstance(indices, str) else "")
+        except InputError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        bboxes: Any,
+        labels: str = "",
+        min_score: float = 0.0,
+        order: str = AS_GIVEN,
+        indices: str = "",
+        limit: int = 0,
+        min_side: int = 0,
+        max_side: int = 0,
+        nothing_left: str = EMPTY,
+        inside: Any = None,
+        image: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Selects."""
+        boxes = as_boxes(bboxes)
+        wanted = tuple(line.strip() for line in labels.splitlines() if line.strip())
+        selection = Selection(wanted, min_score, min_side, max_side, order, indices, limit)
+        chosen = select(boxes, selection, None if inside is None else repeated(as_boxes(inside), len(boxes)))
+        first = first_box(chosen)
+        if first is None and nothing_left == ERROR:
+            raise InputError(
+                f"None of {count_of(boxes)} boxes is left. Ask for less, or set 'nothing_left' to {EMPTY!r}."
+            )
+        return io.NodeOutput(chosen, SKIP if first is None else first, count_of(chosen), ui=view(image, chosen, cls))

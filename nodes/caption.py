@@ -1,0 +1,111 @@
+"""IAA Caption: what is in each image (task MM)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.prompts import CAPTION_PROMPTS
+from .host import ModelHandle, Progress, check_interrupt
+from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
+from .previews import texts_ui
+from .values import pictures
+
+QUESTION = "question"
+PRESETS = [*CAPTION_PROMPTS, QUESTION]
+
+
+class Caption(io.ComfyNode):
+    """Describes each image of a batch, or answers a question about it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_Caption",
+            display_name="IAA Caption",
+            category=CATEGORY,
+            description="Describes each image of a batch, or answers a question about it. One text per image.",
+            search_aliases=["describe image", "image to text", "VQA", "tagger", "OCR", "ask about image"],
+            inputs=[
+                model_input(),
+                io.Image.Input("image", tooltip="One or several images; each gets its own text."),
+                io.Combo.Input(
+                    "preset",
+                    options=PRESETS,
+                    default="caption",
+                    optional=True,
+                    tooltip="What to ask. question: ask what stands in 'prompt'.",
+                ),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    placeholder="Your question, for the preset 'question'; else added to the preset",
+                    tooltip="The question for the preset 'question'; with other presets it is added behind them.",
+                ),
+                length_input(),
+                sampling_input(),
+            ],
+            outputs=[
+                io.String.Output(
+                    "captions", display_name="captions", is_output_list=True, tooltip="A list: one text per image."
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, prompt: Any = "", preset: Any = None, *, sampling: Any = None) -> bool | str:
+        """A question needs words. (Behind the star: what ComfyUI passes in any case and checks itself.)"""
+        if preset == QUESTION and isinstance(prompt, str) and not prompt.strip():
+            return "The preset is 'question', but 'prompt' is empty. Type the question, or choose another preset."
+        return True if preset is None or preset in PRESETS else unknown_preset(preset)
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelHandle,
+        image: torch.Tensor,
+        preset: str = "caption",
+        prompt: str = "",
+        max_new_tokens: int = DEFAULTS.max_new_tokens,
+        sampling: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Captions the batch."""
+        progress = Progress(len(image), max_new_tokens, cls.hidden.unique_id)
+        with model.in_use() as pipeline:
+            captions = pipeline.caption(
+                pictures(image),
+                question(preset, prompt),
+                on_token=progress.on_token,
+                on_text=progress.on_text,
+                cancelled=check_interrupt,
+                **generation_options(max_new_tokens, sampling),
+            )
+        progress.done()
+        return io.NodeOutput(captions, ui=texts_ui(captions))
+
+
+def question(preset: str, prompt: str) -> str:
+    """What is asked: the preset's words, the user's, or both.
+
+    Raises:
+        InputError: both are empty, or there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise InputError(unknown_preset(preset))
+    words = " ".join(part for part in (CAPTION_PROMPTS.get(preset, ""), prompt.strip()) if part)
+    if not words:
+        raise InputError("There is nothing to ask: 'prompt' is empty. Type the question, or choose another preset.")
+    return words
+
+
+def unknown_preset(preset: object) -> str:
+    """What to do about a preset that does not exist."""
+    return f"There is no preset {preset!r}. Choose one of {', '.join(PRESETS)}."

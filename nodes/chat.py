@@ -1,0 +1,127 @@
+"""IAA Chat: one turn of a conversation whose task may change from turn to turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from PIL import Image
+
+from ..iaa_runtime.chat import Chat, Reply
+from ..iaa_runtime.config import Task
+from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.prompts import Conversation
+from .host import ModelHandle, Progress, check_interrupt
+from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input
+from .previews import boxes_ui, texts_ui
+from .values import bounding_boxes, pictures
+
+
+@dataclass(frozen=True)
+class ChatHistory:
+    """What an ``IAA_CHAT`` socket carries: what was said, and the image that it is about."""
+
+    messages: tuple[dict[str, str], ...]
+    image: Image.Image | None
+
+
+class ChatTurn(io.ComfyNode):
+    """Says one thing in a conversation and gives the answer and the longer history."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_Chat",
+            display_name="IAA Chat",
+            category=CATEGORY,
+            description="One turn of a conversation about an image. MM sees it, G answers with boxes, Text is the "
+            "language model alone; each sees everything said before. Chain nodes by their history.",
+            search_aliases=["conversation", "dialogue", "talk about image", "interleaved chat", "multi-turn"],
+            inputs=[
+                model_input(),
+                io.String.Input("message", multiline=True, default="", tooltip="What you say, word for word."),
+                io.Combo.Input(
+                    "task",
+                    options=[task.value for task in Task],
+                    default=Task.MM.value,
+                    optional=True,
+                    tooltip="Who answers: MM sees the image, G gives boxes, Text is the language model alone.",
+                ),
+                io.Image.Input(
+                    "image", optional=True, tooltip="What the talk is about (one image). Later turns remember it."
+                ),
+                IAAChatType.Input(
+                    "history", optional=True, tooltip="From the turn before; none starts a conversation."
+                ),
+                length_input(),
+                sampling_input(),
+            ],
+            outputs=[
+                io.String.Output("answer", display_name="answer", tooltip="What the model says."),
+                IAAChatType.Output("history", display_name="history", tooltip="For the next turn."),
+                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="The boxes of a G answer, in pixels."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, message: Any = None, *, sampling: Any = None) -> bool | str:
+        """A turn needs words."""
+        if isinstance(message, str) and not message.strip():
+            return "'message' is empty. Type what to say."
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelHandle,
+        message: str,
+        task: str = Task.MM.value,
+        image: torch.Tensor | None = None,
+        history: ChatHistory | None = None,
+        max_new_tokens: int = DEFAULTS.max_new_tokens,
+        sampling: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        """Takes the turn."""
+        if not message.strip():
+            raise InputError("'message' is empty. Connect or type what to say.")
+        progress = Progress(1, max_new_tokens, cls.hidden.unique_id)
+        with model.in_use() as pipeline:
+            said = Conversation.from_list(history.messages) if history is not None else None
+            chat = Chat(pipeline, picture(image, history), conversation=said)
+            turn = chat.say(
+                message,
+                task,
+                on_token=progress.on_token,
+                on_text=progress.on_text,
+                cancelled=check_interrupt,
+                **generation_options(max_new_tokens, sampling),
+            )
+        progress.done()
+        return output(chat, turn.reply, cls)
+
+
+def output(chat: Chat, reply: Reply, cls: type[io.ComfyNode]) -> io.NodeOutput:
+    """The node's outputs and what it shows."""
+    history = ChatHistory(tuple(chat.conversation.to_list()), chat.image)
+    shown = texts_ui([reply.text])
+    if reply.detections and chat.image is not None:
+        shown |= boxes_ui([chat.image], [reply.detections], cls)
+    return io.NodeOutput(reply.text, history, bounding_boxes([reply.detections]), ui=shown)
+
+
+def picture(image: torch.Tensor | None, history: ChatHistory | None) -> Image.Image | None:
+    """What the turn is about: a new image, or the one before.
+
+    Raises:
+        InputError: more than one image.
+    """
+    if image is None:
+        return history.image if history is not None else None
+    if len(image) != 1:
+        raise InputError(f"A conversation is about one image, but {len(image)} came. Pick one with ImageFromBatch.")
+    return pictures(image)[0]

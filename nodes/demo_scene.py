@@ -1,0 +1,76 @@
+"""IAA Demo Scene: pictures of coloured shapes, which is all that the demo model knows."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.shapes.language import caption
+from ..iaa_runtime.shapes.scenes import ASPECT_LIMIT, EVALUATION_SEED, draw_scene, make_scene
+from .host import intermediate
+from .options import CATEGORY
+from .values import image_batch
+
+
+class DemoScene(io.ComfyNode):
+    """Draws scenes of coloured shapes, none of which the demo model was trained on."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_DemoScene",
+            display_name="IAA Demo Scene",
+            category=CATEGORY,
+            description="Draws pictures of coloured shapes for the demo model, which knows nothing else. It was "
+            "trained on none of these.",
+            search_aliases=["test image", "example image", "shapes", "synthetic image"],
+            inputs=[
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Every number is another scene.",
+                ),
+                io.Int.Input("width", default=448, min=64, max=2048, tooltip="Pixels across."),
+                io.Int.Input(
+                    "height",
+                    default=448,
+                    min=64,
+                    max=2048,
+                    tooltip="Pixels down. The longer side is at most three times the shorter.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=1,
+                    min=1,
+                    max=64,
+                    optional=True,
+                    tooltip="How many pictures; the seed is that of the first and rises by one.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("images", display_name="images", tooltip="The scenes, as one batch."),
+                io.String.Output(
+                    "captions",
+                    display_name="captions",
+                    is_output_list=True,
+                    tooltip="What is in them, word for word as the demo model should say it: one text per image.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, seed: int, width: int, height: int, count: int = 1) -> io.NodeOutput:
+        """Draws the scenes."""
+        aspect = width / height
+        if not 1 / ASPECT_LIMIT <= aspect <= ASPECT_LIMIT:
+            raise InputError(
+                f"A scene of {width} x {height} is too long and thin: its longer side may be at most "
+                f"{ASPECT_LIMIT:g} times the shorter one. Change width or height."
+            )
+        seeds = range(EVALUATION_SEED + seed, EVALUATION_SEED + seed + count)
+        scenes = [make_scene(number, long_side=max(width, height), aspect=aspect) for number in seeds]
+        return io.NodeOutput(intermediate(image_batch([draw_scene(s) for s in scenes])), [caption(s) for s in scenes])

@@ -1,0 +1,323 @@
+"""Everything that is ComfyUI's business: model folders, memory, progress, interrupt. No other module touches these.
+
+A checkpoint's banks are owned by model patchers, so ComfyUI can move, stream and evict them like any other model. The
+patcher class is looked up when it is needed: ComfyUI replaces it when dynamic VRAM management is on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as memory
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+
+from ..iaa_runtime.checkpoint import Checkpoint
+from ..iaa_runtime.config import BankName
+from ..iaa_runtime.download import PUBLISHED_REPOSITORY, fetch
+from ..iaa_runtime.errors import Cancelled, CheckpointError
+from ..iaa_runtime.iaa import IAAModel
+from ..iaa_runtime.model.layers import Block
+from ..iaa_runtime.model.vision import VisionBlock
+from ..iaa_runtime.pipeline import BATCH_ROWS, DEMO_CHECKPOINT, IAAPipeline
+from ..iaa_runtime.tokenizer import load_tokenizer
+
+log = logging.getLogger(__name__)
+
+FOLDER = "iaa"
+"""The key of our model folders: ``models/iaa`` and whatever ``extra_model_paths.yaml`` adds under that name."""
+
+DEMO_NAME = "demo (coloured shapes)"
+TEXT_INTERVAL = 0.1
+"""Seconds between two updates of live text."""
+
+PRECISIONS = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def register_folder() -> None:
+    """Tells ComfyUI about ``models/iaa``."""
+    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+
+
+def find_checkpoints() -> dict[str, Path]:
+    """Every checkpoint in every root of ours: its path below the root -> its folder; the demo one first."""
+    found = {DEMO_NAME: DEMO_CHECKPOINT} if DEMO_CHECKPOINT.is_dir() else {}
+    for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
+        for folder in _checkpoint_folders(root):
+            found.setdefault(folder.relative_to(root).as_posix() if folder != root else root.name, folder)
+    return found
+
+
+def _checkpoint_folders(root: Path) -> Iterator[Path]:
+    """Folders with a config and a tokenizer, behind links too: 33 GB are often linked to from several places."""
+    seen: set[str] = set()
+    for path, folders, files in os.walk(root, followlinks=True):
+        is_checkpoint = {"config.json", "tokenizer.json"} <= set(files)
+        if is_checkpoint:
+            yield Path(path)
+        real = os.path.realpath(path)
+        if is_checkpoint or real in seen:
+            folders.clear()  # a vision tower inside a checkpoint is no other one, and links may form a loop
+        folders.sort()
+        seen.add(real)
+
+
+def checkpoint_options() -> list[str]:
+    """What the Loader offers: what is here, and the published checkpoint, which can be fetched."""
+    return [*find_checkpoints(), *([PUBLISHED_REPOSITORY] if PUBLISHED_REPOSITORY not in find_checkpoints() else [])]
+
+
+def missing_checkpoint_message(name: str) -> str:
+    """What to do about a checkpoint that is not here."""
+    roots = " or ".join(folder_paths.get_folder_paths(FOLDER))
+    hint = " Or switch on 'download' to fetch it (33 GB)." if name == PUBLISHED_REPOSITORY else ""
+    return f"There is no checkpoint {name!r}. Put its folder (config.json, tokenizer.json, weights) into {roots}.{hint}"
+
+
+def checkpoint_folder(name: str, download: bool) -> Path:
+    """The folder of a checkpoint that the Loader offers; fetches the published one if asked to.
+
+    Raises:
+        CheckpointError: it is not here; says where it belongs.
+        DownloadError: it could not be fetched.
+    """
+    folder = find_checkpoints().get(name)
+    if folder is not None:
+        return folder
+    if not (download and name == PUBLISHED_REPOSITORY):
+        raise CheckpointError(missing_checkpoint_message(name))
+    return _download(Path(folder_paths.get_folder_paths(FOLDER)[0]) / PUBLISHED_REPOSITORY)
+
+
+def _download(target: Path) -> Path:
+    """Fetches in a thread of its own, so that this one can move the bar and notice Cancel while the network waits."""
+    part, cancelled = 0.0, False
+
+    def progress(done: float) -> None:
+        nonlocal part
+        part = done
+        if cancelled:
+            raise Cancelled("The download was cancelled; what is there already is kept.")
+
+    bar = comfy.utils.ProgressBar(1000)
+    with ThreadPoolExecutor(1) as pool:
+        fetching = pool.submit(fetch, PUBLISHED_REPOSITORY, folder=target, progress=progress)
+        try:
+            while not wait([fetching], timeout=0.2).done:
+                check_interrupt()
+                bar.update_absolute(int(part * 1000))
+        finally:
+            cancelled = True
+    return fetching.result()
+
+
+def fingerprint(name: str) -> tuple[Any, ...]:
+    """Changes when a checkpoint's files do."""
+    folder = find_checkpoints().get(name)
+    if folder is None:
+        return (name,)
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin"))
+    return (name, str(folder), *((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files))
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+class BankPatchers:
+    """Owns the banks through model patchers and loads the ones in use; a :class:`iaa_runtime.iaa.Residency`."""
+
+    def __init__(self, load_device: torch.device, offload_device: torch.device) -> None:
+        self._load_device, self._offload_device = load_device, offload_device
+        self._patchers: dict[BankName, Any] = {}
+
+    def __call__(self, banks: Mapping[BankName, torch.nn.Module], working_bytes: int) -> None:
+        """Loads ``banks`` before each use, since anything may have evicted them since the last."""
+        check_interrupt()
+        for name, module in banks.items():
+            known = self._patchers.get(name)
+            if known is None or known.model is not module:
+                memory.archive_model_dtypes(module)
+                _make_interruptible(module)
+                patcher = comfy.model_patcher.CoreModelPatcher
+                self._patchers[name] = patcher(module, self._load_device, self._offload_device)
+        memory.load_models_gpu([self._patchers[name] for name in banks], memory_required=working_bytes)
+
+    @property
+    def all(self) -> list[Any]:
+        """Every patcher so far."""
+        return list(self._patchers.values())
+
+
+def _make_interruptible(module: torch.nn.Module) -> None:
+    """Looks for Cancel before every layer: on a CPU, reading a long prompt or seeing a batch takes many seconds."""
+
+    def check(layer: torch.nn.Module, inputs: Any) -> None:
+        check_interrupt()
+
+    for layer in module.modules():
+        if isinstance(layer, (Block, VisionBlock)):
+            layer.register_forward_pre_hook(check)
+
+
+@dataclass(eq=False)
+class ModelHandle:
+    """What an ``IAA_MODEL`` socket carries.
+
+    Attributes:
+        pipeline: answers.
+        patchers: owns the weights.
+        device: where it computes.
+    """
+
+    pipeline: IAAPipeline
+    patchers: BankPatchers
+    device: torch.device
+
+    @property
+    def patcher(self) -> Any:
+        """One of the patchers, for ComfyUI's caches, which ask outputs whether a patcher is in them."""
+        return next(iter(self.patchers.all), None)
+
+    def get_models(self) -> list[Any]:
+        """Every patcher, for ComfyUI's tracker of what the current prompt uses."""
+        return self.patchers.all
+
+    def is_dynamic(self) -> bool:
+        """Whether dynamic VRAM management has the weights."""
+        return any(patcher.is_dynamic() for patcher in self.patchers.all)
+
+    @contextmanager
+    def in_use(self) -> Iterator[IAAPipeline]:
+        """The pipeline, with its device made current."""
+        with memory.cuda_device_context(self.device):
+            yield self.pipeline
+
+
+_alive: weakref.WeakValueDictionary[Any, ModelHandle] = weakref.WeakValueDictionary()
+_kept: dict[Any, ModelHandle] = {}
+
+
+def open_model(name: str, precision: str, device_option: str, keep_loaded: bool, download: bool) -> ModelHandle:
+    """Opens a checkpoint, or hands out the one that is open already.
+
+    Args:
+        name: one of :func:`checkpoint_options`.
+        precision: one of ``PRECISIONS``.
+        device_option: one of ComfyUI's device options.
+        keep_loaded: remember the model when no workflow in memory uses it any more.
+        download: fetch the published checkpoint if it is not here.
+    """
+    folder = checkpoint_folder(name, download)
+    device = memory.resolve_gpu_device_option(device_option) or memory.get_torch_device()
+    dtype = PRECISIONS[precision] or _auto_dtype(device)
+    key = (fingerprint(name), dtype, device)
+    handle = _alive.get(key)
+    if handle is None:
+        handle = _open(folder, dtype, device)
+        _alive[key] = handle
+    if keep_loaded:
+        _kept[key] = handle
+    else:
+        _kept.pop(key, None)
+    return handle
+
+
+def _open(folder: Path, dtype: torch.dtype, device: torch.device) -> ModelHandle:
+    offload = torch.device("cpu") if memory.is_device_cpu(device) else memory.text_encoder_offload_device()
+    patchers = BankPatchers(device, offload)
+    model = IAAModel(
+        Checkpoint(folder),
+        dtype,
+        device,
+        comfy.ops.manual_cast,
+        storage=offload,
+        residency=patchers,
+        on_read=check_interrupt,
+    )
+    log.info("IAA: opened %s (%s on %s)", folder, str(dtype).removeprefix("torch."), device)
+    return ModelHandle(IAAPipeline(model, load_tokenizer(folder)), patchers, device)
+
+
+def intermediate(tensor: torch.Tensor) -> torch.Tensor:
+    """An IMAGE or MASK where ComfyUI wants what passes between nodes, in its dtype."""
+    return tensor.to(memory.intermediate_device(), memory.intermediate_dtype())
+
+
+def _auto_dtype(device: torch.device) -> torch.dtype:
+    if memory.should_use_bf16(device):
+        return torch.bfloat16
+    return torch.float16 if memory.should_use_fp16(device) else torch.float32
+
+
+# Progress -------------------------------------------------------------------------------------------------------------
+
+
+def check_interrupt() -> bool:
+    """Raises ComfyUI's interrupt if the user pressed Cancel; otherwise False, as a ``cancelled`` callback."""
+    memory.throw_exception_if_processing_interrupted()
+    return False
+
+
+class Progress:
+    """One progress bar and live text for a node's whole run.
+
+    Args:
+        rows: answers that will be written.
+        max_new_tokens: of each.
+        node_id: shows live text on that node; None shows none.
+        batch_rows: answers that are written at once.
+    """
+
+    def __init__(
+        self, rows: int, max_new_tokens: int, node_id: str | None = None, batch_rows: int = BATCH_ROWS
+    ) -> None:
+        self._bar = comfy.utils.ProgressBar(max(1, rows * max_new_tokens))
+        self._max, self._batch_rows, self._node_id = max_new_tokens, batch_rows, node_id
+        self._tokens = [0] * rows
+        self._texts = [""] * rows
+        self._send = _text_sender()
+        self._sent_at = 0.0
+
+    def on_token(self, row: int, token: int) -> None:
+        """Counts a token. Rows of earlier batches count as full, however early they ended."""
+        self._tokens[row] += 1
+        first = row - row % self._batch_rows
+        self._bar.update_absolute(first * self._max + sum(self._tokens[first:]))
+
+    def on_text(self, row: int, piece: str) -> None:
+        """Shows an answer as it grows; seldom enough that many long answers do not flood the browser."""
+        self._texts[row] += piece
+        if time.monotonic() - self._sent_at >= TEXT_INTERVAL:
+            self._show()
+
+    def done(self) -> None:
+        """Fills the bar and shows the whole text."""
+        self._bar.update_absolute(self._bar.total)
+        self._show()
+
+    def _show(self) -> None:
+        self._sent_at = time.monotonic()
+        if self._node_id is not None:
+            self._send("\n\n".join(text for text in self._texts if text), self._node_id)
+
+
+def _text_sender() -> Callable[[str, str], None]:
+    from server import PromptServer  # there is no instance outside a running server
+
+    server = getattr(PromptServer, "instance", None)
+    return server.send_progress_text if server is not None else lambda text, node_id: None

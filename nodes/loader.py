@@ -1,0 +1,90 @@
+"""IAA Loader: a checkpoint, ready to answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management as memory
+from comfy_api.latest import io
+
+from . import host
+from .options import CATEGORY, IAAModelType
+
+
+class Loader(io.ComfyNode):
+    """Opens a checkpoint. Weights are read when a node first needs them, and only those it needs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_Loader",
+            display_name="IAA Loader",
+            category=CATEGORY,
+            description="Opens an IAA checkpoint. Weights are read when first needed, those of the task in play alone.",
+            search_aliases=["load IAA", "Inner-Adaptor Architecture", "VLM loader", "vision language model"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=host.checkpoint_options(),
+                    default=host.DEMO_NAME,
+                    tooltip="A folder in models/iaa, or the small demo model, which knows only coloured shapes.",
+                ),
+                io.Combo.Input(
+                    "precision",
+                    options=list(host.PRECISIONS),
+                    default="auto",
+                    optional=True,
+                    tooltip="auto: 16 bit where the device computes in it, else 32 bit.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=memory.get_gpu_device_options(),
+                    default="default",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the model computes. default: ComfyUI's own choice.",
+                ),
+                io.Boolean.Input(
+                    "keep_loaded",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Keep the model in main memory when other workflows run. It can still leave the GPU.",
+                ),
+                io.Boolean.Input(
+                    "download",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Fetch the published checkpoint (33 GB) into models/iaa if it is not there.",
+                ),
+            ],
+            outputs=[IAAModelType.Output("IAA_MODEL", display_name="model", tooltip="For the other IAA nodes.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: Any, download: Any = False) -> bool | str:
+        """Says where a missing checkpoint belongs, instead of "value not in list"."""
+        if checkpoint is None or checkpoint in host.find_checkpoints():
+            return True
+        if download and checkpoint in host.checkpoint_options():
+            return True
+        return host.missing_checkpoint_message(checkpoint)
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: Any = None, **_: Any) -> Any:
+        """Changes when the checkpoint's files do."""
+        return host.fingerprint(checkpoint) if checkpoint is not None else None
+
+    @classmethod
+    def execute(
+        cls,
+        checkpoint: str,
+        precision: str = "auto",
+        device: str = "default",
+        keep_loaded: bool = False,
+        download: bool = False,
+    ) -> io.NodeOutput:
+        """Opens the checkpoint, or hands out the one that is open already."""
+        return io.NodeOutput(host.open_model(checkpoint, precision, device, keep_loaded, download))

@@ -1,0 +1,34 @@
+"""What our nodes show in the browser: the ``ui`` payloads that ``web/js`` reads, plain lists as ComfyUI wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from comfy_api.latest import io, ui
+from PIL import Image
+
+from ..iaa_runtime.boxes import Detection
+from ..iaa_runtime.render import label_colors
+from .values import image_batch
+
+
+def boxes_ui(
+    images: Sequence[Image.Image], found: Sequence[Sequence[Detection]], cls: type[io.ComfyNode]
+) -> dict[str, list[Any]]:
+    """Pictures and the boxes over them: ``iaa_images`` with a saved picture each, ``iaa_boxes`` with a list each."""
+    saved: list[dict[str, Any]] = []
+    for image in images:
+        (place,) = ui.PreviewImage(image_batch([image]), cls=cls).as_dict()["images"]
+        saved.append({**place, "width": image.width, "height": image.height})
+    return {"iaa_images": saved, "iaa_boxes": [_coloured(boxes) for boxes in found]}
+
+
+def texts_ui(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Captions or an answer. ``text`` is what other programs look for in a node's output."""
+    return {"iaa_texts": list(texts), "text": list(texts)}
+
+
+def _coloured(detections: Sequence[Detection]) -> list[dict[str, Any]]:
+    colors = label_colors(detection.label for detection in detections)
+    return [{**d.to_dict(), "color": "#" + bytes(colors[d.label]).hex()} for d in detections]

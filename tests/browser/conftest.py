@@ -1,0 +1,141 @@
+"""A real ComfyUI in a real browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import Server, find_comfyui, link_pack, running
+
+PROJECT = Path(__file__).parents[2]
+LAUNCH = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test here, so that ``-m "not comfy"`` leaves them out."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("comfy")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ComfyUI with this checkout as its only pack."""
+    comfyui = find_comfyui(PROJECT)
+    if comfyui is None:
+        pytest.skip(
+            "NO COMFYUI: the browser tests do not run. Set COMFYUI_PATH to one with its requirements installed."
+        )
+    base = tmp_path_factory.mktemp("comfyui")
+    link_pack(PROJECT, base)
+    with running(comfyui, base) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The system's Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="NO PLAYWRIGHT: the browser tests do not run.")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("NO CHROMIUM: the browser tests do not run. Install the package chromium.")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=LAUNCH)
+        yield started
+        started.close()
+
+
+@pytest.fixture(params=["classic", "nodes-2.0"])
+def comfy(request: pytest.FixtureRequest, server: Server, browser: Any) -> Iterator[ComfyPage]:
+    """ComfyUI's page in either renderer; at the end there must be no error of ours in the console."""
+    context = browser.new_context(viewport={"width": 1700, "height": 1000})
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = ComfyPage(context.new_page(), server, vue=request.param != "classic")
+    page.open()
+    yield page
+    context.close()
+    assert page.our_errors == []
+
+
+class ComfyPage:
+    """ComfyUI's frontend, driven as a user would where that matters, and by its own functions where it does not."""
+
+    def __init__(self, page: Any, server: Server, vue: bool) -> None:
+        self.page, self.server, self.vue = page, server, vue
+        self.console: list[str] = []
+        page.on("console", lambda m: self.console.append(f"{m.text} {m.location}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.console.append(f"{error.message} {error.stack}"))
+
+    @property
+    def our_errors(self) -> list[str]:
+        """Errors that name our scripts, or come from them."""
+        return [line for line in self.console if "iaa" in line.lower()]
+
+    def open(self) -> None:
+        """Opens the page and chooses the renderer."""
+        self.page.goto(f"http://{self.server.client.address}")
+        self.wait_until_ready()
+        self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", self.vue)
+        self.page.wait_for_timeout(500)
+
+    def wait_until_ready(self) -> None:
+        """Waits until the frontend has set itself up."""
+        self.page.wait_for_function("window.app?.extensionManager?.setting && window.app.canvas", timeout=60_000)
+        self.page.wait_for_function("Object.keys(LiteGraph.registered_node_types).includes('IAA_Ground')")
+
+    def load(self, workflow: dict[str, Any]) -> None:
+        """Loads a workflow in the UI's format and shows its nodes at full size."""
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_timeout(500)
+
+    def missing_nodes(self) -> list[str]:
+        """Types of nodes that the frontend does not know."""
+        return list(
+            self.page.evaluate(
+                "() => app.graph._nodes.map(n => n.type).filter(t => !LiteGraph.registered_node_types[t])"
+            )
+        )
+
+    def run(self) -> None:
+        """Queues the graph and waits for its end.
+
+        Raises:
+            AssertionError: it fails.
+        """
+        before = set(self.server.client.get_json("/history"))
+        self.page.evaluate("() => app.queuePrompt(0)")
+        for _ in range(1200):
+            history = self.server.client.get_json("/history")
+            new = [entry for key, entry in history.items() if key not in before]
+            if new:
+                assert new[0]["status"]["status_str"] == "success", new[0]["status"]
+                self.page.wait_for_timeout(700)
+                return
+            self.page.wait_for_timeout(100)
+        raise AssertionError("The run did not end within two minutes.")
+
+    def look_at(self, kind: str) -> Any:
+        """Centres the first node of a type at full size; returns a locator of the page's part with its view."""
+        self.page.evaluate(
+            """kind => {
+                const node = app.graph._nodes.find(node => node.type === kind);
+                const ds = app.canvas.ds;
+                ds.scale = 1;
+                ds.offset[0] = 420 - node.pos[0];
+                ds.offset[1] = 90 - node.pos[1];
+                app.canvas.setDirty(true, true);
+            }""",
+            kind,
+        )
+        self.page.wait_for_timeout(500)
+        return self.page.locator(".iaa-boxes" if kind == "IAA_Ground" else ".iaa-view").first
+
+    def output(self, kind: str) -> dict[str, Any]:
+        """What the newest run's node of a type sent to be shown."""
+        history = self.server.client.get_json("/history")
+        newest = list(history.values())[-1]
+        graph = newest["prompt"][2]
+        return next(dict(shown) for key, shown in newest["outputs"].items() if graph[key]["class_type"] == kind)

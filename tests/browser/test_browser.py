@@ -1,0 +1,124 @@
+"""Templates and views as a user meets them, in both of ComfyUI's renderers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import ComfyPage
+
+PROJECT = Path(__file__).parents[2]
+TEMPLATES = sorted((PROJECT / "workflows").glob("*.json"))
+SHOWING = {"IAA_Caption", "IAA_Ground", "IAA_Text", "IAA_Chat", "IAA_SelectBoxes", "IAA_MergeBoxes"}
+"""Nodes that show what they found."""
+NEEDS_MORE = {"ground_sam3_mask", "ground_impact_detailer"}
+"""Templates that need other packs or models, and say so."""
+
+SCENE_AND_BOXES = PROJECT / "workflows" / "ground_mask_crop.json"
+
+
+def read(file: Path) -> dict[str, Any]:
+    """A workflow in the UI's format."""
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def grounded(comfy: ComfyPage) -> tuple[Any, dict[str, Any]]:
+    """Runs the grounding template; returns its view and what the node sent."""
+    comfy.load(read(SCENE_AND_BOXES))
+    comfy.run()
+    return comfy.look_at("IAA_Ground"), comfy.output("IAA_Ground")
+
+
+@pytest.mark.parametrize("template", [f for f in TEMPLATES if f.stem not in NEEDS_MORE], ids=lambda file: file.stem)
+def test_templates_open_and_run(comfy: ComfyPage, template: Path) -> None:
+    """No node is missing, the run succeeds, and what our nodes found is on them."""
+    comfy.load(read(template))
+    assert comfy.missing_nodes() == []
+    comfy.run()
+    with_view = comfy.page.evaluate(
+        "() => app.graph._nodes.filter(n => n.widgets?.some(w => w.name === 'iaa_result')).map(n => n.type)"
+    )
+    ours = [node["type"] for node in read(template)["nodes"] if node["type"] in SHOWING]
+    assert sorted(with_view) == sorted(ours) != []
+
+
+def test_boxes_lie_where_the_json_says(comfy: ComfyPage) -> None:
+    """As many boxes as were found, each at its place on the shown picture to two pixels."""
+    view, sent = grounded(comfy)
+    boxes, picture = sent["iaa_boxes"][0], sent["iaa_images"][0]
+    assert len(boxes) >= 1
+    shown = view.locator(".iaa-image").bounding_box()
+    assert shown["width"] / shown["height"] == pytest.approx(picture["width"] / picture["height"], rel=0.02)
+    assert view.locator(".iaa-box").count() == len(boxes)
+    scale = shown["width"] / picture["width"]
+    for index, box in enumerate(boxes):
+        place = view.locator(f'.iaa-box[data-index="{index}"]').bounding_box()
+        assert place["x"] == pytest.approx(shown["x"] + box["x"] * scale, abs=2)
+        assert place["y"] == pytest.approx(shown["y"] + box["y"] * scale, abs=2)
+        assert place["width"] == pytest.approx(box["width"] * scale, abs=2)
+        assert place["height"] == pytest.approx(box["height"] * scale, abs=2)
+        row = view.locator(f'.iaa-row[data-index="{index}"]').inner_text()
+        assert box["label"] in row and f"{box['score']:.2f}" in row
+
+
+def test_pointing_lights_box_and_row_together(comfy: ComfyPage) -> None:
+    """From either side; a click keeps both lit, another lets go."""
+    view, sent = grounded(comfy)
+    areas = [box["width"] * box["height"] for box in sent["iaa_boxes"][0]]
+    index = areas.index(min(areas))  # the smallest lies on top, where boxes overlap
+    box, row = (view.locator(f'.{name}[data-index="{index}"]') for name in ("iaa-box", "iaa-row"))
+    row.hover()
+    assert "iaa-on" in box.get_attribute("class")
+    comfy.page.mouse.move(5, 500)
+    assert "iaa-on" not in box.get_attribute("class")
+    box.hover()
+    assert "iaa-on" in row.get_attribute("class")
+    row.click()
+    comfy.page.mouse.move(5, 500)
+    comfy.page.evaluate("() => document.activeElement.blur()")
+    assert "iaa-on" in box.get_attribute("class")
+    row.click()
+    comfy.page.mouse.move(5, 500)
+    comfy.page.evaluate("() => document.activeElement.blur()")
+    assert "iaa-on" not in box.get_attribute("class")
+
+
+def test_json_is_copied(comfy: ComfyPage) -> None:
+    """What the clipboard holds are the boxes that the node sent."""
+    view, sent = grounded(comfy)
+    view.get_by_role("button", name="Copy JSON").click()
+    comfy.page.wait_for_timeout(200)
+    copied = json.loads(comfy.page.evaluate("() => navigator.clipboard.readText()"))
+    assert copied == [[{k: v for k, v in box.items() if k != "color"} for box in page] for page in sent["iaa_boxes"]]
+
+
+def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
+    """The page is loaded anew, nothing is run, and the boxes are there."""
+    if not comfy.vue:
+        pytest.skip("KNOWN GAP: in the classic renderer the view did not come into the page again after a reload")
+    view, sent = grounded(comfy)
+    count = view.locator(".iaa-box").count()
+    comfy.page.wait_for_timeout(1500)  # the frontend keeps its draft of the workflow with a delay
+    comfy.page.reload()
+    comfy.wait_until_ready()
+    comfy.page.wait_for_function("() => app.graph._nodes.some(node => node.type === 'IAA_Ground')", timeout=20_000)
+    comfy.look_at("IAA_Ground")  # only what is in sight is in the page
+    comfy.page.wait_for_selector(".iaa-box", state="attached", timeout=20_000)
+    assert comfy.look_at("IAA_Ground").locator(".iaa-box").count() == count == len(sent["iaa_boxes"][0])
+
+
+def test_boxes_are_saved_with_the_workflow(comfy: ComfyPage) -> None:
+    """A workflow saved after a run, opened again, shows what was found; its inputs are the same."""
+    grounded(comfy)
+    saved = comfy.page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
+    inputs = {n["id"]: n.get("widgets_values") for n in read(SCENE_AND_BOXES)["nodes"]}
+    for node in saved["nodes"]:
+        if node["type"].startswith("IAA_"):
+            assert node["widgets_values"] == inputs[node["id"]]
+    comfy.load(read(next(file for file in TEMPLATES if file.stem == "caption")))
+    comfy.load(saved)
+    assert comfy.look_at("IAA_Ground").locator(".iaa-box").count() >= 1

@@ -1,0 +1,337 @@
+"""Whatever comes in, the nodes do what they say, or say what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfyui_server import Client, Graph, PromptError, Run, Server, node
+from PIL import Image
+
+TINY = "sub/tiny"
+
+
+def mandelbrot(width: int, height: int) -> Image.Image:
+    """A picture with something on it."""
+    return Image.effect_mandelbrot((width, height), (-2, -1, 1, 1), 40).convert("RGB")
+
+
+def ground(client: Client, image: list[Any], before: Graph | None = None, **inputs: Any) -> Run:
+    """Grounds in an image of a graph; shows JSON and count as text and the mask as a picture."""
+    graph = {
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "ground": node("IAA_Ground", **({"model": ["loader", 0], "image": image, "phrases": "the star"} | inputs)),
+        "json": node("PreviewAny", source=["ground", 3]),
+        "count": node("PreviewAny", source=["ground", 4]),
+        "mask": node("MaskToImage", mask=["ground", 1]),
+        "masks": node("PreviewImage", images=["mask", 0]),
+        "annotated": node("PreviewImage", images=["ground", 2]),
+    }
+    run = client.run(graph | (before or {}))
+    assert run.status == "success", run.error
+    return run
+
+
+def boxes(run: Run) -> list[list[dict[str, Any]]]:
+    """The node's JSON, read."""
+    found = json.loads(run.outputs["json"]["text"][0])
+    assert int(run.outputs["count"]["text"][0]) == sum(map(len, found))
+    return list(found)
+
+
+def masks(client: Client, run: Run) -> list[np.ndarray]:
+    """The node's masks, bool (H, W)."""
+    return [np.asarray(client.image(shown).convert("L")) > 127 for shown in run.outputs["masks"]["images"]]
+
+
+SCENE = {"scene": node("IAA_DemoScene", seed=5, width=120, height=80)}
+
+
+def test_boxes_mask_and_drawing_agree(client: Client) -> None:
+    run = ground(client, ["scene", 0], SCENE, phrases="the star\n\n  the red ring  \n")
+    (found,), (mask,) = boxes(run), masks(client, run)
+    assert {box["label"] for box in found} == {"the star", "the red ring"}
+    painted = np.zeros((80, 120), bool)
+    for box in found:
+        assert set(box) == {"x", "y", "width", "height", "label", "score"}
+        assert 0 <= box["x"] < box["x"] + box["width"] <= 120 and 0 <= box["y"] < box["y"] + box["height"] <= 80
+        assert 0 < box["score"] <= 1
+        painted[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = True
+    assert (painted == mask).all()
+    (drawn,) = run.outputs["annotated"]["images"]
+    assert client.image(drawn).size == (120, 80)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3264, 2448), (3000, 20)])
+def test_sizes_of_images(client: Client, size: tuple[int, int]) -> None:
+    name = client.upload(f"{size[0]}x{size[1]}.png", mandelbrot(*size))
+    run = ground(client, ["load", 0], {"load": node("LoadImage", image=name)}, phrases="it")
+    for box in boxes(run)[0]:
+        assert box["x"] + box["width"] <= size[0] and box["y"] + box["height"] <= size[1]
+    assert client.image(run.outputs["annotated"]["images"][0]).size == size
+    assert masks(client, run)[0].shape == size[::-1]
+
+
+def test_images_with_transparency(client: Client) -> None:
+    picture = mandelbrot(90, 60)
+    picture.putalpha(Image.linear_gradient("L").resize((90, 60)))
+    before = {
+        "load": node("LoadImage", image=client.upload("transparent.png", picture)),
+        "rgba": node("JoinImageWithAlpha", image=["load", 0], alpha=["load", 1]),
+        "size": node("GetImageSize", image=["rgba", 0]),
+        "caption": node("IAA_Caption", model=["loader", 0], image=["rgba", 0], max_new_tokens=4),
+    }
+    run = ground(client, ["rgba", 0], before)
+    assert len(boxes(run)) == 1 and len(run.outputs["caption"]["text"]) == 1
+    assert client.image(run.outputs["annotated"]["images"][0]).mode == "RGB"
+
+
+def test_a_batch_of_mixed_content(client: Client) -> None:
+    """Every image of a batch gets what it would get alone, in order."""
+    sizes = {"wide.png": (120, 60), "tall.png": (50, 90), "tiny.png": (3, 3)}
+    names = [client.upload(name, mandelbrot(*size)) for name, size in sizes.items()]
+    load: Graph = {f"load{i}": node("LoadImage", image=name) for i, name in enumerate(names)}
+    batch = load | {
+        "two": node("ImageBatch", image1=["load0", 0], image2=["load1", 0]),
+        "three": node("ImageBatch", image1=["two", 0], image2=["scene", 0]),
+        "caption": node("IAA_Caption", model=["loader", 0], image=["three", 0], max_new_tokens=6),
+    }
+    together = ground(client, ["three", 0], batch | SCENE, phrases="a\nb")
+    assert len(boxes(together)) == len(together.outputs["caption"]["text"]) == 3
+    assert len({tuple(map(str, found)) for found in boxes(together)}) > 1, "the images differ, and so do the boxes"
+    for number in range(3):
+        one = {"one": node("ImageFromBatch", image=["three", 0], batch_index=number, length=1)}
+        one["caption"] = node("IAA_Caption", model=["loader", 0], image=["one", 0], max_new_tokens=6)
+        alone = ground(client, ["one", 0], batch | SCENE | one, phrases="a\nb")
+        for one_box, same in zip(boxes(alone)[0], boxes(together)[number], strict=True):
+            assert one_box == same | {"score": pytest.approx(same["score"], rel=1e-4)}
+        assert alone.outputs["caption"]["text"] == together.outputs["caption"]["text"][number : number + 1]
+
+
+def test_a_folder_of_images_of_all_sizes(client: Client, server: Server) -> None:
+    for name, size in {"a": (70, 40), "b": (40, 70), "c": (2, 2)}.items():
+        client.upload(f"{name}.png", mandelbrot(*size), "my_folder")
+    graph = {
+        "load": node("LoadImageDataSetFromFolder", folder="my_folder"),
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "caption": node("IAA_Caption", model=["loader", 0], image=["load", 0], max_new_tokens=6),
+        "save": node(
+            "SaveImageTextDataSetToFolder",
+            images=["load", 0],
+            texts=["caption", 0],
+            folder_name="set",
+            filename_prefix="image",
+            mode="overwrite",
+        ),
+    }
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    folder = server.base / "output" / "set"
+    assert len(list(folder.glob("*.png"))) == 3
+    written = [file.read_text() for file in sorted(folder.glob("*.txt"))]
+    assert written == run.outputs["caption"]["text"] and len(written) == 3
+
+
+@pytest.mark.parametrize(
+    "phrases", ["红色的圆\nКрасный круг", "le carré bleu 🟦", 'a "quoted" \\ phrase', "[0.1,0.2,0.3,0.4]"]
+)
+def test_phrases_in_any_script(client: Client, phrases: str) -> None:
+    (found,) = boxes(ground(client, ["scene", 0], SCENE, phrases=phrases))
+    assert {box["label"] for box in found} == set(phrases.splitlines())
+
+
+@pytest.mark.parametrize("phrases", ["", "  \n \n"])
+def test_empty_phrases_are_refused(client: Client, phrases: str) -> None:
+    with pytest.raises(PromptError) as refused:
+        ground(client, ["scene", 0], SCENE, phrases=phrases)
+    assert any("'phrases' is empty. Type what to find" in detail for detail in refused.value.details)
+
+
+LINKED_EMPTY = {"words": node("PrimitiveStringMultiline", value=" ")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "says"),
+    [
+        ("IAA_Ground", {"image": ["scene", 0], "phrases": ["words", 0]}, "no phrase"),
+        ("IAA_Caption", {"image": ["scene", 0], "preset": "question", "prompt": ["words", 0]}, "nothing to ask"),
+        ("IAA_Text", {"prompt": ["words", 0]}, "'prompt' is empty"),
+        ("IAA_Chat", {"message": ["words", 0]}, "'message' is empty"),
+    ],
+)
+def test_linked_inputs_are_checked_when_they_arrive(
+    client: Client, kind: str, inputs: dict[str, Any], says: str
+) -> None:
+    graph = {
+        **SCENE,
+        **LINKED_EMPTY,
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "it": node(kind, model=["loader", 0], **inputs),
+    }
+    run = client.run(graph)
+    assert run.status == "error" and says in run.error
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "says"),
+    [
+        ("IAA_Caption", {"image": ["scene", 0], "preset": "question"}, "'prompt' is empty"),
+        ("IAA_Text", {"prompt": " "}, "'prompt' is empty"),
+        ("IAA_Chat", {"message": ""}, "'message' is empty"),
+        ("IAA_Chat", {"message": "hello", "task": "X"}, "'X' not in"),
+    ],
+)
+def test_typed_inputs_are_checked_before_the_run(client: Client, kind: str, inputs: dict[str, Any], says: str) -> None:
+    graph = {**SCENE, "loader": node("IAA_Loader", checkpoint=TINY), "it": node(kind, model=["loader", 0], **inputs)}
+    with pytest.raises(PromptError) as refused:
+        client.run(graph)
+    assert any(says in detail for detail in refused.value.details)
+
+
+class TestNothingFound:
+    """Every box scores below 1, so that threshold finds none."""
+
+    def test_empty(self, client: Client) -> None:
+        run = ground(client, ["scene", 0], SCENE, threshold=1.0, nothing_found="empty")
+        assert boxes(run) == [[]]
+        assert not masks(client, run)[0].any()
+
+    def test_full_image(self, client: Client) -> None:
+        run = ground(client, ["scene", 0], SCENE, threshold=1.0, nothing_found="full image")
+        whole = {"x": 0, "y": 0, "width": 120, "height": 80, "label": "the star", "score": 0.0}
+        assert boxes(run) == [[whole]]
+        assert masks(client, run)[0].all()
+
+    def test_error(self, client: Client) -> None:
+        graph = SCENE | {
+            "loader": node("IAA_Loader", checkpoint=TINY),
+            "ground": node(
+                "IAA_Ground",
+                model=["loader", 0],
+                image=["scene", 0],
+                phrases="the star",
+                threshold=1.0,
+                nothing_found="error",
+            ),
+        }
+        assert "Nothing was found in image 1 of 1 for the star. Lower the threshold" in client.run(graph).error
+
+    def test_core_nodes_take_it(self, client: Client) -> None:
+        graph = SCENE | {
+            "loader": node("IAA_Loader", checkpoint=TINY),
+            "ground": node("IAA_Ground", model=["loader", 0], image=["scene", 0], phrases="x", threshold=1.0),
+            **core_consumers(["scene", 0], "ground"),
+        }
+        run = client.run(graph)
+        assert run.status == "success", run.error
+
+
+def core_consumers(image: list[Any], ground: str) -> Graph:
+    """What a person who read only ComfyUI's documentation would connect."""
+    return {
+        "crop": node(
+            "CropByBBoxes",
+            image=image,
+            bboxes=[ground, 0],
+            output_width=64,
+            output_height=64,
+            padding=0,
+            keep_aspect="pad",
+        ),
+        "save crop": node("SaveImage", images=["crop", 0], filename_prefix="crop"),
+        "draw": node("DrawBBoxes", image=image, bboxes=[ground, 0]),
+        "save drawing": node("SaveImage", images=["draw", 0], filename_prefix="draw"),
+        "grow": node("GrowMask", mask=[ground, 1], expand=4, tapered_corners=True),
+        "invert": node("InvertMask", mask=["grow", 0]),
+        "picture": node("MaskToImage", mask=["invert", 0]),
+        "save mask": node("SaveImage", images=["picture", 0], filename_prefix="mask"),
+    }
+
+
+def test_core_nodes_take_boxes_and_masks(client: Client) -> None:
+    name = client.upload("someones.png", mandelbrot(200, 150))
+    graph = {
+        "load": node("LoadImage", image=name),
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "ground": node("IAA_Ground", model=["loader", 0], image=["load", 0], phrases="a bulb\nthe left edge"),
+        **core_consumers(["load", 0], "ground"),
+    }
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    sizes = {name: client.image(run.outputs[f"save {name}"]["images"][0]).size for name in ("crop", "drawing", "mask")}
+    assert sizes == {"crop": (64, 64), "drawing": (200, 150), "mask": (200, 150)}
+
+
+def test_a_missing_checkpoint_says_where_it_belongs(client: Client, server: Server) -> None:
+    graph = SCENE | {
+        "loader": node("IAA_Loader", checkpoint="someone/elses"),
+        "text": node("IAA_Text", model=["loader", 0], prompt="hello"),
+    }
+    with pytest.raises(PromptError) as refused:
+        client.run(graph)
+    (detail,) = [detail for detail in refused.value.details if "someone/elses" in detail]
+    assert str(server.base / "models" / "iaa") in detail and "config.json" in detail
+    graph["loader"]["inputs"]["checkpoint"] = "qihoo360/Inner-Adaptor-Architecture"
+    with pytest.raises(PromptError, match="switch on 'download' to fetch it"):
+        client.run(graph)
+
+
+def test_an_incomplete_checkpoint_says_what_it_lacks(client: Client, server: Server, shared_models: Path) -> None:
+    broken = server.base / "models" / "iaa" / "broken"
+    broken.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(shared_models / "elsewhere" / "tiny" / name, broken / name)
+    graph = {
+        "loader": node("IAA_Loader", checkpoint="broken"),
+        "text": node("IAA_Text", model=["loader", 0], prompt="a"),
+    }
+    run = client.run(graph)
+    assert run.status == "error" and str(broken) in run.error and "weights" in run.error
+
+
+def test_extra_model_paths_are_searched(client: Client) -> None:
+    required = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]["required"]
+    assert TINY in required["checkpoint"][1]["options"]
+
+
+def test_scenes_are_the_same_for_a_seed_and_say_when_they_cannot_be(client: Client) -> None:
+    graph = {
+        "scene": node("IAA_DemoScene", seed=7, width=90, height=64, count=2),
+        "next": node("IAA_DemoScene", seed=8, width=90, height=64),
+        "all": node("PreviewImage", images=["scene", 0]),
+        "one": node("PreviewImage", images=["next", 0]),
+        "captions": node("PreviewAny", source=["scene", 1]),
+    }
+    run = client.run(graph)
+    first, second = (client.image(shown) for shown in run.outputs["all"]["images"])
+    assert second.tobytes() == client.image(run.outputs["one"]["images"][0]).tobytes() != first.tobytes()
+    assert len(run.outputs["captions"]["text"]) == 2
+    graph["next"]["inputs"]["width"] = 600
+    assert "too long and thin" in client.run(graph).error
+
+
+def test_a_conversation_goes_on_across_tasks(client: Client) -> None:
+    graph = SCENE | {
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "first": node(
+            "IAA_Chat", model=["loader", 0], message="What is it?", task="MM", image=["scene", 0], max_new_tokens=5
+        ),
+        "second": node(
+            "IAA_Chat", model=["loader", 0], message="Where?", task="G", history=["first", 1], max_new_tokens=5
+        ),
+        "third": node(
+            "IAA_Chat", model=["loader", 0], message="Why?", task="Text", history=["second", 1], max_new_tokens=5
+        ),
+    }
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    assert all(run.outputs[turn]["text"] for turn in ("first", "second", "third"))
+    graph["third"]["inputs"]["message"] = "When?"
+    again = client.run(graph)
+    assert again.executed == {"third"}, "earlier turns are remembered"
+    graph["second"]["inputs"].pop("history")
+    assert client.run(graph).outputs["second"]["text"], "a turn may stand alone, without an image"

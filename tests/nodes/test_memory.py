@@ -1,0 +1,134 @@
+"""Memory is ComfyUI's: models come, go and come back, and answers stay the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import Client, Graph, Server, node, run_inside
+
+TINY = "sub/tiny"
+OPENED = "IAA: opened"
+MEGABYTE = 1024**2
+Record = Callable[[str, object], None]
+
+
+def talk(checkpoint: str, **loader: Any) -> Graph:
+    """All three tasks on one picture."""
+    return {
+        "scene": node("IAA_DemoScene", seed=3, width=96, height=96),
+        "loader": node("IAA_Loader", checkpoint=checkpoint, **loader),
+        "caption": node("IAA_Caption", model=["loader", 0], image=["scene", 0], max_new_tokens=6),
+        "ground": node("IAA_Ground", model=["loader", 0], image=["scene", 0], phrases="the star"),
+        "text": node("IAA_Text", model=["loader", 0], prompt="Hello", max_new_tokens=6),
+    }
+
+
+def answers(outputs: dict[str, Any]) -> Any:
+    """What was said and found, without the names of preview files."""
+    return outputs["caption"]["text"], outputs["ground"]["iaa_boxes"], outputs["text"]["text"]
+
+
+def test_weights_are_owned_by_patchers_and_survive_eviction(comfyui: Path, shared_models: Path) -> None:
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "patchers.py", str(shared_models / "iaa" / "sub"))
+    assert report.pop("before first use") == 0, "opening reads no weights"
+    assert report.pop("patchers") == report.pop("loaded") == 5
+    assert report.pop("classes") == [report.pop("wanted class")]
+    assert report.pop("weights") > 100
+    assert report.pop("weights outside patchers") == report.pop("modules outside patchers") == 0
+    assert report.pop("loaded before another model needs room") == 5
+    assert report.pop("loaded after unload_all_models") == 0
+    assert report.pop("loaded after another model needed room") == 0
+    assert report and all(value is True for value in report.values()), report
+
+
+def test_a_run_after_free_gives_the_same_answer(client: Client, server: Server) -> None:
+    graph = talk(TINY)
+    first = client.run(graph)
+    client.free()
+    opened = server.log.count(OPENED)
+    second = client.run(graph)
+    assert {"loader", "caption", "ground", "text"} <= second.executed
+    assert server.log.count(OPENED) == opened + 1
+    assert answers(second.outputs) == answers(first.outputs)
+
+
+def test_two_loaders_of_the_same_checkpoint_share_one_model(client: Client, server: Server) -> None:
+    client.free()
+    opened = server.log.count(OPENED)
+    # Equal nodes share one result anyway; these differ.
+    graph = talk(TINY) | {"second": node("IAA_Loader", checkpoint=TINY, download=True)}
+    graph["text"]["inputs"]["model"] = ["second", 0]
+    run = client.run(graph)
+    assert {"loader", "second"} <= run.executed
+    assert server.log.count(OPENED) == opened + 1
+
+
+def test_workflows_in_alternation_load_once_when_kept(client: Client, server: Server) -> None:
+    client.free()
+    opened = server.log.count(OPENED)
+    ours = talk(TINY, keep_loaded=True)
+    other = {
+        "scene": node("IAA_DemoScene", seed=9, width=64, height=64),
+        "show": node("PreviewImage", images=["scene", 0]),
+    }
+    for turn in range(3):
+        ours["text"]["inputs"]["prompt"] = f"Hello {turn}"
+        assert client.run(ours).status == "success"
+        assert client.run(other).status == "success"
+    assert server.log.count(OPENED) == opened + 1
+    client.run(talk(TINY, keep_loaded=False))  # switches it off again
+
+
+def test_another_precision_is_another_model(client: Client) -> None:
+    run = client.run(talk(TINY, precision="bf16"))
+    assert run.status == "success", run.error
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it")
+class TestMegabytes:
+    def test_free_gives_the_memory_back(
+        self, client: Client, server: Server, gigabyte: str, record_property: Record
+    ) -> None:
+        client.run(talk(TINY))  # whatever a first run leaves behind in torch
+        client.free()
+        before = server.memory()
+        graph = talk(gigabyte)
+        graph["ground"]["inputs"]["max_new_tokens"] = 24
+        run = client.run(graph)
+        assert run.status == "success", run.error
+        loaded = server.memory()
+        assert loaded > before + 900 * MEGABYTE, "all banks were in memory"
+        client.free()
+        after = server.memory()
+        record_property("megabytes before, loaded, after", [n // MEGABYTE for n in (before, loaded, after)])
+        assert after < before * 1.1
+        assert answers(client.run(graph).outputs) == answers(run.outputs)
+        client.free()
+
+    def test_a_batch_of_40_takes_no_more_than_one_of_8(
+        self, client: Client, server: Server, record_property: Record
+    ) -> None:
+        def peak(count: int) -> tuple[int, Any]:
+            graph = {
+                "scene": node("IAA_DemoScene", seed=1, width=96, height=96, count=count),
+                "loader": node("IAA_Loader", checkpoint=TINY),
+                "ground": node("IAA_Ground", model=["loader", 0], image=["scene", 0], phrases="the star\nthe ring"),
+            }
+            server.forget_peak()
+            run = client.run(graph)
+            assert run.status == "success", run.error
+            return server.memory(peak=True), run
+
+        client.free()
+        peak(8)
+        small, _ = peak(9)  # other pictures than before, or remembered results would answer
+        large, run = peak(40)
+        lists = run.outputs["ground"]["iaa_boxes"]
+        record_property("megabytes for 9 and 40 images", [n // MEGABYTE for n in (small, large)])
+        assert len(lists) == 40 and all(isinstance(boxes, list) for boxes in lists)
+        assert len(run.outputs["ground"]["iaa_images"]) == 40
+        # The batch itself, the drawn copy and the masks: 40 x 96 x 96 x 7 floats are 10 MB.
+        assert large < small + 40 * MEGABYTE

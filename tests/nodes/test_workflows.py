@@ -1,0 +1,183 @@
+"""Every workflow that we ship runs as it is, and what comes out is true of the picture."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from comfyui_server import Client, Graph, Run, Server
+from PIL import Image
+
+from iaa_runtime.prompts import asked_phrase
+from iaa_runtime.shapes.language import caption
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, make_scene
+
+PROJECT = Path(__file__).parents[2]
+API = sorted((PROJECT / "workflows" / "api").glob("*.json"))
+TEMPLATES = sorted((PROJECT / "workflows").glob("*.json"))
+
+
+def graph_of(name: str) -> Graph:
+    """An API workflow."""
+    return dict(json.loads((PROJECT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def scenes_of(graph: Graph) -> list[Scene]:
+    """The scenes that a workflow draws, with the place of every shape."""
+    (inputs,) = [node["inputs"] for node in graph.values() if node["class_type"] == "IAA_DemoScene"]
+    side, aspect = max(inputs["width"], inputs["height"]), inputs["width"] / inputs["height"]
+    seeds = range(inputs["seed"], inputs["seed"] + inputs["count"])
+    return [make_scene(EVALUATION_SEED + seed, long_side=side, aspect=aspect) for seed in seeds]
+
+
+def box_of(scene: Scene, color: str, kind: str) -> tuple[float, float, float, float]:
+    """Where the one shape of this color and kind is: x1, y1, x2, y2 in pixels."""
+    (shape,) = [shape for shape in scene.shapes if (shape.color, shape.kind) == (color, kind)]
+    return shape.box
+
+
+def overlap(found: dict[str, Any], truth: tuple[float, float, float, float]) -> float:
+    """Intersection over union of a box and a true box."""
+    x1, y1, x2, y2 = found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"]
+    width, height = min(x2, truth[2]) - max(x1, truth[0]), min(y2, truth[3]) - max(y1, truth[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return shared / ((x2 - x1) * (y2 - y1) + (truth[2] - truth[0]) * (truth[3] - truth[1]) - shared)
+
+
+def run(client: Client, graph: Graph) -> Run:
+    """Runs a workflow anew to its successful end."""
+    client.free()
+    done = client.run(graph)
+    assert done.status == "success", done.error
+    return done
+
+
+def pixels(client: Client, shown: dict[str, str]) -> np.ndarray:
+    """A saved picture."""
+    return np.asarray(client.image(shown))
+
+
+@pytest.mark.parametrize("path", API, ids=lambda path: path.stem)
+def test_every_workflow_runs(path: Path, client: Client) -> None:
+    assert run(client, graph_of(path.stem)).outputs
+
+
+def test_caption(client: Client, trained_demo: None) -> None:
+    graph = graph_of("caption")
+    (scene,) = scenes_of(graph)
+    outputs = run(client, graph).outputs
+    assert outputs["3"]["text"] == [caption(scene)]
+    stars = sum(shape.kind == "star" for shape in scene.shapes)
+    assert graph["4"]["inputs"]["prompt"] == "How many stars are there?"
+    assert outputs["4"]["text"] == [str(stars)]
+
+
+def test_ground_mask_crop(client: Client, trained_demo: None) -> None:
+    graph = graph_of("ground_mask_crop")
+    (scene,) = scenes_of(graph)
+    truths = {
+        phrase: box_of(scene, *phrase.removeprefix("the ").split())
+        for phrase in graph["3"]["inputs"]["phrases"].splitlines()
+    }
+    outputs = run(client, graph).outputs
+    (found,) = outputs["3"]["iaa_boxes"]
+    assert sorted(box["label"] for box in found) == sorted(truths)
+    for box in found:
+        assert overlap(box, truths[box["label"]]) > 0.5, f"{box} is not at {truths[box['label']]}"
+    (crop,), (cut_out,), (marked,) = (outputs[name]["images"] for name in ("5", "9", "10"))
+    assert client.image(crop).size == (512, 512)
+    assert client.image(marked).size == (scene.width, scene.height)
+    opaque = pixels(client, cut_out)[..., 3] > 127
+    for truth in truths.values():
+        assert opaque[round((truth[1] + truth[3]) / 2), round((truth[0] + truth[2]) / 2)], "the shape is cut out"
+    assert not opaque[:4, :4].any() and opaque.mean() < 0.5, "and what is around it is not"
+
+
+def test_swapped_colors_would_be_noticed(client: Client, trained_demo: None) -> None:
+    """The truth above is no matter of chance: with the phrases' boxes exchanged, it fails."""
+    graph = graph_of("ground_mask_crop")
+    (scene,) = scenes_of(graph)
+    first, second = (
+        box_of(scene, *phrase.removeprefix("the ").split()) for phrase in graph["3"]["inputs"]["phrases"].splitlines()
+    )
+    (found,) = client.run(graph).outputs["3"]["iaa_boxes"]
+    exchanged = {box["label"]: truth for box, truth in zip(found, (second, first), strict=True)}
+    assert all(overlap(box, exchanged[box["label"]]) < 0.2 for box in found)
+
+
+def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
+    graph = graph_of("chat_across_tasks")
+    (scene,) = scenes_of(graph)
+    outputs = run(client, graph).outputs
+    assert graph["3"]["inputs"]["message"] == "How many shapes are there?"
+    assert outputs["3"]["text"] == [str(len(scene.shapes))]
+    phrase = asked_phrase(graph["4"]["inputs"]["message"])
+    ((box,),) = outputs["4"]["iaa_boxes"]
+    assert box["label"] == phrase
+    assert overlap(box, box_of(scene, *phrase.removeprefix("the ").split())) > 0.5
+    assert graph["5"]["inputs"]["message"] == "What is the opposite of left?"
+    assert outputs["5"]["text"] == ["right"]
+
+
+def test_prompt_expansion(client: Client, trained_demo: None) -> None:
+    graph = graph_of("prompt_expansion")
+    outputs = run(client, graph).outputs
+    assert outputs["3"]["text"] == ["blue"]
+    assert outputs["5"]["text"] == [f"{graph['1']['inputs']['value']}, the sky is blue"]
+
+
+def test_caption_folder_to_dataset(client: Client, server: Server, trained_demo: None) -> None:
+    graph = graph_of("caption_folder_to_dataset")
+    scenes = scenes_of(graph)
+    run(client, graph)
+    folder = server.base / "output" / graph["5"]["inputs"]["folder_name"]
+    texts, pictures = sorted(folder.glob("*.txt")), sorted(folder.glob("*.png"))
+    assert [file.stem for file in texts] == [file.stem for file in pictures] and len(texts) == len(scenes) > 1
+    right = [file.read_text() == caption(scene) for file, scene in zip(texts, scenes, strict=True)]
+    assert sum(right) >= len(right) - 1, [file.read_text() for file in texts]
+    for picture, scene in zip(pictures, scenes, strict=True):
+        assert Image.open(picture).size == (scene.width, scene.height)
+
+
+def test_no_workflow_goes_untested() -> None:
+    tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in API} <= tests
+
+
+def test_every_workflow_is_there_in_both_formats() -> None:
+    assert {path.stem for path in TEMPLATES} == {path.stem for path in API}
+    for path in TEMPLATES:
+        with Image.open(path.with_suffix(".jpg")) as thumbnail:
+            assert thumbnail.width >= 300 and path.with_suffix(".jpg").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_is_the_api_workflow_with_a_layout(path: Path, client: Client) -> None:
+    template = json.loads(path.read_text(encoding="utf-8"))
+    graph = copy.deepcopy(graph_of(path.stem))
+    known = client.get_json("/object_info")
+    nodes = {str(node["id"]): node for node in template["nodes"] if node["type"] != "MarkdownNote"}
+    assert {name: node["type"] for name, node in nodes.items()} == {n: node["class_type"] for n, node in graph.items()}
+    assert {node["type"] for node in nodes.values()} <= set(known)
+    links = {(str(target), slot): [str(source), output] for _, source, output, target, slot, _ in template["links"]}
+    for name, node in nodes.items():
+        wanted = graph[name]["inputs"]
+        linked = {i["name"]: links[name, slot] for slot, i in enumerate(node["inputs"]) if i.get("link") is not None}
+        assert linked == {key: value for key, value in wanted.items() if isinstance(value, list)}, name
+        for value in wanted.values():
+            if not isinstance(value, list):
+                assert value in node["widgets_values"], f"{node['type']} lacks {value!r}"
+        assert "iaa_result" not in node["properties"], "a result of ours was saved along"
+        if node["type"] == "IAA_Loader":
+            (model,) = node["properties"]["models"]
+            assert model["directory"] == "iaa" and model["name"] == "qihoo360/Inner-Adaptor-Architecture"
+    assert template["groups"] and any(node["type"] == "MarkdownNote" for node in template["nodes"])
+
+
+def test_comfyui_lists_the_templates_and_nothing_else(client: Client) -> None:
+    listed = client.get_json("/workflow_templates")["iaa-nodes"]
+    assert set(listed) == {path.stem for path in TEMPLATES}

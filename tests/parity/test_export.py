@@ -1,0 +1,171 @@
+"""Exported tasks: stock transformers classes compute from them what we compute, whatever the checkpoint's shape."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from make_checkpoint import Geometry, make_checkpoint
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from iaa_runtime import IAAModel
+from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.cli import main
+from iaa_runtime.errors import CheckpointError, InputError
+from iaa_runtime.export import export
+from iaa_runtime.images import preprocess
+from iaa_runtime.prompts import IMAGE_TOKEN, Conversation
+from iaa_runtime.tokenizer import load_tokenizer, token_id
+
+TASKS = ("MM", "G", "Text")
+
+
+def stock_model(folder: Path, task: str) -> torch.nn.Module:
+    """The exported folder as transformers opens it; nothing may be missing, left over or made up."""
+    from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+
+    kind = LlamaForCausalLM if task == "Text" else LlavaForConditionalGeneration
+    model, report = kind.from_pretrained(folder, output_loading_info=True)
+    assert not any(report[problem] for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    return model.eval()
+
+
+def with_image_tokens(ids: Tensor, image_token: int, patches: int) -> Tensor:
+    """Our -200 as the run of image tokens that stock LLaVA takes."""
+    (row,) = ids.tolist()
+    return torch.tensor([[t for i in row for t in ([image_token] * patches if i == -200 else [i])]])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stock_classes_reproduce_the_goldens(reference: Path, tmp_path: Path, task: str) -> None:
+    """Logits within 1e-5 and the same greedy tokens as the published code, through several shards."""
+    folder = export(Checkpoint(reference / "checkpoint"), task, tmp_path / "out", shard_bytes=1 << 20)
+    assert len(list(folder.glob("*.safetensors"))) > 3
+    golden = load_file(reference / "checkpoint" / "golden.safetensors")
+    model = stock_model(folder, task)
+    for case in "ab":
+        ids = golden[f"{task}.{case}.input_ids"]
+        images = {} if task == "Text" else {"pixel_values": golden[f"{task}.{case}.pixel_values"]}
+        if images:
+            ids = with_image_tokens(ids, 300, 16)
+        expected = golden[f"{task}.{case}.logits"]
+        with torch.no_grad():
+            logits = model(input_ids=ids, **images).logits
+        assert (logits - expected).norm() / expected.norm() < 1e-5
+        longer = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=24,
+            do_sample=False,
+            eos_token_id=257,
+            **images,
+        )
+        assert torch.equal(longer[:, ids.shape[1] :], golden[f"{task}.{case}.greedy"])
+
+
+@pytest.mark.parametrize("task", ["MM", "G"])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry(projector="linear"),
+        Geometry(select_feature="cls_patch", select_layer=-1, rope_theta=10000.0),
+        Geometry(heads=2, kv_heads=1, head_dim=24, insert_layers=(1,), patch_size=7, vision_act="gelu"),
+    ],
+    ids=["linear projector", "class token", "own head size"],
+)
+def test_other_shapes(tmp_path: Path, geometry: Geometry, task: str) -> None:
+    """Projectors, features and head counts that the reference checkpoint does not have."""
+    source = make_checkpoint(tmp_path / "iaa", geometry)
+    ours = IAAModel.from_pretrained(source)
+    stock = stock_model(export(ours.checkpoint, task, tmp_path / "out"), task)
+    ids = torch.tensor([[1, 5, -200, 7, 9, 11]])
+    pixels = torch.randn(1, 3, geometry.image_size, geometry.image_size, generator=torch.Generator().manual_seed(1))
+    expected = ours(ids, pixels, task)
+    image_token = token_id(load_tokenizer(source), IMAGE_TOKEN)
+    with torch.no_grad():
+        longer = with_image_tokens(ids, image_token, ours.num_image_tokens)
+        logits = stock(input_ids=longer, pixel_values=pixels).logits
+    assert (logits - expected).norm() / expected.norm() < 1e-5
+
+
+def test_processor_and_template_make_our_prompt(reference: Path, tmp_path: Path) -> None:
+    """The folder's own processor pads, preprocesses and tokenises as we do."""
+    from transformers import AutoProcessor
+
+    folder = export(Checkpoint(reference / "checkpoint"), "MM", tmp_path / "out")
+    processor = AutoProcessor.from_pretrained(folder, use_fast=False)
+    content = [{"type": "image"}, {"type": "text", "text": " What is it? "}]
+    text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    photo = Image.open(reference / "readpanda.jpg")
+    made = processor(images=photo, text=text, add_special_tokens=False, return_tensors="pt")
+    ours = Conversation().user("What is it?").encode(load_tokenizer(reference / "checkpoint"), "MM")
+    assert torch.equal(made["input_ids"], with_image_tokens(torch.tensor([ours]), 300, 16))
+    assert torch.allclose(made["pixel_values"], preprocess([photo], 56), atol=1e-6)
+
+
+def test_template_of_a_longer_conversation(reference: Path, tmp_path: Path) -> None:
+    """A system prompt of one's own, several turns, plain strings as content."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "out"))
+    talk = Conversation("Be brief.").user("one").assistant(" two ").user("three")
+    text = tokenizer.apply_chat_template(talk.to_list(), add_generation_prompt=True, tokenize=False)
+    assert tokenizer(text, add_special_tokens=False).input_ids == talk.encode(tokenizer, "Text")
+
+
+def test_configs_say_the_rope_base_to_every_reader(tmp_path: Path) -> None:
+    """Either name alone is read as base 10000 by some version of transformers."""
+    source = Checkpoint(make_checkpoint(tmp_path / "iaa", Geometry(rope_theta=77777.0)))
+    for task, text in (("Text", None), ("G", "text_config")):
+        config = json.loads((export(source, task, tmp_path / task) / "config.json").read_text())
+        config = config[text] if text else config
+        assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 77777.0
+
+
+def test_dtype_stays_as_stored(tmp_path: Path) -> None:
+    """16-bit weights are neither widened nor converted."""
+    source = Checkpoint(make_checkpoint(tmp_path / "iaa", Geometry(), dtype=torch.bfloat16))
+    folder = export(source, "Text", tmp_path / "out")
+    assert json.loads((folder / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    assert {t.dtype for f in folder.glob("*.safetensors") for t in load_file(f).values()} == {torch.bfloat16}
+
+
+def test_nothing_is_overwritten_or_half_written(reference: Path, tmp_path: Path) -> None:
+    """A folder with content is refused and left alone; a failing export leaves nothing behind."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something already"):
+        export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "out")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["mine.txt"]
+
+    def fail(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "new", progress=fail)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def test_tower_without_its_last_layer(tmp_path: Path) -> None:
+    """IAA runs without what lies behind the selected layer; other engines do not."""
+    source = make_checkpoint(tmp_path / "iaa", Geometry())
+    weights = source / "clip" / "model.safetensors"
+    from safetensors.torch import save_file
+
+    save_file({n: t for n, t in load_file(weights).items() if ".layers.2." not in n}, weights)
+    checkpoint = Checkpoint(source)
+    with pytest.raises(CheckpointError, match="last layers"):
+        export(checkpoint, "MM", tmp_path / "out")
+
+
+def test_command_line(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``iaa export``: one JSON line; a format that the task is not is a clear error."""
+    words = ["export", "--model", str(reference / "checkpoint"), "--task", "Text", "--out", str(tmp_path / "out")]
+    assert main([*words, "--to", "llama", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / "out")
+    assert main([*words[:-1], str(tmp_path / "other"), "--to", "llava"]) == 1
+    assert "use --to llama" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""``iaa annotate`` in one process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iaa_runtime.cli import main
+
+
+@pytest.fixture
+def annotate(tiny: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs the command on the photos; returns the exit code, the JSON line (if any) and stderr."""
+
+    def run(*more: str, source: tuple[str, ...] = ()) -> tuple[int, dict[str, Any] | None, str]:
+        words = [*(source or (str(photos),)), "--out", str(tmp_path / "out"), "--model", str(tiny)]
+        code = main(["annotate", *words, "--max-new-tokens", "24", "--json", *more])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out else None, err
+
+    return run
+
+
+def records(tmp_path: Path) -> list[dict[str, Any]]:
+    shards = sorted((tmp_path / "out").glob("shard-*.jsonl"))
+    return [json.loads(line) for shard in shards for line in shard.read_text(encoding="utf-8").splitlines()]
+
+
+def test_captions_boxes_and_all_exports(annotate: Any, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.png").write_bytes(b"")
+    coco = tmp_path / "coco.json"
+    code, summary, err = annotate(
+        "--caption", "--phrase", "cat", "--shard-size", "2", "--coco", str(coco), "--sidecars"
+    )
+    made = records(tmp_path)
+    boxes = sum(len(record.get("detections", ())) for record in made)
+    assert code == 0
+    assert summary == {
+        "out": str(tmp_path / "out"),
+        "images": 4,
+        "failed": 1,
+        "boxes": boxes,
+        "shards": 2,
+        "coco": str(coco),
+        "coco_captions": str(tmp_path / "coco-captions.json"),
+        "sidecars": 3,
+    }
+    assert [Path(record["image"]).name for record in made] == ["a.png", "b.jpg", "broken.png", "c.webp"]
+    assert "4 of 4 images (4 now" in err
+    assert "broken.png is not an image" in err
+    assert (photos / "a.txt").read_text(encoding="utf-8") == made[0]["caption"] + "\n"
+    assert len(json.loads(coco.read_text())["annotations"]) == boxes
+    assert len(json.loads((tmp_path / "coco-captions.json").read_text())["annotations"]) == 3
+
+
+def test_a_finished_job_only_exports(annotate: Any, tmp_path: Path) -> None:
+    assert annotate("--caption")[0] == 0
+    code, summary, err = annotate("--caption", "--coco", str(tmp_path / "later.json"))
+    assert code == 0
+    assert summary["coco_captions"] == str(tmp_path / "later.json")
+    assert "3 of 3 images are there" in err
+    assert "(0 now" in err
+
+
+def test_other_settings_are_refused(annotate: Any) -> None:
+    assert annotate("--caption")[0] == 0
+    for change in (["--prompt", "What?"], ["--caption", "--phrase", "cat"], ["--caption", "--batch", "3"]):
+        code, _, err = annotate(*change)
+        assert code == 1
+        assert "holds a job with other settings" in err
+
+
+def test_a_list_with_phrases(annotate: Any, photos: Path, tmp_path: Path) -> None:
+    rows = [{"image": "a.png", "phrases": ["cat", "dog"], "id": "x"}, {"image": "sub/c.webp"}]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source = (str(tmp_path / "list.jsonl"),)
+    assert annotate("--boxes", "--one", "--images", str(photos), source=source)[0] == 0
+    made = records(tmp_path)
+    assert [record.get("id") for record in made] == ["x", None]
+    assert [[d["label"] for d in record["detections"]] for record in made] == [["cat", "dog"], []]
+
+
+def test_parquet_shards_hold_the_same(annotate: Any, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    (photos / "broken.png").write_bytes(b"")
+    assert annotate("--caption", "--phrase", "cat")[0] == 0
+    expected = records(tmp_path)
+    (tmp_path / "out").rename(tmp_path / "jsonl")
+    assert annotate("--caption", "--phrase", "cat", "--format", "parquet")[0] == 0
+    rows = parquet.read_table(tmp_path / "out" / "shard-000000.parquet").to_pylist()
+    assert [{name: value for name, value in row.items() if value is not None} for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "There is nothing to do: ask for captions"),
+        (["--phrase", "cat", "--sidecars"], "--sidecars writes captions"),
+        (["--caption", "--shard-size", "0"], "--shard-size is 0"),
+        (["--caption", "--batch", "0"], "The batch is 0"),
+    ],
+)
+def test_arguments_that_make_no_sense(annotate: Any, words: list[str], message: str) -> None:
+    code, summary, err = annotate(*words)
+    assert (code, summary) == (1, None)
+    assert message in err

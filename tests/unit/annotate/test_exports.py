@@ -1,0 +1,99 @@
+"""COCO files and sidecars made of records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from iaa_runtime.annotate.coco import write_coco_boxes, write_coco_captions
+from iaa_runtime.annotate.sidecars import write_sidecars
+from iaa_runtime.errors import InputError
+
+RECORDS = [
+    {
+        "image": "b.jpg",
+        "width": 40,
+        "height": 30,
+        "caption": "A cat.",
+        "detections": [
+            {"x": 1, "y": 2, "width": 10, "height": 5, "label": "cat", "score": 0.5},
+            {"x": 0, "y": 0, "width": 40, "height": 30, "label": "“room”", "score": 0.25},
+        ],
+    },
+    {"image": "broken.jpg", "error": "no picture"},
+    {
+        "image": "a.jpg",
+        "width": 20,
+        "height": 10,
+        "caption": "猫",
+        "detections": [{"x": 3, "y": 4, "width": 1, "height": 1, "label": "cat", "score": 1.0}],
+    },
+]
+
+
+def test_boxes_as_coco_instances(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "coco.json"
+    write_coco_boxes(path, lambda: RECORDS)
+    coco = json.loads(path.read_text())
+    assert coco["images"] == [
+        {"id": 1, "file_name": "b.jpg", "width": 40, "height": 30},
+        {"id": 2, "file_name": "a.jpg", "width": 20, "height": 10},
+    ]
+    assert [category["name"] for category in coco["categories"]] == ["cat", "“room”"]
+    assert [category["id"] for category in coco["categories"]] == [1, 2]
+    assert [
+        (a["id"], a["image_id"], a["category_id"], a["bbox"], a["area"], a["iscrowd"], a["score"])
+        for a in coco["annotations"]
+    ] == [
+        (1, 1, 1, [1, 2, 10, 5], 50, 0, 0.5),
+        (2, 1, 2, [0, 0, 40, 30], 1200, 0, 0.25),
+        (3, 2, 1, [3, 4, 1, 1], 1, 0, 1.0),
+    ]
+
+
+def test_captions_as_coco_captions(tmp_path: Path) -> None:
+    write_coco_captions(tmp_path / "coco.json", lambda: RECORDS)
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert coco["annotations"] == [
+        {"id": 1, "image_id": 1, "caption": "A cat."},
+        {"id": 2, "image_id": 2, "caption": "猫"},
+    ]
+    assert len(coco["images"]) == 2
+
+
+def test_nothing_found_is_still_coco(tmp_path: Path) -> None:
+    write_coco_boxes(tmp_path / "coco.json", lambda: [RECORDS[1]])
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert (coco["images"], coco["annotations"], coco["categories"]) == ([], [], [])
+
+
+def pairs(folder: Path, *names: str) -> list[tuple[dict[str, object], dict[str, object]]]:
+    return [({"path": str(folder / name)}, {"image": name, "caption": f"Of {name}, 猫"}) for name in names]
+
+
+def test_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    made = [*pairs(tmp_path, "a.b.jpg", "sub/c.png"), ({"path": str(tmp_path / "d.png")}, {"image": "d", "error": "x"})]
+    assert write_sidecars(lambda: made) == 2
+    assert (tmp_path / "a.b.txt").read_text(encoding="utf-8") == "Of a.b.jpg, 猫\n"
+    assert (tmp_path / "sub" / "c.txt").exists()
+    assert not (tmp_path / "d.txt").exists()
+    assert write_sidecars(lambda: made) == 2  # the same again is no conflict
+
+
+def test_a_text_that_is_somebody_s_own_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("mine")
+    made = pairs(tmp_path, "a.jpg", "b.jpg")
+    with pytest.raises(InputError, match=r"b\.txt is there already and says something else"):
+        write_sidecars(lambda: made)
+    assert not (tmp_path / "a.txt").exists()  # nothing is written by half
+    assert write_sidecars(lambda: made, overwrite=True) == 2
+    assert (tmp_path / "b.txt").read_text(encoding="utf-8") == "Of b.jpg, 猫\n"
+
+
+def test_two_pictures_never_share_a_text(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a\.jpg and a\.png would share a\.txt"):
+        write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg", "a.png"))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+"""``iaa annotate`` killed again and again, and under ``accelerate launch``: the same as one unbroken run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+IMAGES, SHARD_SIZE = 300, 10
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 pictures, one of them broken."""
+    folder = tmp_path_factory.mktemp("pictures")
+    draw = random.Random(0)
+    for number in range(IMAGES):
+        size = draw.randint(20, 60), draw.randint(20, 60)
+        picture = Image.new("RGB", size, tuple(draw.randrange(256) for _ in range(3)))
+        ImageDraw.Draw(picture).ellipse((3, 3, draw.randint(8, 20), draw.randint(8, 20)), fill="white")
+        picture.save(folder / f"{number:03}.png")
+    (folder / "123.png").write_bytes(b"broken")
+    return folder
+
+
+def command(tiny: Path, pictures: Path, out: Path) -> list[str]:
+    asked = ["--caption", "--phrase", "circle", "--one", "--max-new-tokens", "24", "--batch", "5"]
+    place = ["--out", str(out), "--shard-size", str(SHARD_SIZE), "--model", str(tiny), "--device", "cpu"]
+    return ["-m", "iaa_runtime", "annotate", str(pictures), *asked, *place]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process, as launchers set it: sums in another order would differ in the last digit."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def run(words: list[str], project: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=project, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def unbroken(tiny: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The job's folder after one run from start to end."""
+    out = tmp_path_factory.mktemp("unbroken") / "out"
+    run(command(tiny, pictures, out), Path(__file__).parents[3])
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def shards(out: Path) -> int:
+    return len(list(out.glob("shard-*"))) if out.exists() else 0
+
+
+def kill_after(words: list[str], out: Path, more: int, delay: float, project: Path) -> None:
+    """Starts the job and kills it ``delay`` seconds after it has finished ``more`` shards."""
+    wanted = shards(out) + more
+    process = subprocess.Popen(
+        [sys.executable, *words], cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while shards(out) < wanted:
+        assert process.poll() is None, "it ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.slow
+def test_five_kills_leave_no_trace(tiny: Path, pictures: Path, unbroken: Path, tmp_path: Path, project: Path) -> None:
+    out = tmp_path / "out"
+    words = command(tiny, pictures, out)
+    draw = random.Random(7)
+    for _ in range(5):
+        kill_after(words, out, draw.randint(1, 4), draw.uniform(0, 0.1), project)
+    before = shards(out)
+    assert 5 <= before < IMAGES // SHARD_SIZE
+    said = run(words, project)
+    assert f"{before * SHARD_SIZE} of 300 images are there" in said
+    assert contents(out) == contents(unbroken)
+    lines = [line for path in sorted(out.glob("shard-*")) for line in path.read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in lines]
+    assert [record["image"] for record in records] == [str(pictures / f"{number:03}.png") for number in range(IMAGES)]
+    assert Counter("error" in record for record in records) == {False: 299, True: 1}
+    assert all(record["caption"] is not None and record["detections"] for record in records if "error" not in record)
+
+
+def workers(launcher: int) -> list[int]:
+    """The processes of ours that a launcher has started."""
+    children = [
+        int(child) for task in Path(f"/proc/{launcher}/task").glob("*/children") for child in task.read_text().split()
+    ]
+    return [child for child in children if b"iaa_runtime" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a launcher's processes are found in /proc")
+def test_two_processes_one_of_them_killed_write_what_one_does(
+    tiny: Path, pictures: Path, unbroken: Path, tmp_path: Path, project: Path
+) -> None:
+    pytest.importorskip("accelerate")
+    out = tmp_path / "out"
+    # On a machine without GPUs, too, this starts two processes; ours then talk through gloo.
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    words = [*launch, *command(tiny, pictures, out)]
+    with subprocess.Popen(
+        [sys.executable, *words], cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as launcher:
+        deadline = time.monotonic() + 120
+        while shards(out) < 6:
+            assert launcher.poll() is None, "it ended before it was killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        both = workers(launcher.pid)
+        assert len(both) == 2
+        os.kill(both[1], signal.SIGKILL)
+        assert launcher.wait(60) != 0
+    assert 6 <= shards(out) < IMAGES // SHARD_SIZE
+    assert "300 of 300 images" in run(words, project)
+    assert contents(out) == contents(unbroken)

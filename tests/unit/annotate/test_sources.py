@@ -1,0 +1,129 @@
+"""Lists of pictures: from folders, patterns, files, JSON lines; in an order of their own, each once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iaa_runtime.annotate import list_images
+from iaa_runtime.errors import InputError
+
+
+def names(*sources: Path | str, **options: Any) -> list[str]:
+    return [row["image"] for row in list_images([str(source) for source in sources], **options)]
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_folder_is_sorted_and_hidden_files_are_left_out(photos: Path) -> None:
+    assert names(photos) == [str(photos / name) for name in ("a.png", "b.jpg", "sub/c.webp")]
+
+
+def test_a_pattern_takes_what_it_matches(photos: Path) -> None:
+    assert names(photos / "*") == [str(photos / name) for name in ("a.png", "b.jpg")]
+    assert names(photos / "**" / "*.webp") == [str(photos / "sub" / "c.webp")]
+    with pytest.raises(InputError, match="matches no picture"):
+        names(photos / "*.txt")
+
+
+def test_a_picture_comes_once_where_it_comes_first(photos: Path) -> None:
+    assert names(photos / "sub" / "c.webp", photos, photos / "*.png", f"{photos}/sub/../a.png") == [
+        str(photos / name) for name in ("sub/c.webp", "a.png", "b.jpg")
+    ]
+
+
+def test_names_stay_as_given_and_paths_are_absolute(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos.parent)
+    rows = list(list_images(["photos/b.jpg", "photos/sub"]))
+    assert rows == [
+        {"image": "photos/b.jpg", "path": str(photos / "b.jpg")},
+        {"image": os.path.join("photos/sub", "c.webp"), "path": str(photos / "sub" / "c.webp")},
+    ]
+
+
+def test_a_name_with_magic_characters_is_itself(photos: Path) -> None:
+    odd = (photos / "b.jpg").rename(photos / "b[1].jpg")
+    assert names(odd) == [str(odd)]
+
+
+def test_a_list_keeps_its_order_and_brings_phrases_and_ids(photos: Path) -> None:
+    rows = [
+        {"image": "sub/c.webp", "phrases": ["a cat", "a dog"], "id": 7},
+        {"image": "a.png", "phrases": "a cat"},
+        {"image": "b.jpg", "phrases": None, "id": "x"},
+        {"image": "a.png", "phrases": ["a bird"]},
+        {"image": "a.png", "phrases": ["a cat"]},  # comes again
+    ]
+    listed = list(list_images([str(write(photos / "list.jsonl", *rows))]))
+    assert [{name: value for name, value in row.items() if name != "path"} for row in listed] == [
+        {"image": "sub/c.webp", "phrases": ["a cat", "a dog"], "id": "7"},
+        {"image": "a.png", "phrases": ["a cat"]},
+        {"image": "b.jpg", "id": "x"},
+        {"image": "a.png", "phrases": ["a bird"]},
+    ]
+    assert listed[0]["path"] == str(photos / "sub" / "c.webp")
+
+
+def test_a_list_may_lie_elsewhere_and_call_its_column_otherwise(photos: Path, tmp_path: Path) -> None:
+    elsewhere = write(tmp_path / "list.jsonl", {"file_name": "a.png"})
+    (row,) = list_images([str(elsewhere)], folder=str(photos), column="file_name")
+    assert row["path"] == str(photos / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"file": "a.png", "size": 3}, r"line 1: 'image' is None.* columns are file, size; .* --column"),
+        ({"image": 3}, "line 1: 'image' is 3"),
+        ({"image": "a.png", "phrases": [""]}, r"line 1: 'phrases' is \[''\]"),
+        ({"image": "a.png", "phrases": ["cat", 3]}, "line 1: 'phrases' is"),
+        ({"image": "a.png", "phrases": "..."}, "line 1: 'phrases' is '...'"),
+        ({"image": "a.png", "phrases": 5}, "line 1: 'phrases' is 5"),
+        ({"image": "a.png", "id": 1.5}, "line 1: 'id' is 1.5"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(row: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        names(write(tmp_path / "list.jsonl", row))
+
+
+def test_sources_that_are_nothing_are_named(photos: Path) -> None:
+    with pytest.raises(InputError, match="There is nothing at"):
+        names(photos / "absent")
+    with pytest.raises(InputError, match="is no picture, folder or list"):
+        names(photos / "notes.txt")
+    (photos / "empty").mkdir()
+    with pytest.raises(InputError, match="There is no picture in"):
+        names(photos / "empty")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no Unicode are Linux's")
+def test_names_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.jpg"
+    with open(name, "wb"):
+        pass
+    assert names(tmp_path) == [os.fsdecode(name)]
+
+
+def test_a_longer_list_takes_no_more_memory(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        path = tmp_path / f"{count}.jsonl"
+        with path.open("w") as file:
+            file.writelines(f'{{"image": "folder/picture-{number:07}.jpg"}}\n' for number in range(count))
+        tracemalloc.start()
+        assert sum(1 for _ in list_images([str(path)])) == count
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(100) > 0  # what is imported and cached on first use
+    assert abs(peak(20_000) - peak(1000)) < 200_000  # 20,000 names alone would take some megabytes

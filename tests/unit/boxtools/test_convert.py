@@ -1,0 +1,190 @@
+"""There and back through every format: only what KEEPS leaves out is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from box_strategies import batches
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iaa_runtime.boxtools import convert
+from iaa_runtime.boxtools.convert import KEEPS, read_boxes, to_florence_phrases, to_json, to_kjnodes, to_layerstyle
+from iaa_runtime.boxtools.convert import to_nested as to_sam2
+from iaa_runtime.boxtools.reading import SIDES, corners, label_of, score_of
+from iaa_runtime.boxtools.segs import to_segs
+from iaa_runtime.errors import InputError
+
+Size = tuple[int, int]
+Boxes = list[list[dict[str, Any]]]
+
+# How each format is written from boxes of pictures of one size, and with which arguments it is read.
+FORMATS: dict[str, tuple[Callable[[Boxes, Size], object], dict[str, Any]]] = {
+    "BOUNDING_BOX": (lambda boxes, size: boxes, {}),
+    "KJNodes": (lambda boxes, size: to_kjnodes(boxes), {"convention": "xywh"}),
+    "SAM2": (lambda boxes, size: to_sam2(boxes), {}),
+    "LayerStyle": (lambda boxes, size: to_layerstyle(boxes), {}),
+    "Florence2": (lambda boxes, size: to_sam2(boxes), {}),
+    "Florence2 phrases": (lambda boxes, size: to_florence_phrases(boxes), {}),
+    "SEGS": (lambda boxes, size: to_segs([box for found in boxes for box in found], size, drop_size=0), {}),
+    "JSON xyxy": (lambda boxes, size: to_json(boxes, "xyxy", size), {}),
+    "JSON xywh": (lambda boxes, size: to_json(boxes, "xywh", size), {"convention": "xywh"}),
+    "JSON 0-1": (lambda boxes, size: to_json(boxes, "0-1", size), {"convention": "0-1"}),
+    "JSON 0-1000": (lambda boxes, size: to_json(boxes, "0-1000", size), {"convention": "0-1000"}),
+}
+
+
+def test_every_format_is_tried() -> None:
+    assert FORMATS.keys() == KEEPS.keys()
+
+
+def there_and_back(name: str, boxes: Boxes, size: Size) -> Boxes:
+    write, arguments = FORMATS[name]
+    return read_boxes(write(boxes, size), size=size, **arguments)
+
+
+def as_held(name: str, boxes: Boxes) -> Boxes:
+    """The boxes without what the format does not hold, but for the roundings of their sides."""
+    keeps = KEEPS[name]
+    lists = boxes if "images" in keeps else [[box for found in boxes for box in found]]
+    kept = set(SIDES) | ({"label"} & keeps) | ({"score"} & keeps)
+    held = []
+    for found in lists:
+        held.append(
+            [dict(box) if "other keys" in keeps else {k: v for k, v in box.items() if k in kept} for box in found]
+        )
+    return held
+
+
+@given(batches(whole=True), st.sampled_from(list(FORMATS)))
+def test_whole_boxes_come_back(batch: tuple[Size, Boxes], name: str) -> None:
+    size, boxes = batch
+    back, held = there_and_back(name, boxes, size), as_held(name, boxes)
+    assert [len(found) for found in back] == [len(found) for found in held]
+    for box, expected in zip(chain(*back), chain(*held), strict=True):
+        # Thousandths are off by half of one at most; fractions of a side by what a float cannot hold.
+        slack = {"JSON 0-1000": max(size) / 2000, "JSON 0-1": 1e-9}.get(name, 0)
+        assert corners(box) == pytest.approx(corners(expected), abs=slack + 1e-12 * bool(slack))
+        more, wanted = ({k: v for k, v in b.items() if k not in SIDES} for b in (box, expected))
+        if not wanted.get("label"):  # no label and an empty one are the same
+            more.pop("label", None), wanted.pop("label", None)
+        assert more == wanted
+
+
+@given(batches(), st.sampled_from([name for name in FORMATS if "fractions" in KEEPS[name]]))
+def test_fractions_of_pixels_come_back(batch: tuple[Size, Boxes], name: str) -> None:
+    size, boxes = batch
+    for box, expected in zip(chain(*there_and_back(name, boxes, size)), chain(*boxes), strict=True):
+        assert corners(box) == pytest.approx(corners(expected), abs=1e-9)
+        if "score" in KEEPS[name]:
+            assert (score_of(box), label_of(box)) == (score_of(expected), label_of(expected))
+
+
+@given(batches(), st.sampled_from(list(FORMATS)))
+def test_a_second_round_changes_nothing(batch: tuple[Size, Boxes], name: str) -> None:
+    size, boxes = batch
+    once = there_and_back(name, boxes, size)
+    assert [[corners(box) for box in found] for found in there_and_back(name, once, size)] == [
+        [pytest.approx(corners(box), abs=1e-9) for box in found] for found in once
+    ]
+
+
+TWO = [
+    [
+        {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5},
+        {"x": 5.5, "y": 6, "width": 7, "height": 8},
+    ],
+    [],
+]
+
+
+def test_the_shapes_that_others_take() -> None:
+    assert to_kjnodes(TWO) == [(1, 2, 3, 4), (6, 6, 7, 8)]
+    assert to_kjnodes(TWO, "xyxy") == [(1, 2, 4, 6), (6, 6, 12, 14)]
+    assert all(type(number) is int for bbox in to_kjnodes(TWO) for number in bbox)
+    assert to_sam2(TWO) == [[[1, 2, 4, 6], [5.5, 6, 12.5, 14]], []]
+    assert to_layerstyle(TWO) == [[[1, 2, 4, 6], [6, 6, 12, 14]], []]
+    assert to_florence_phrases(TWO) == [
+        {"bboxes": [[1, 2, 4, 6], [5.5, 6, 12.5, 14]], "labels": ["cat", ""]},
+        {"bboxes": [], "labels": []},
+    ]
+    assert json.loads(to_json(TWO, "0-1000", (10, 20))) == [
+        [{"bbox": [100, 100, 400, 300], "label": "cat", "score": 0.5}, {"bbox": [550, 300, 1250, 700]}],
+        [],
+    ]
+
+
+BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments", "expected"),
+    [
+        ((1, 2, 4, 6), {}, [[BOX]]),
+        ([1, 2, 3, 4], {"convention": "xywh"}, [[BOX]]),
+        ([4, 6, 1, 2], {}, [[BOX]]),
+        ([0.1, 0.2, 0.4, 0.6], {"convention": "0-1", "size": (10, 10)}, [[BOX]]),
+        ([100, 200, 400, 600], {"convention": "0-1000", "size": (10, 10)}, [[BOX]]),
+        ([(1, 2, 4, 6)] * 2, {}, [[BOX, BOX]]),
+        ([(1, 2, 4, 6)] * 2, {"one_per_image": True}, [[BOX], [BOX]]),
+        ([[(1, 2, 4, 6)], []], {}, [[BOX], []]),
+        (np.array([[1, 2, 4, 6]]), {}, [[BOX]]),
+        (torch.tensor([[[1, 2, 4, 6]]]), {}, [[BOX]]),
+        ([torch.tensor([1, 2, 4, 6])], {}, [[BOX]]),
+        ([], {}, [[]]),
+        ([], {"one_per_image": True}, [[]]),
+        ([[]], {}, [[]]),
+        (BOX, {"convention": "0-1"}, [[BOX]]),
+        ('[{"x": 1, "y": 2, "width": 3, "height": 4}]', {}, [[BOX]]),
+        ('[{"bbox_2d": [1, 2, 4, 6], "label": "cat"}]', {}, [[{**BOX, "label": "cat"}]]),
+        ({"bboxes": [[1, 2, 4, 6]], "labels": ["cat", "dog"]}, {}, [[{**BOX, "label": "cat"}]]),
+        ({"bboxes": [[1, 2, 4, 6]] * 2, "labels": ["cat"]}, {}, [[{**BOX, "label": "cat"}, BOX]]),
+        ([{"bboxes": [[1, 2, 4, 6]], "labels": [""]}, {"bboxes": []}], {}, [[BOX], []]),
+        ({"image": "a.png", "detections": [{**BOX, "score": 0.5}]}, {}, [[{**BOX, "score": 0.5}]]),
+        ([{"detections": [BOX]}, {"detections": []}], {}, [[BOX], []]),
+        (((9, 9), []), {}, [[]]),
+    ],
+    ids=str,
+)
+def test_what_is_read(value: object, arguments: dict[str, Any], expected: object) -> None:
+    read = read_boxes(value, **arguments)
+    assert len(read) == len(expected)  # type: ignore[arg-type]
+    for found, wanted in zip(read, expected, strict=True):  # type: ignore[call-overload]
+        assert found == [pytest.approx(box) if "label" not in box else box for box in wanted]
+
+
+@pytest.mark.parametrize(
+    ("value", "arguments", "complaint"),
+    [
+        (None, {}, "a NoneType came"),
+        (3, {}, "a int came"),
+        ("{", {}, "not JSON"),
+        ('"text"', {}, "a str came"),
+        ([1, 2, 3], {}, "not a box"),
+        ([[1, 2, 3]], {}, "not a box"),
+        ([["a", 2, 3, 4]], {}, "not a box"),
+        ([{"left": 1}], {}, "neither x, y, width and height nor a bbox"),
+        ({"bbox": [1, 2, 3]}, {}, "not a box of four numbers"),
+        ({"bboxes": [[1] * 8]}, {}, "not a box of four numbers"),
+        ([0, 0, 1, 1], {"convention": "0-1"}, "connect the image"),
+        ([0, 0, 1, 1], {"convention": "cxcywh"}, "0-1000"),
+        ([1, 2, -3, 4], {"convention": "xywh"}, "negative"),
+        ([0, 0, float("nan"), 1], {}, "finite"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(value: object, arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        read_boxes(value, **arguments)
+
+
+def test_writing_fractions_needs_a_size() -> None:
+    with pytest.raises(InputError, match="connect the image"):
+        to_json(TWO, "0-1")
+    assert convert.to_json([[]], "0-1") == "[[]]"

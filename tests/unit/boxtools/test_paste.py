@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from box_strategies import CROP_OPTIONS, batches, noise
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iaa_runtime.boxtools.crops import CropOptions, Regions, cut, cut_mask, plan_crops
+from iaa_runtime.boxtools.paste import paste_crops
+from iaa_runtime.boxtools.resample import FILTERS, resample
+from iaa_runtime.errors import InputError
+
+SIZE = (40, 30)
+BOX = {"x": 10, "y": 8, "width": 16, "height": 12}
+EDGE = {"x": 0, "y": 0, "width": 16, "height": 12}
+
+
+def planned(*boxes: dict[str, Any], **options: Any) -> tuple[torch.Tensor, Regions, list[torch.Tensor]]:
+    """One noisy image, its regions and its crops."""
+    images = noise(4, 1, SIZE)
+    regions = plan_crops([list(boxes)], SIZE, CropOptions(**options))
+    return images, regions, [cut(images, region) for region in regions.items]
+
+
+@given(batches(), CROP_OPTIONS, st.integers(0, 40), st.booleans(), st.sampled_from([1, 3, 4]))
+def test_untouched_crops_restore_the_image_bit_for_bit(
+    batch: tuple[tuple[int, int], Any], options: CropOptions, feather: int, masked: bool, channels: int
+) -> None:
+    size, boxes = batch
+    images = noise(5, len(boxes), size, channels)
+    regions = plan_crops(boxes, size, options)
+    crops = [cut(images, region) for region in regions.items]
+    masks = [cut_mask(region, size) for region in regions.items] if masked else None
+    assert torch.equal(paste_crops(images, crops, regions, feather=feather, masks=masks), images)
+
+
+@given(batches(), CROP_OPTIONS, st.integers(0, 40))
+def test_nothing_changes_outside_the_regions(
+    batch: tuple[tuple[int, int], Any], options: CropOptions, feather: int
+) -> None:
+    size, boxes = batch
+    images = noise(6, len(boxes), size)
+    regions = plan_crops(boxes, size, options)
+    before = images.clone()
+    pasted = paste_crops(images, [1 - cut(images, region) for region in regions.items], regions, feather=feather)
+    assert torch.equal(images, before)
+    inside = torch.zeros(images.shape[:3], dtype=torch.bool)
+    for region in regions.items:
+        left, top, right, bottom = (max(edge, 0) for edge in region.rectangle)
+        inside[region.image, top:bottom, left:right] = True
+    assert torch.equal(pasted[~inside], images[~inside])
+
+
+@given(batches(whole=True))
+def test_changed_crops_of_their_own_size_arrive_bit_for_bit(batch: tuple[tuple[int, int], Any]) -> None:
+    size, boxes = batch
+    images = noise(7, len(boxes), size)
+    regions = plan_crops([found[:1] for found in boxes], size, CropOptions(padding=2))
+    crops = [noise(8 + number, 1, region.size)[0] for number, region in enumerate(regions.items)]
+    pasted = paste_crops(images, crops, regions)
+    for crop, region in zip(crops, regions.items, strict=True):
+        assert torch.equal(cut(pasted, region), crop)
+
+
+@pytest.mark.parametrize("method", FILTERS)
+def test_a_retouched_corner_changes_that_corner_only(method: str) -> None:
+    images, regions, crops = planned(BOX, resize="longer side", size=64, method=method)
+    crops[0][:8, :8] = 1
+    changed = (paste_crops(images, crops, regions) != images).any(dim=-1)[0]
+    rows, columns = torch.nonzero(changed, as_tuple=True)
+    reach = 4  # 8 pixels at 4 times the size are 2; the filters look at most so far around
+    assert len(rows) >= 4
+    assert rows.min() == BOX["y"] and rows.max() < BOX["y"] + 2 + reach
+    assert columns.min() == BOX["x"] and columns.max() < BOX["x"] + 2 + reach
+
+
+def test_a_change_of_one_channel_counts() -> None:
+    images, regions, crops = planned(BOX)
+    crops[0][2, 3, 1] += 0.25
+    pasted = paste_crops(images, crops, regions)
+    assert torch.equal(cut(pasted, regions.items[0]), crops[0])
+
+
+def test_a_replaced_crop_shows_nothing_of_the_old_image() -> None:
+    images, regions, _ = planned(BOX, resize="longer side", size=8)
+    pasted = paste_crops(images, [torch.full((6, 8, 3), 0.25)], regions)
+    assert torch.allclose(pasted[0, 8:20, 10:26], torch.tensor(0.25), atol=1e-6)
+
+
+def test_crops_may_come_back_larger() -> None:
+    images, regions, crops = planned(BOX)
+    pasted = paste_crops(images, [resample(crops[0], (64, 48), "nearest")], regions)
+    assert torch.allclose(pasted, images, atol=0.6) and not torch.equal(pasted, images)
+    pasted = paste_crops(images, [torch.zeros(48, 64, 3)], regions)
+    assert pasted[0, 8:20, 10:26].max() == 0
+
+
+def test_feathering_rises_from_the_sides() -> None:
+    images = torch.zeros(1, 30, 40, 3)
+    regions = plan_crops([[BOX]], SIZE, CropOptions())
+    pasted = paste_crops(images, [torch.ones(12, 16, 3)], regions, feather=4)[0, ..., 0]
+    assert torch.allclose(pasted[14, 10:16], torch.tensor([0.125, 0.375, 0.625, 0.875, 1, 1]))
+    assert torch.allclose(pasted[8:14, 18], torch.tensor([0.125, 0.375, 0.625, 0.875, 1, 1]))
+    assert torch.equal(pasted, pasted.flip(0).roll(-2, 0)) and torch.equal(pasted, pasted.flip(1).roll(-4, 1))
+
+
+def test_no_feather_at_the_border_of_the_image() -> None:
+    images = torch.zeros(1, 30, 40, 3)
+    pasted = paste_crops(images, [torch.ones(12, 16, 3)], plan_crops([[EDGE]], SIZE, CropOptions()), feather=4)
+    assert pasted[0, :8, :12].min() == 1
+    assert pasted[0, 0, 15, 0] == 0.125 and pasted[0, 11, 0, 0] == 0.125
+
+
+def test_masks_say_where_to_paste() -> None:
+    images, regions, crops = planned(BOX)
+    mask = torch.zeros(12, 16)
+    mask[:6] = 1
+    mask[6] = 0.5
+    pasted = paste_crops(images, [torch.zeros_like(crops[0])], regions, masks=[mask])
+    assert pasted[0, 8:14, 10:26].max() == 0
+    assert torch.allclose(pasted[0, 14, 10:26], images[0, 14, 10:26] / 2)
+    assert torch.equal(pasted[0, 15:], images[0, 15:])
+    larger = paste_crops(images, [torch.zeros_like(crops[0])], regions, masks=[torch.ones(3, 4)])
+    assert larger[0, 8:20, 10:26].max() == 0
+
+
+def test_later_crops_are_on_top_and_untouched_ones_below() -> None:
+    near = {**BOX, "x": 14}
+    images, regions, crops = planned(BOX, near)
+    white, black = torch.ones_like(crops[0]), torch.zeros_like(crops[1])
+    assert paste_crops(images, [white, black], regions)[0, 10, 16].max() == 0
+    assert paste_crops(images, [white, crops[1]], regions)[0, 10, 16].min() == 1
+
+
+def test_crops_paste_into_other_images() -> None:
+    _, regions, crops = planned(BOX)
+    assert torch.equal(cut(paste_crops(torch.zeros(1, 30, 40, 3), crops, regions), regions.items[0]), crops[0])
+
+
+def test_channels_may_differ() -> None:
+    images = noise(9, 1, SIZE, 4)
+    regions = plan_crops([[BOX]], SIZE, CropOptions())
+    pasted = paste_crops(images, [torch.zeros(12, 16, 3)], regions)
+    assert torch.equal(pasted[..., 3], images[..., 3]) and pasted[0, 8:20, 10:26, :3].max() == 0
+    pasted = paste_crops(images[..., :3], [torch.zeros(12, 16, 4)], regions)
+    assert pasted.shape == (1, 30, 40, 3) and pasted[0, 8:20, 10:26].max() == 0
+
+
+def test_half_precision_restores_too() -> None:
+    images = noise(10, 1, SIZE).half()
+    regions = plan_crops([[BOX]], SIZE, CropOptions(resize="longer side", size=100))
+    crops = [cut(images, region) for region in regions.items]
+    assert crops[0].dtype == torch.float16
+    assert torch.equal(paste_crops(images, crops, regions, feather=3), images)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    images, regions, crops = planned(BOX, EDGE)
+    with pytest.raises(InputError, match="1 crops came for 2 regions"):
+        paste_crops(images, crops[:1], regions)
+    with pytest.raises(InputError, match="3 masks came for 2 regions"):
+        paste_crops(images, crops, regions, masks=[torch.ones(2, 2)] * 3)
+    with pytest.raises(InputError, match="images are 20 x 15, but the crops were cut from images of 40 x 30"):
+        paste_crops(images[:, ::2, ::2], crops, regions)
+    second = plan_crops([[], [BOX]], SIZE, CropOptions())
+    with pytest.raises(InputError, match="crops of image 2, but only 1 images"):
+        paste_crops(images, crops[:1], second)
+
+
+def test_no_crops_leave_the_images_alone() -> None:
+    images = noise(11, 2, SIZE)
+    assert torch.equal(paste_crops(images, [], plan_crops([[], []], SIZE, CropOptions())), images)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from box_strategies import batches
+from hypothesis import given
+
+from iaa_runtime.boxtools.reading import as_boxes, boxes_per_image, corners, described, from_corners, label_of, score_of
+from iaa_runtime.errors import InputError
+
+BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
+
+
+@given(batches())
+def test_nested_boxes_are_read_as_they_are(batch: tuple[Any, list[list[dict[str, Any]]]]) -> None:
+    assert as_boxes(batch[1]) == batch[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (BOX, [[BOX]]),
+        ([BOX, BOX], [[BOX, BOX]]),
+        ((BOX,), [[BOX]]),
+        ([], [[]]),
+        ([[]], [[]]),
+        ([[], [BOX], []], [[], [BOX], []]),
+        ([(BOX,), []], [[BOX], []]),
+        ({**BOX, "x": np.float32(1.5), "y": np.int64(2)}, [[{**BOX, "x": 1.5}]]),
+    ],
+)
+def test_shapes_in_use(value: object, expected: object) -> None:
+    assert as_boxes(value) == expected
+
+
+def test_what_is_read_is_new() -> None:
+    mine = [[{**BOX, "label": "cat"}]]
+    as_boxes(mine)[0][0]["label"] = "dog"
+    as_boxes(mine)[0].clear()
+    assert mine == [[{**BOX, "label": "cat"}]]
+
+
+def test_numbers_become_pythons() -> None:
+    box = as_boxes({"x": np.float32(1), "y": np.int32(2), "width": np.float64(3), "height": 4})[0][0]
+    assert [type(box[side]) for side in ("x", "y", "width", "height")] == [float, int, float, int]
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (None, "a NoneType came"),
+        ("boxes", "a str came"),
+        ([(1, 2, 3, 4)], "IAA Convert Boxes"),
+        ([[1, 2, 3, 4]], "Item 1"),
+        ([BOX, [BOX]], "Item 1"),
+        ([[BOX], BOX], "Item 2"),
+        ([[BOX], [BOX, {"x": 1}]], "'y' of box 2 of image 2"),
+        ([BOX, {**BOX, "height": "4"}], "'height' of box 2"),
+        ({**BOX, "x": float("nan")}, "'x' of the box"),
+        ({**BOX, "width": float("inf")}, "not a finite number"),
+        ({**BOX, "x": True}, "not a finite number"),
+        ({**BOX, "width": -1}, "negative"),
+    ],
+)
+def test_what_is_not_boxes(value: object, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        as_boxes(value)
+
+
+def test_one_list_serves_every_image() -> None:
+    boxes = boxes_per_image(BOX, 3)
+    assert boxes == [[BOX]] * 3
+    boxes[0][0]["x"] = 9
+    assert boxes[1] == [BOX]
+
+
+def test_numbers_of_images_must_agree() -> None:
+    assert boxes_per_image([[BOX], []], 2) == [[BOX], []]
+    with pytest.raises(InputError, match="boxes for 2 images, but 3 images"):
+        boxes_per_image([[BOX], []], 3)
+
+
+@given(batches(whole=True))
+def test_corners_and_back(batch: tuple[Any, list[list[dict[str, Any]]]]) -> None:
+    for boxes in batch[1]:
+        for box in boxes:
+            x1, y1, x2, y2 = corners(box)
+            assert from_corners((x1, y1, x2, y2), box) == box
+            assert from_corners((x2, y2, x1, y1), box) == box
+
+
+def test_labels_and_scores_of_boxes_by_others() -> None:
+    assert label_of({**BOX, "metadata": {"desc": "drawn by hand"}}) == "drawn by hand"
+    assert label_of({**BOX, "label": "", "metadata": {"desc": "x"}}) == ""
+    assert label_of({**BOX, "metadata": None}) == label_of(BOX) == ""
+    assert (score_of(BOX), score_of({**BOX, "score": None}), score_of({**BOX, "score": 0})) == (1, 1, 0)
+
+
+def test_labels_are_put_where_the_editor_looks() -> None:
+    assert label_of({"metadata": described({**BOX, "label": "cat"})["metadata"]}) == "cat"
+    for box in (BOX, {**BOX, "label": ""}, {**BOX, "label": "cat", "metadata": {"desc": "dog"}}):
+        assert described(box) == box

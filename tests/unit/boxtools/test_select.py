@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from box_strategies import batches
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iaa_runtime.boxtools.reading import as_boxes
+from iaa_runtime.boxtools.select import ORDERS, Selection, first_box, pick, select
+from iaa_runtime.errors import InputError
+
+Batch = tuple[Any, list[list[dict[str, Any]]]]
+
+
+def box(x: float, y: float, width: float, height: float, label: str = "", score: float = 1.0) -> dict[str, Any]:
+    return {"x": x, "y": y, "width": width, "height": height, "label": label, "score": score}
+
+
+CAT, DOG, BIG_CAT = (
+    box(50, 0, 10, 10, "cat", 0.5),
+    box(0, 20, 20, 10, "a dog, black", 0.9),
+    box(5, 5, 80, 40, "Cat", 0.7),
+)
+ALL = [CAT, DOG, BIG_CAT]
+
+
+@given(batches(), st.sampled_from(list(ORDERS)))
+def test_nothing_asked_keeps_all(batch: Batch, order: str) -> None:
+    chosen = select(batch[1], Selection(order=order))
+    assert [sorted(map(repr, boxes)) for boxes in chosen] == [sorted(map(repr, boxes)) for boxes in batch[1]]
+
+
+@given(batches(), st.floats(0, 1), st.integers(0, 3))
+def test_what_is_kept_was_there_in_its_order(batch: Batch, min_score: float, limit: int) -> None:
+    for chosen, boxes in zip(select(batch[1], Selection(min_score=min_score, limit=limit)), batch[1], strict=True):
+        rest = iter(boxes)
+        assert all(any(kept is candidate for candidate in rest) for kept in chosen)
+        assert all(kept.get("score", 1) >= min_score for kept in chosen)
+        assert not limit or len(chosen) <= limit
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(labels=("cat",)), [CAT, BIG_CAT]),
+        (Selection(labels=("CAT ",)), [CAT, BIG_CAT]),
+        (Selection(labels=("ca",)), []),
+        (Selection(labels=("ca*",)), [CAT, BIG_CAT]),
+        (Selection(labels=("*dog*", "horse")), [DOG]),
+        (Selection(labels=("c.t",)), []),
+        (Selection(min_score=0.7), [DOG, BIG_CAT]),
+        (Selection(min_side=40), [BIG_CAT]),
+        (Selection(max_side=20), [CAT, DOG]),
+        (Selection(order="best score first"), [DOG, BIG_CAT, CAT]),
+        (Selection(order="largest first", limit=1), [BIG_CAT]),
+        (Selection(order="smallest first", limit=2), [CAT, DOG]),
+        (Selection(order="left to right"), [DOG, BIG_CAT, CAT]),
+        (Selection(order="right to left"), [CAT, BIG_CAT, DOG]),
+        (Selection(order="top to bottom"), [CAT, DOG, BIG_CAT]),
+        (Selection(order="bottom to top", indices="-1"), [CAT]),
+        (Selection(indices="2, 0"), [BIG_CAT, CAT]),
+        (Selection(labels=("cat",), order="largest first", indices="0"), [BIG_CAT]),
+    ],
+    ids=str,
+)
+def test_select(selection: Selection, expected: list[dict[str, Any]]) -> None:
+    assert select([ALL, []], selection) == [expected, []]
+
+
+def test_boxes_inside_others() -> None:
+    found = [[CAT, DOG], [CAT], [CAT]]
+    assert select(found, Selection(), [[box(0, 0, 40, 40)], [], [box(54, 4, 2, 2)]]) == [[DOG], [], [CAT]]
+
+
+@pytest.mark.parametrize(
+    ("indices", "expected"),
+    [
+        ("", [0, 1, 2, 3]),
+        (" , ", [0, 1, 2, 3]),
+        ("0", [0]),
+        ("-1", [3]),
+        ("1 -1", [1, 3]),
+        ("2-3, 0", [2, 3, 0]),
+        ("2-999999999", [2, 3]),
+        ("1,1;1\n1", [1]),
+        ("4, -5, 9", []),
+        ("3-1", []),
+        ("-2-9", [2, 3]),
+    ],
+)
+def test_pick(indices: str, expected: list[int]) -> None:
+    assert pick(4, indices) == expected
+
+
+@pytest.mark.parametrize("indices", ["a", "1.5", "1-", "--1", "1:2", "0, x", "9" * 10, "٣"])
+def test_pick_refuses(indices: str) -> None:
+    with pytest.raises(InputError, match="neither a number nor a range"):
+        pick(4, indices)
+
+
+def test_unknown_orders_are_refused() -> None:
+    with pytest.raises(InputError, match="left to right"):
+        Selection(order="sideways")
+
+
+@given(batches())
+def test_the_first_box_fits_nodes_for_one_box(batch: Batch) -> None:
+    first = first_box(batch[1])
+    assert (first is None) == (not any(batch[1]))
+    if first is not None:
+        assert as_boxes(first) == [[first]]
+        assert all(type(first[side]) is int for side in ("x", "y", "width", "height"))
+        assert first["x"] >= 0 and first["y"] >= 0 and first["width"] >= 1 and first["height"] >= 1
+
+
+def test_whole_boxes_stay_as_they_are() -> None:
+    assert first_box([[], [], [DOG, CAT]]) == DOG

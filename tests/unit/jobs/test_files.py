@@ -1,0 +1,59 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from iaa_runtime.errors import InputError
+from iaa_runtime.jobs.files import json_line, numbered_jsonl, read_jsonl, write_atomically, write_bytes, write_jsonl
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_bytes(path, b"old")
+
+    def fail(file: BinaryIO) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_the_file_has_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent/a\.txt cannot be written \(No such file"):
+        write_bytes(tmp_path / "absent" / "a.txt", b"")
+
+
+def test_records_come_back_in_any_script_and_with_any_name(tmp_path: Path) -> None:
+    records = [{"a": "Ünïcödé 猫"}, {"name": os.fsdecode(b"caf\xe9.jpg")}, {"line": "a\nb\u2028c"}]
+    write_jsonl(tmp_path / "a.jsonl", records)
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == records
+    assert "猫" in (tmp_path / "a.jsonl").read_text(encoding="utf-8")
+    assert json_line(records[1]).isascii()
+
+
+def test_lines_are_counted_with_blank_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('\n{"a": 1}\n  \n{"a": 2}')
+    assert list(numbered_jsonl(tmp_path / "a.jsonl")) == [(2, {"a": 1}), (4, {"a": 2})]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [(b"{'a': 1}", "line 1: not JSON"), (b'"a"', "line 1: str, not an"), (b"\xff", "line 1: not")]
+)
+def test_a_bad_line_is_named(line: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(line)
+    with pytest.raises(InputError, match=message):
+        list(read_jsonl(tmp_path / "a.jsonl"))

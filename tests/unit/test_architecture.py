@@ -1,0 +1,314 @@
+"""Who imports whom in iaa_runtime, and the habits that its source keeps.
+
+The rules are functions from source text to a list of complaints, so each is shown, on a few lines that break it, to be
+able to fail.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "iaa_runtime"
+ROOT = Path(__file__).parents[2]
+MAX_LINES = 350
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Modules that stand at one height: fnmatch patterns of them, layers and outside packages they may import."""
+
+    modules: tuple[str, ...]
+    may_import: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ("torch",)
+
+
+LEAVES = ("images", "prompts", "boxes", "sampling", "grammar")
+UP_TO_GENERATION = ("errors", "config", "leaves", "checkpoint", "model", "generation")
+UP_TO_PIPELINE = (*UP_TO_GENERATION, "iaa", "text", "grounding", "shapes", "pipeline")
+
+# The arrows of the design, lowest first. A layer may import itself only where it names itself; what is not named here
+# may not be imported. The package itself ("") stands above the pipeline: it hands out names of modules below it.
+LAYERS: dict[str, Layer] = {
+    "errors": Layer(("errors",), (), ()),
+    "config": Layer(("config",), ("errors",), ()),
+    "leaves": Layer(LEAVES, ("errors", "config"), ("torch", "numpy", "PIL")),
+    "checkpoint": Layer(
+        ("checkpoint", "weights", "download"),
+        ("errors", "config", "checkpoint"),
+        ("torch", "safetensors", "huggingface_hub", "tqdm"),
+    ),
+    "model": Layer(("model", "model.*"), ("errors", "config", "model")),
+    "generation": Layer(
+        ("generation", "prefill", "beam", "memory"), ("errors", "config", "leaves", "model", "generation")
+    ),
+    "iaa": Layer(("iaa",), UP_TO_GENERATION),
+    "text": Layer(("tokenizer", "streaming"), ("errors", "config", "text"), ("transformers",)),
+    "grounding": Layer(("grounding", "render"), ("errors", "config", "leaves"), ("torch", "numpy", "PIL")),
+    "boxtools": Layer(
+        ("boxtools", "boxtools.*"), ("errors", "config", "leaves", "boxtools"), ("torch", "numpy", "PIL")
+    ),
+    "shapes": Layer(("shapes", "shapes.*"), ("errors", "config", "leaves", "shapes"), ("torch", "numpy", "PIL")),
+    "pipeline": Layer(("pipeline", "chat", "vision_cache"), UP_TO_PIPELINE, ("torch", "numpy", "PIL")),
+    "package": Layer(("",), ("config", "iaa", "pipeline"), ()),
+    "tools": Layer(
+        ("annotate", "annotate.*", "export", "export.*", "evaluation", "evaluation.*", "jobs", "jobs.*", "remote"),
+        (*UP_TO_PIPELINE, "package", "tools"),
+        ("torch", "numpy", "PIL", "safetensors", "accelerate", "httpx", "pyarrow"),
+    ),
+    "cli": Layer(("cli", "cli.*", "__main__"), (*UP_TO_PIPELINE, "package", "tools", "cli"), ("torch", "PIL")),
+}
+LOOKED_UP_WHEN_USED = {"", "cli"}  # these import what they hand out, or a command, by a name that they compute
+HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server"}
+
+
+def layer_of(module: str) -> str | None:
+    """The layer that a module (its name without the package) belongs to."""
+    return next((name for name, layer in LAYERS.items() if any(fnmatchcase(module, p) for p in layer.modules)), None)
+
+
+def sources() -> dict[str, str]:
+    """Name without the package -> source text, of every module; a package is named like its folder."""
+    found = {}
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path.read_text(encoding="utf-8")
+    return found
+
+
+def imports(module: str, source: str, known: set[str]) -> Iterator[str]:
+    """Full names of what a module imports, at any depth, for type checking or by literal name included."""
+    is_package = any(name.startswith(f"{module}.") for name in known) or not module
+    here = [PACKAGE, *(module.split(".") if module else [])]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + is_package] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                member = f"{origin}.{alias.name}"
+                yield member if member.removeprefix(f"{PACKAGE}.") in known else origin
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            name = node.args[0]
+            yield name.value if isinstance(name, ast.Constant) else f"({ast.unparse(name)})"
+
+
+def inner(name: str) -> str | None:
+    """The part of a full name below the package, or None for what is imported from outside."""
+    return name[len(PACKAGE) + 1 :] if name == PACKAGE or name.startswith(f"{PACKAGE}.") else None
+
+
+def check_imports(module: str, source: str, known: set[str]) -> Iterator[str]:
+    """Complains of a module that is in no layer, of arrows that LAYERS does not draw, of hosts and of transformers."""
+    own = layer_of(module)
+    if own is None:
+        yield f"{module} is in no layer: add it to LAYERS, as low as it can stand"
+        return
+    layer = LAYERS[own]
+    for name in imports(module, source, known):
+        target = inner(name)
+        if target is not None:
+            if layer_of(target) not in layer.may_import:
+                yield f"{module} ({own}) imports {name} ({layer_of(target)})"
+            continue
+        top = name.partition(".")[0]
+        if top in HOST:
+            yield f"{module} imports {name}: the runtime knows no ComfyUI"
+        elif name.startswith("(") and module not in LOOKED_UP_WHEN_USED:
+            yield f"{module} imports a module whose name is computed: {name}"
+        elif not name.startswith("(") and top not in sys.stdlib_module_names and top not in layer.outside:
+            yield f"{module} ({own}) imports {top}, which that layer does without"
+
+
+def check_transformers(source: str) -> Iterator[str]:
+    """Complains of anything of transformers but tokenizers: its models and caches change with every release."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import) and any(alias.name.startswith("transformers") for alias in node.names):
+            yield f"line {node.lineno}: import names from transformers, so that one sees which"
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("transformers"):
+            yield from (f"{alias.name} of transformers" for alias in node.names if "Tokenizer" not in alias.name)
+
+
+def check_docstrings(source: str) -> Iterator[str]:
+    """Complains of public classes, functions and methods (not dunder ones, not overloads) that say nothing."""
+
+    def visit(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+        for node in body:
+            if isinstance(node, (ast.If, ast.Try)):
+                yield from visit(node.body, prefix)
+            if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or node.name[0] == "_":
+                continue
+            if ast.get_docstring(node) is None and "overload" not in map(ast.unparse, node.decorator_list):
+                yield f"{prefix}{node.name} has no docstring"
+            # A protocol's members are declarations; what they mean stands in the protocol's own docstring.
+            if isinstance(node, ast.ClassDef) and "Protocol" not in map(ast.unparse, node.bases):
+                yield from visit(node.body, f"{node.name}.")
+
+    tree = ast.parse(source)
+    if source.strip() and ast.get_docstring(tree) is None:
+        yield "the module has no docstring"
+    yield from visit(tree.body, "")
+
+
+def check_safety(source: str) -> Iterator[str]:
+    """Complains of what runs the code of a file that was only to be read, and of excepts that swallow a cancel."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield f"line {node.lineno}: bare except"
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            if {name.partition(".")[0] for name in names} & {"pickle", "dill", "cloudpickle", "marshal"}:
+                yield f"line {node.lineno}: {ast.unparse(node)}"
+        elif isinstance(node, ast.Call):
+            called, keywords = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if called in {"eval", "exec", "compile", "__import__"}:
+                yield f"line {node.lineno}: {called}()"
+            if "trust_remote_code" in keywords:
+                yield f"line {node.lineno}: trust_remote_code"
+            if called == "torch.load" and keywords.get("weights_only") != "True":
+                yield f"line {node.lineno}: torch.load without weights_only=True"
+
+
+def check_length(source: str) -> Iterator[str]:
+    """Complains of a file that holds more than one can read at a sitting."""
+    lines = len(source.splitlines())
+    if lines > MAX_LINES:
+        yield f"{lines} lines, more than {MAX_LINES}: which two concepts are in it?"
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one import cycle, or nothing."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+SOURCES = sources()
+RULES: dict[str, Callable[[str], Iterator[str]]] = {
+    "transformers": check_transformers,
+    "docstrings": check_docstrings,
+    "safety": check_safety,
+    "length": check_length,
+}
+
+
+@pytest.mark.parametrize("module", SOURCES, ids=lambda module: module or PACKAGE)
+def test_imports_run_one_way(module: str) -> None:
+    assert list(check_imports(module, SOURCES[module], set(SOURCES))) == []
+
+
+def test_layers_are_drawn_from_the_bottom_up() -> None:
+    drawn = list(LAYERS)
+    for name, layer in LAYERS.items():
+        assert all(drawn.index(below) <= drawn.index(name) for below in layer.may_import), name
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    inside = {m: {inner(n) for n in imports(m, s, set(SOURCES))} for m, s in SOURCES.items() if m}
+    assert cycle({module: {name for name in names if name} for module, names in inside.items()}) == []
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("module", SOURCES, ids=lambda module: module or PACKAGE)
+def test_source_keeps_the_habits(module: str, rule: str) -> None:
+    assert list(RULES[rule](SOURCES[module])) == []
+
+
+def test_no_file_of_the_project_is_too_long() -> None:
+    folders = ["nodes", "tests", "benchmarks", "examples", "web", ".ci"]
+    files = [f for folder in folders for f in (ROOT / folder).rglob("*") if f.suffix in {".py", ".js"}]
+    assert {f.name: list(check_length(f.read_text(encoding="utf-8"))) for f in files if f.is_file()} == {
+        f.name: [] for f in files
+    }
+
+
+def test_importing_the_package_is_light() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'safetensors'}"
+    code = f"import sys, {PACKAGE}; print(sorted({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout == "[]\n"
+
+
+def test_versions_agree() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert version is not None
+    assert f'__version__ = "{version[1]}"' in SOURCES[""]
+    assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+KNOWN = {"", "errors", "config", "boxes", "images", "checkpoint", "model", "model.stack", "generation", "iaa", "cli"}
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("errors", "from .config import Task", "errors (errors) imports iaa_runtime.config (config)"),
+        ("boxes", "from . import images", "boxes (leaves) imports iaa_runtime.images (leaves)"),
+        ("boxes", "import transformers", "boxes (leaves) imports transformers, which that layer does without"),
+        ("checkpoint", "def f():\n from .model.stack import Stack", "imports iaa_runtime.model.stack (model)"),
+        ("model.stack", "from ..checkpoint import Checkpoint", "imports iaa_runtime.checkpoint (checkpoint)"),
+        ("model", "from ..generation import generate", "imports iaa_runtime.generation (generation)"),
+        ("generation", "if TYPE_CHECKING:\n from .iaa import IAAModel", "imports iaa_runtime.iaa (iaa)"),
+        ("generation", "import iaa_runtime.iaa", "imports iaa_runtime.iaa (iaa)"),
+        ("iaa", "importlib.import_module('iaa_runtime.cli')", "imports iaa_runtime.cli (cli)"),
+        ("iaa", "import_module(name)", "name is computed: (name)"),
+        ("iaa", "from iaa_runtime import IAAModel", "imports iaa_runtime (package)"),
+        ("iaa", "import comfy.model_management", "the runtime knows no ComfyUI"),
+        ("cli", "from nodes import NODE_CLASS_MAPPINGS", "the runtime knows no ComfyUI"),
+        ("surprise", "", "surprise is in no layer"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, source: str, complaint: str) -> None:
+    found = list(check_imports(module, source, KNOWN))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+def test_a_right_import_is_let_through() -> None:
+    source = "import json\nimport torch\nfrom . import errors\nfrom .model import stack\nfrom .config import Task"
+    assert list(check_imports("generation", source, KNOWN)) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert set(cycle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "source", "complaints"),
+    [
+        ("transformers", "import transformers", 1),
+        ("transformers", "from transformers import AutoTokenizer, LlamaForCausalLM", 1),
+        ("transformers", "from transformers.cache_utils import DynamicCache", 1),
+        ("transformers", "from transformers import AutoTokenizer", 0),
+        ("docstrings", "def f(): ...", 2),
+        ("docstrings", "'''M.'''\nclass C:\n def f(self): ...\n def _g(self): ...\n def __len__(self): ...", 2),
+        ("docstrings", "'''M.'''\nif True:\n async def f(): ...", 1),
+        ("docstrings", "'''M.'''\nclass C(Protocol):\n '''D.'''\n def f(self): ...", 0),
+        ("docstrings", "'''M.'''\ndef _f():\n def g(): ...", 0),
+        ("safety", "try: f()\nexcept: pass", 1),
+        ("safety", "import pickle as p", 1),
+        ("safety", "from pickle import loads", 1),
+        ("safety", "eval('1')", 1),
+        ("safety", "exec('1')", 1),
+        ("safety", "model.eval()", 0),
+        ("safety", "AutoTokenizer.from_pretrained(p, trust_remote_code=flag)", 1),
+        ("safety", "torch.load(f)", 1),
+        ("safety", "torch.load(f, weights_only=False)", 1),
+        ("safety", "torch.load(f, weights_only=True)", 0),
+        ("length", "\n" * (MAX_LINES + 1), 1),
+        ("length", "\n" * MAX_LINES, 0),
+    ],
+)
+def test_a_broken_habit_is_found(rule: str, source: str, complaints: int) -> None:
+    assert len(list(RULES[rule](source))) == complaints

@@ -1,0 +1,298 @@
+"""Checkpoints that are broken, incomplete or something else: what is found, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from make_checkpoint import Geometry, make_checkpoint
+from safetensors.torch import load_file, save_file
+
+from iaa_runtime import IAAModel
+from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.errors import CheckpointError, ConfigError
+from iaa_runtime.weights import WeightFiles
+
+HEAD = "model.embed_tokens.weight"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A complete checkpoint in one file, ready to be spoilt."""
+    return make_checkpoint(tmp_path / "checkpoint", packing="single")
+
+
+def spoil(folder: Path, drop: str = "", **changes: torch.Tensor) -> None:
+    """Rewrites the weight file without the names that start with ``drop`` and with some tensors changed."""
+    file = folder / "model.safetensors"
+    weights = {n: t for n, t in load_file(file).items() if not (drop and n.startswith(drop))}
+    save_file(weights | changes, file)
+
+
+def config(folder: Path, **changes: object) -> None:
+    """Rewrites settings of config.json."""
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def complaint(folder: Path, **options: Path) -> str:
+    """What is said when the checkpoint is opened."""
+    with pytest.raises(CheckpointError) as caught:
+        IAAModel.from_pretrained(folder, **options)
+    return str(caught.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in complaint(tmp_path / "nowhere")
+
+
+def test_a_folder_without_config(tmp_path: Path) -> None:
+    assert "no config.json in" in complaint(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe\x00"])
+def test_broken_json(folder: Path, content: bytes) -> None:
+    (folder / "config.json").write_bytes(content)
+    assert "config.json" in complaint(folder)
+
+
+def test_broken_json_of_the_tower(folder: Path) -> None:
+    (folder / "clip" / "config.json").write_text("no JSON")
+    assert str(Path("clip") / "config.json") in complaint(folder)
+
+
+def test_another_models_config(folder: Path) -> None:
+    config(folder, model_type="llama")
+    with pytest.raises(ConfigError, match="'llama' model"):
+        Checkpoint(folder)
+
+
+def test_a_folder_without_weights_says_what_it_holds(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    assert "holds no weights" in (said := complaint(folder))
+    assert "tokenizer.json" in said
+
+
+def test_missing_tensors_are_listed_with_what_is_there(folder: Path) -> None:
+    spoil(folder, drop="model.condition_layers.1.")
+    said = complaint(folder)
+    assert "'mm'" in said
+    assert "lacks 9 of" in said
+    assert "model.condition_layers.1.input_layernorm.weight" in said
+    assert "and 5 more" in said
+    assert "model.layers (36)" in said
+
+
+def test_unexpected_tensors_are_listed(folder: Path) -> None:
+    config(folder, num_hidden_layers=3, iaa_insert_layers=[0, 1, 2])
+    said = complaint(folder)
+    assert "9 tensors that config.json does not account for" in said
+    assert "model.layers.3." in said
+
+
+def test_tensors_of_no_iaa_checkpoint_are_listed(folder: Path) -> None:
+    spoil(folder, **{"transformer.h.0.weight": torch.zeros(2)})
+    assert "1 tensors that no IAA checkpoint has: transformer.h.0.weight" in complaint(folder)
+
+
+def test_wrong_shapes_are_listed_with_both(folder: Path) -> None:
+    spoil(folder, **{HEAD: torch.zeros(300, 32)})
+    assert f"{HEAD} is [300, 32], not [384, 32]" in complaint(folder)
+
+
+def test_another_projector_than_the_configs(folder: Path) -> None:
+    config(folder, mm_projector_type="linear")
+    assert "model.mm_projector.weight" in complaint(folder)
+    config(folder, mm_projector_type="resampler")
+    with pytest.raises(ConfigError, match="'resampler' is not supported"):
+        IAAModel.from_pretrained(folder)
+
+
+def test_no_language_model(folder: Path) -> None:
+    spoil(folder, drop="model.layers.")
+    assert "no language model layers" in complaint(folder)
+
+
+def test_without_an_adaptor_the_other_tasks_run(folder: Path) -> None:
+    ids = torch.tensor([[1, 2]])
+    expected = IAAModel.from_pretrained(folder)(ids, task="MM")
+    for prefix in (
+        "model.condition_layers_grounding",
+        "model.embed_tokens_condition_grounding",
+        "model.mm_projector_G",
+    ):
+        spoil(folder, drop=prefix)
+    spoil(folder, drop="model.norm_condition_grounding")
+    spoil(folder, drop="lm_head_condtion_grounding")
+    model = IAAModel.from_pretrained(folder)
+    assert torch.equal(model(ids, task="MM"), expected)
+    with pytest.raises(CheckpointError, match="holds no bank 'g'"):
+        model(ids, task="G")
+    model.load()
+    assert model.loaded_banks == ("base", "text", "mm", "vision")
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", packing="shards")
+    (folder / "model-00002-of-00003.safetensors").unlink()
+    said = complaint(folder)
+    assert "lacks 1 of the 3 shards" in said
+    assert "model-00002-of-00003.safetensors" in said
+    assert "index.json" in said
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_missing_shard_is_named_without_an_index(tmp_path: Path, number: int) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", packing="shards without index")
+    (folder / f"model-0000{number}-of-00003.safetensors").unlink()
+    assert f"model-0000{number}-of-00003.safetensors" in complaint(folder)
+
+
+def test_a_truncated_shard_is_named(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", packing="shards")
+    file = folder / "model-00002-of-00003.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert f"{file} cannot be read as safetensors" in complaint(folder)
+
+
+def test_the_tower_nowhere_names_every_place(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "models" / "checkpoint", tower="none")
+    model = IAAModel.from_pretrained(folder)
+    assert model(torch.tensor([[1, 2]]), task="Text").shape == (1, 2, 384)
+    with pytest.raises(CheckpointError) as caught:
+        model.encode_images(torch.zeros(1, 3, 28, 28))
+    said = str(caught.value)
+    for place in (folder / "missing" / "clip", folder.parent / "missing" / "clip", folder.parent / "clip"):
+        assert str(place) in said
+    assert f"the weights in {folder}" in said
+    assert "Get missing/clip" in said
+    assert "vision_tower" in said
+
+
+def test_a_tower_in_the_shards_without_geometry_says_so(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", tower="shards")
+    (folder / "clip" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="which hold a tower, but its geometry"):
+        IAAModel.from_pretrained(folder).load("vision")
+
+
+def test_a_folder_that_the_caller_names_must_hold_the_tower(folder: Path, tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in complaint(folder, vision_tower=tmp_path / "nowhere")
+
+
+def test_a_tower_folder_without_weights(folder: Path) -> None:
+    (folder / "clip" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"a config[.]json, but no weights"):
+        Checkpoint(folder).require_vision()
+
+
+def test_a_tower_of_another_width_than_the_projector_takes(folder: Path, tmp_path: Path) -> None:
+    other = make_checkpoint(tmp_path / "other", Geometry(vision_size=30)) / "clip"
+    said = complaint(folder, vision_tower=other)
+    assert "30 wide" in said
+    assert "expects 24" in said
+
+
+def test_the_published_tower_needs_no_config_of_its_own(tmp_path: Path) -> None:
+    published = Geometry(
+        vision_size=1024,
+        vision_mlp=4096,
+        vision_layers=24,
+        vision_heads=16,
+        image_size=336,
+        layers=1,
+        insert_layers=(0,),
+    )
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(published.config("openai/clip-vit-large-patch14-336")))
+    shapes = {f"model.vision_tower.vision_tower.{n}": s for n, s in published.tower_shapes().items()}
+    write_hollow(folder / "model.safetensors", published.language_shapes() | shapes)
+    model = IAAModel.from_pretrained(folder)
+    assert model.num_image_tokens == 576
+    assert model.vision.num_attention_heads == 16
+
+
+def write_hollow(file: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """A safetensors file of the right size whose data was never written."""
+    end, header = 0, {}
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * torch.Size(shape).numel()
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    with file.open("wb") as out:
+        out.write(len(text).to_bytes(8, "little") + text)
+        out.truncate(8 + len(text) + end)
+
+
+def test_a_task_reads_its_own_banks_and_no_other_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", packing="single")
+    asked: list[str] = []
+    read = WeightFiles.read
+
+    def recording(self, names, dtype, device):  # type: ignore[no-untyped-def]
+        for name, tensor in read(self, names, dtype, device):
+            asked.append(name)
+            yield name, tensor
+
+    monkeypatch.setattr(WeightFiles, "read", recording)
+    model = IAAModel.from_pretrained(folder)
+    assert asked == []
+    model.generate(torch.tensor([[1, 2, 3]]), task="Text", max_new_tokens=2)
+    assert asked
+    assert [
+        name for name in asked if "condition" in name or "condtion" in name or "vision" in name or "mm_" in name
+    ] == []
+    asked.clear()
+    model.generate(torch.tensor([[1, -200, 3]]), torch.zeros(1, 3, 28, 28), task="G", max_new_tokens=2)
+    assert all("grounding" in name or "projector_G" in name or name.startswith("vision_model") for name in asked)
+    assert len(asked) == len(set(asked))
+
+
+def test_text_runs_while_the_adaptors_shards_hold_nothing_behind_their_headers(tmp_path: Path) -> None:
+    ids = torch.tensor([[1, 2, 3]])
+    expected = IAAModel.from_pretrained(make_checkpoint(tmp_path / "whole"))(ids, task="Text")
+    folder = make_checkpoint(tmp_path / "hollow", packing="single")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    text = {n: t for n, t in weights.items() if n.startswith(("model.layers.", "model.embed_tokens.", "model.norm."))}
+    text["lm_head.weight"] = weights["lm_head.weight"]
+    save_file(text, folder / "model-00001-of-00002.safetensors")
+    save_file({n: t for n, t in weights.items() if n not in text}, folder / "model-00002-of-00002.safetensors")
+    file = folder / "model-00002-of-00002.safetensors"
+    model = IAAModel.from_pretrained(folder)
+    # Cut off after the header only now: the library compares sizes when it opens a file, so that from here on any
+    # opening of this one fails.
+    with file.open("r+b") as opened:
+        opened.truncate(8 + int.from_bytes(opened.read(8), "little"))
+    assert torch.equal(model(ids, task="Text"), expected)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        model(ids, task="MM")
+
+
+def test_banks_come_and_go_alone(folder: Path) -> None:
+    model = IAAModel.from_pretrained(folder)
+    assert model.loaded_banks == ()
+    model.load("g", "base")
+    assert model.loaded_banks == ("base", "g")
+    before = model(torch.tensor([[5, 6]]), task="G")
+    model.unload("g")
+    assert model.loaded_banks == ("base",)
+    assert torch.equal(model(torch.tensor([[5, 6]]), task="G"), before)
+    model.unload()
+    assert model.loaded_banks == ()
+    with pytest.raises(ConfigError, match=r"no bank 'vqa'[.] The banks are base, text, mm, g, vision"):
+        model.load("vqa")
+
+
+def test_bytes_and_dtypes_by_bank(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(make_checkpoint(tmp_path / "checkpoint", dtype=torch.bfloat16))
+    assert checkpoint.nbytes("text") == 2 * (2 * 384 * 32 + 32)
+    assert checkpoint.dtypes("text") == checkpoint.dtypes("vision") == {"bfloat16"}
+
+
+def test_an_unsupported_dtype_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"torch.float64 is not supported.*torch.bfloat16"):
+        IAAModel.from_pretrained(folder, dtype=torch.float64)

@@ -1,0 +1,136 @@
+"""What the small programs in .ci take from the README and count as a failure; what tests may do."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def load(project: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"ci_{name}", project / ".ci" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses looks its module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def readme(project: Path) -> ModuleType:
+    return load(project, "readme")
+
+
+@pytest.fixture(scope="module")
+def count(project: Path) -> ModuleType:
+    return load(project, "count")
+
+
+def commands(readme: ModuleType, markdown: str) -> tuple[list[str], list[str]]:
+    """(what is run, what is left out) of a Markdown text."""
+    found = [(block.left_out, command) for block in readme.blocks(markdown) for command in readme.commands(block)]
+    return [command for reason, command in found if not reason], [command for reason, command in found if reason]
+
+
+def test_commands_are_found_in_order(readme: ModuleType) -> None:
+    markdown = """
+Text with `code`.
+```bash
+# a comment
+first && second
+
+third \\
+    --long
+```
+<!-- not in CI: needs 33 GB -->
+```bash
+large
+```
+1. In a list:
+   ~~~~bash
+   echo '```'
+   ~~~~
+```json
+{"shown": "only"}
+```
+"""
+    assert commands(readme, markdown) == (["first && second", "third     --long", "echo '```'"], ["large"])
+
+
+def test_a_python_block_is_one_command(readme: ModuleType) -> None:
+    run, left_out = commands(readme, '```python\nif 1:\n    print("$HOME")\n```')
+    assert run == ["python - <<'END_OF_BLOCK'\nif 1:\n    print(\"$HOME\")\nEND_OF_BLOCK"]
+    assert left_out == []
+
+
+@pytest.mark.parametrize(
+    ("markdown", "complaint"),
+    [
+        ("```bash\nopen", "never closed"),
+        ("<!-- not in CI: why -->\n\n```bash\nf\n```", "right above"),
+        ("<!-- not in CI: why -->", "right above"),
+        ("```\nf\n```", "write bash or python"),
+        ("```console\n$ f\n```", "write bash or python"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error(readme: ModuleType, markdown: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        commands(readme, markdown)
+
+
+def test_the_readme_tells_how_to_test_and_little_is_left_out(readme: ModuleType, project: Path) -> None:
+    run, left_out = commands(readme, (project / "README.md").read_text(encoding="utf-8"))
+    assert "./check" in run
+    assert len(run) > len(left_out)
+
+
+def report(folder: Path, name: str, attributes: str) -> Path:
+    file = folder / f"{name}.xml"
+    file.write_text(f"<testsuites><testsuite {attributes}/></testsuites>", encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("failed_commands", "attributes", "last_line", "status"),
+    [
+        (0, 'tests="9" failures="0" errors="0" skipped="2"', "14 passed, 0 failed", 0),
+        (0, 'tests="9" failures="1" errors="2" skipped="0"', "13 passed, 3 failed", 1),
+        (2, 'tests="9" failures="1" errors="0" skipped="0"', "15 passed, 2 failed", 1),
+        (1, 'tests="9" failures="0" errors="0" skipped="0"', "16 passed, 1 failed", 1),
+    ],
+)
+def test_reports_are_added_up(
+    count: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    failed_commands: int,
+    attributes: str,
+    last_line: str,
+    status: int,
+) -> None:
+    fine = report(tmp_path, "fine", 'tests="7" failures="0" errors="0" skipped="0"')
+    assert count.main(failed_commands, [fine, report(tmp_path, "other", attributes)]) == status
+    assert capsys.readouterr().out.splitlines()[-1] == last_line
+
+
+def test_a_missing_report_is_a_failure(count: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert count.main(0, [tmp_path / "never-written.xml"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "0 passed, 1 failed"
+
+
+def test_tests_reach_no_network() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as here:
+        assert here.getpeername() == server.getsockname()
+    with pytest.raises(OSError, match=r"192\.0\.2\.1; tests run without a network"):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)  # TEST-NET-1, which nobody has
+
+
+def test_every_folder_of_modules_is_a_package(project: Path) -> None:
+    # What is no package is missing from an installation, though a checkout imports it all the same.
+    folders = {path.parent for path in (project / "iaa_runtime").rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []

@@ -1,0 +1,316 @@
+"""The command line: what goes to stdout, what to stderr, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make_checkpoint import Geometry, make_checkpoint
+from PIL import Image
+
+from iaa_runtime.cli import COMMANDS, main
+
+FEW = ("--max-new-tokens", "4")
+BOX = ("--max-new-tokens", "40")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("cli") / "checkpoint"
+    return str(make_checkpoint(folder, Geometry(context=600)))
+
+
+@pytest.fixture(scope="module")
+def photo(reference: Path) -> str:
+    return str(reference / "readpanda.jpg")
+
+
+def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """Stdout as JSON lines; fails where anything else stands there."""
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_ground_prints_one_json_line_an_image(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "small.png"
+    Image.new("RGB", (40, 70), "red").save(other)
+    phrases = ("--phrase", "red panda", "--phrase", "branch")
+    assert main(["ground", "--model", model, "--image", photo, "--image", str(other), *phrases, "--json", *BOX]) == 0
+    first, second = records(capsys)
+    assert (first["image"], second["image"]) == (photo, str(other))
+    for record, size in ((first, Image.open(photo).size), (second, (40, 70))):
+        assert set(record) == {"image", "detections"}
+        assert {d["label"] for d in record["detections"]} == {"red panda", "branch"}
+        for d in record["detections"]:
+            assert set(d) == {"x", "y", "width", "height", "label", "score"}
+            assert all(type(d[name]) is int for name in ("x", "y", "width", "height"))
+            assert 0 <= d["x"] < d["x"] + d["width"] <= size[0]
+            assert 0 <= d["y"] < d["y"] + d["height"] <= size[1]
+            assert 0 <= d["score"] <= 1
+
+
+def test_ground_writes_pictures(model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw, mask, crops = tmp_path / "new" / "drawn.png", tmp_path / "mask.png", tmp_path / "crops"
+    files = ("--draw", str(draw), "--mask", str(mask), "--crops", str(crops))
+    command = ["ground", "--model", model, "--image", photo, "--phrase", "the red panda!", "--one", "--json"]
+    assert main([*command, *files, *BOX]) == 0
+    (record,) = records(capsys)
+    (found,) = record["detections"]
+    with Image.open(photo) as original, Image.open(draw) as drawn, Image.open(mask) as masked:
+        assert drawn.size == masked.size == original.size
+        assert drawn.convert("RGB").tobytes() != original.convert("RGB").tobytes()
+        box = (found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"])
+        assert masked.convert("L").getbbox() == box
+    (crop,) = crops.iterdir()
+    assert "red-panda" in crop.name
+    with Image.open(crop) as cut:
+        assert cut.size == (found["width"], found["height"])
+
+
+def test_several_images_get_pictures_of_their_own(model: str, photo: str, tmp_path: Path) -> None:
+    command = ["ground", "--model", model, "--image", photo, "--image", photo, "--phrase", "a", *BOX]
+    assert main([*command, "--draw", str(tmp_path / "out.png")]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out-1.png", "out-2.png"]
+
+
+def test_a_threshold_drops_boxes(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["ground", "--model", model, "--image", photo, "--phrase", "a", "--threshold", "1"]
+    assert main([*command, "--json", *BOX]) == 0
+    assert records(capsys) == [{"image": photo, "detections": []}]
+    assert main([*command, *BOX]) == 0
+    assert "nothing found" in capsys.readouterr().out
+
+
+def test_raw_shows_what_the_model_says(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ground", "--model", model, "--image", photo, "--phrase", "a", "--raw", "--json", *FEW]) == 0
+    (record,) = records(capsys)
+    assert [answer["phrase"] for answer in record["answers"]] == ["a"]
+
+
+def test_caption(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["caption", "--model", model, "--image", photo, "--image", photo, "--json", "--max-new-tokens", "12"]) == 0
+    )
+    first, second = records(capsys)
+    assert first == second == {"image": photo, "caption": first["caption"]}
+    assert main(["caption", "--model", model, "--image", photo, "--max-new-tokens", "12"]) == 0
+    assert capsys.readouterr().out.strip() == first["caption"]
+    assert (
+        main(["caption", "--model", model, "--image", photo, "--preset", "tags", "--json", "--max-new-tokens", "12"])
+        == 0
+    )
+    assert records(capsys)[0]["caption"] != first["caption"]
+
+
+def test_text_streams_what_json_prints(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["text", "--model", model, "--prompt", "Hello", *FEW]
+    assert main([*command, "--json"]) == 0
+    (record,) = records(capsys)
+    assert set(record) == {"prompt", "text"}
+    assert main(command) == 0
+    assert capsys.readouterr().out == record["text"] + "\n"
+
+
+def test_generation_options_reach_the_model(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--sample", "--temperature", "5", "--top-k", "50", "--top-p", "0.99", "--min-p", "0.0001"]
+    said = []
+    for extra in (["--seed", "1"], ["--seed", "1"], ["--seed", "2"]):
+        assert main(["text", "--model", model, "--prompt", "Hello", "--json", *FEW, *options, *extra]) == 0
+        said += records(capsys)
+    assert said[0] == said[1] != said[2]
+    for extra in (
+        ["--beams", "2"],
+        ["--repetition-penalty", "1.5"],
+        ["--stop", "a", "--stop", "b"],
+        ["--dtype", "bf16"],
+    ):
+        assert main(["text", "--model", model, "--prompt", "Hello", "--json", *FEW, *extra]) == 0
+        assert len(records(capsys)) == 1
+
+
+def test_a_bad_image_among_good_ones(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("no picture")
+    images = ["--image", str(tmp_path / "missing.png"), "--image", str(bad), "--image", photo]
+    for command in (["caption"], ["ground", "--phrase", "a"]):
+        assert main([*command, "--model", model, *images, "--json", *BOX]) == 1
+        captured = capsys.readouterr()
+        (line,) = captured.out.splitlines()
+        assert json.loads(line)["image"] == photo
+        assert "missing.png" in captured.err
+        assert "bad.jpg" in captured.err
+
+
+def test_a_chat_of_five_interleaved_turns(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "talk.jsonl"
+    tasks = ["MM", "G", "Text", "mm", None]
+    turns = [{"task": task, "text": f"turn {n}"} if task else {"text": f"turn {n}"} for n, task in enumerate(tasks)]
+    script.write_text("\n\n".join(map(json.dumps, turns)) + "\n")
+    command = ["chat", "--model", model, "--image", photo, "--script", str(script), *FEW]
+    assert main([*command, "--json"]) == 0
+    said = records(capsys)
+    assert [(turn["task"], turn["text"]) for turn in said] == [
+        (task, f"turn {n}") for n, task in enumerate(["MM", "G", "Text", "MM", "MM"])
+    ]
+    assert ["detections" in turn for turn in said] == [False, True, False, False, False]
+    assert all(isinstance(turn["answer"], str) for turn in said)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    for turn in said:
+        assert f"[{turn['task']}] {turn['text']}\n{turn['answer']}" in shown
+
+
+def test_a_saved_chat_can_be_run_again(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "saved.jsonl"
+    typed = iter(
+        f"""/help\n/image {photo}\nWhat is it?\n/task G\n\nWhere?\n/bad\n/task X\n/image none.png
+            /save {saved}\n/clear\n/save\n/quit""".splitlines()
+    )
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    assert main(["chat", "--model", model, "--json", *FEW]) == 0
+    captured = capsys.readouterr()
+    said = [json.loads(line) for line in captured.out.splitlines()]
+    assert [turn["task"] for turn in said] == ["MM", "G"]
+    for complaint in ("no command /bad", "no task 'X'", "none.png", "Say where"):
+        assert complaint in captured.err
+    assert main(["chat", "--model", model, "--image", photo, "--script", str(saved), "--json", *FEW]) == 0
+    assert records(capsys) == said
+
+
+def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    assert main(["chat", "--model", model]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("no json", "line 2: not JSON"),
+        ('{"task": "MM"}', 'line 2: needs a "text"'),
+        ('{"text": "a", "task": "Q"}', "'Q'"),
+    ],
+)
+def test_a_script_is_checked_before_anything_is_said(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    script = tmp_path / "talk.jsonl"
+    script.write_text('{"text": "fine", "task": "Text"}\n' + line + "\n")
+    assert main(["chat", "--model", model, "--script", str(script), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+
+
+def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--model", model, "--json"]) == 0
+    (about,) = records(capsys)
+    assert about["missing"] == []
+    assert about["config"]["num_hidden_layers"] == 4
+    assert about["banks"]["text"]["parameters"] == 2 * 384 * 32 + 32
+    assert about["banks"]["text"]["stored_bytes"] == 4 * about["banks"]["text"]["parameters"]
+    assert {task: entry["blocks"] for task, entry in about["tasks"].items()} == {"MM": 7, "G": 7, "Text": 4}
+    assert main(["info", "--model", model]) == 0
+    shown = capsys.readouterr().out
+    assert "vocabulary 384" in shown
+    assert all(bank in shown for bank in ("base", "text", "mm", "g", "vision"))
+
+
+def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", tower="none")
+    assert main(["info", "--model", str(folder), "--json"]) == 1
+    (about,) = records(capsys)
+    assert about["vision"] is None
+    assert "missing/clip" in about["missing"][0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["text"],
+        ["caption", "--prompt", "a"],
+        ["ground", "--image", "a.png"],
+        ["ground", "--image", "a.png", "--phrase", " "],
+        ["text", "--prompt", "a", "--beams", "0"],
+        ["text", "--prompt", "a", "--temperature", "-1"],
+        ["text", "--prompt", "a", "--max-new-tokens", "many"],
+        ["text", "--prompt", "a", "--dtype", "fp8"],
+        ["chat", "--task", "Q"],
+        ["info", "--bogus"],
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: iaa" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["text", "--prompt", "a", "--model", "nowhere"], "nowhere"),
+        (["text", "--prompt", "word " * 500], "context is 600"),
+        (["text", "--prompt", "a", "--device", "abacus"], "'abacus' cannot be used"),
+        (["chat", "--script", "none.jsonl"], "none.jsonl"),
+        (["ground", "--image", "PHOTO", "--phrase", "a", "--max-new-tokens", "3"], "too few for a box"),
+        (["ground", "--image", "PHOTO", "--phrase", "a", *BOX, "--draw", "drawn.xyz"], "no ending of a picture format"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_what_fails_exits_with_1_and_says_why(
+    model: str, photo: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    words = [photo if word == "PHOTO" else word for word in arguments]
+    assert main(words if "--model" in words else [*words, "--model", model]) == 1
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*([command] if command else []), "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ([command] if command else COMMANDS))
+
+
+def test_interrupted(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("iaa_runtime.iaa.IAAModel.answer", interrupt)
+    assert main(["text", "--model", model, "--prompt", "a"]) == 130
+
+
+def test_the_module_is_the_command_on_the_reference_checkpoint(reference: Path, project: Path, photo: str) -> None:
+    command = [sys.executable, "-m", "iaa_runtime", "ground", "--model", str(reference / "checkpoint")]
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [*command, "--image", photo, "--phrase", "red panda", "--json", *BOX],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["detections"]

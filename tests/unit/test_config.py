@@ -1,0 +1,154 @@
+"""What a config may say, and what is said about one that cannot be run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from iaa_runtime.config import GenerationConfig, IAAConfig, Task, VisionConfig
+from iaa_runtime.errors import ConfigError, InputError
+
+SMALLEST = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 4,
+    "vocab_size": 300,
+    "mm_hidden_size": 48,
+}
+
+
+def test_the_published_config_is_read(reference: Path) -> None:
+    config = IAAConfig.from_dict(json.loads((reference / "published_config.json").read_text()))
+    assert (config.hidden_size, config.num_hidden_layers, config.num_blocks) == (4096, 32, 46)
+    assert (config.num_attention_heads, config.num_key_value_heads, config.head_dim) == (32, 8, 128)
+    assert (config.vocab_size, config.rope_theta, config.max_position_embeddings) == (128256, 500000.0, 8192)
+    assert (config.mm_projector_type, config.mm_hidden_size, config.mm_vision_select_layer) == ("mlp2x_gelu", 1024, -2)
+    assert config.iaa_insert_layers == (0, 1, 5, 6, 10, 11, 15, 16, 20, 21, 25, 26, 30, 31)
+
+
+def test_what_is_left_out_has_llamas_defaults() -> None:
+    config = IAAConfig.from_dict(SMALLEST)
+    assert (config.num_key_value_heads, config.head_dim) == (4, 16)
+    assert (config.rope_theta, config.rms_norm_eps, config.max_position_embeddings) == (10000.0, 1e-6, 2048)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rope_theta": 7.0}, {"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}], ids=str
+)
+def test_the_rope_base_is_read_from_either_place(changes: dict[str, Any]) -> None:
+    assert IAAConfig.from_dict(SMALLEST | changes).rope_theta == 7.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model_type": "llava"}, "'llava'"),
+        ({"hidden_size": None}, "lacks hidden_size"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_scaling"),
+        ({"rope_parameters": {"rope_type": "llama3"}}, "rope_type"),
+        ({"image_aspect_ratio": "anyres"}, "'anyres', but only 'pad'"),
+        ({"mm_use_im_start_end": True}, "mm_use_im_start_end"),
+        ({"mm_vision_select_feature": "cls"}, "'patch' or 'cls_patch'"),
+        ({"num_key_value_heads": 3}, "not a multiple of num_key_value_heads 3"),
+        ({"num_attention_heads": 5}, "hidden_size 64 is not a multiple of num_attention_heads 5"),
+        ({"head_dim": 7}, "even head_dim, not 7"),
+        ({"num_hidden_layers": 31}, "lie in 0..30"),
+        ({"iaa_insert_layers": [0, 2, 1]}, "rise strictly"),
+        ({"iaa_insert_layers": [0, 0]}, "rise strictly"),
+        ({"iaa_insert_layers": [-1, 3]}, "lie in 0..31"),
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_run_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        IAAConfig.from_dict(SMALLEST | changes, "there/config.json")
+    assert said in str(caught.value)
+
+
+def test_a_clip_config_is_read_alone_or_inside_a_whole_clip() -> None:
+    own = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}
+    config = VisionConfig.from_dict(own | {"intermediate_size": 4096})
+    assert config == VisionConfig() == VisionConfig.from_dict({"vision_config": own | {"intermediate_size": 4096}})
+    assert config.num_patches == 576
+
+
+def test_what_a_clip_config_leaves_out_is_vit_b_32_as_in_the_library() -> None:
+    from transformers import CLIPVisionConfig
+
+    ours, theirs = VisionConfig.from_dict({}), CLIPVisionConfig()
+    for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "image_size"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert (ours.patch_size, ours.hidden_act) == (theirs.patch_size, theirs.hidden_act)
+
+
+def test_the_preprocessor_gives_the_colours() -> None:
+    config = VisionConfig.from_dict({}, {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]})
+    assert (config.image_mean, config.image_std) == ((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"hidden_act": "relu"}, "'relu'"), ({"num_channels": 1}, "num_channels"), ({"hidden_size": 50}, "multiple")],
+    ids=str,
+)
+def test_a_tower_that_cannot_be_run_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        VisionConfig.from_dict(changes)
+
+
+@pytest.mark.parametrize("name", ["MM", "mm", Task.MM])
+def test_tasks_are_named_in_any_case(name: str) -> None:
+    assert Task.parse(name) is Task.MM
+
+
+def test_an_unknown_task_is_told_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'VQA'.*MM, G, Text"):
+        Task.parse("VQA")
+
+
+def test_tasks_know_their_banks() -> None:
+    assert Task.TEXT.banks == ("base", "text")
+    assert Task.MM.banks == ("base", "mm", "vision")
+    assert Task.G.banks == ("base", "g", "vision")
+
+
+def test_generation_defaults_by_task() -> None:
+    assert [GenerationConfig.for_task(task).max_new_tokens for task in Task] == [512, 128, 512]
+    assert GenerationConfig.for_task(Task.G, max_new_tokens=None, seed=3) == GenerationConfig(
+        max_new_tokens=128, seed=3
+    )
+
+
+def test_one_stop_string_may_stand_alone() -> None:
+    assert GenerationConfig.for_task(Task.MM, stop="END").stop == ("END",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1"),
+        ({"temperature": 0.0}, "leave do_sample off"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, r"in (0, 1]"),
+        ({"top_p": 1.5}, r"in (0, 1]"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"repetition_penalty": 0.0}, "above 0"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"seed": 1 << 64}, "seed"),
+        ({"num_beams": 2, "do_sample": True}, "Beam search and sampling"),
+        ({"max_length": 5}, "no generation option max_length. Known: do_sample"),
+    ],
+    ids=str,
+)
+def test_generation_options_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        GenerationConfig.for_task(Task.MM, **options)
+    assert said in str(caught.value)

@@ -1,0 +1,74 @@
+"""Boxes and their scores out of tokens."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iaa_runtime.boxes import parse_boxes
+from iaa_runtime.grounding import read_answer, scored_boxes
+
+
+def logs(*probabilities: float) -> list[float]:
+    return [math.log(p) for p in probabilities]
+
+
+def test_a_score_is_the_geometric_mean_over_the_coordinates_tokens() -> None:
+    pieces = ["[", "0", ".", "5", ",", "0", ",", "1", ",", "1", "]", ""]
+    #                  0    .    5         0         1         1
+    p = logs(0.01, 0.5, 0.01, 0.5, 0.01, 0.25, 0.01, 0.25, 0.01, 1.0, 0.01, 0.01)
+    ((box, score),) = scored_boxes(pieces, p)
+    assert box == (0.5, 0.0, 1.0, 1.0)
+    assert score == pytest.approx((0.5 * 0.5 * 0.25 * 0.25 * 1.0) ** (1 / 5))
+
+
+def test_each_box_has_the_score_of_its_own_tokens() -> None:
+    pieces = ["[0", ",0", ",1", ",1", "]; [", "0", ",0", ",1", ",1", "]"]
+    p = logs(0.9, 0.9, 0.9, 0.9, 0.001, 0.2, 0.2, 0.2, 0.2, 0.001)
+    assert [score for _, score in scored_boxes(pieces, p)] == pytest.approx([0.9, 0.2])
+
+
+def test_a_token_that_spans_two_boxes_counts_for_both() -> None:
+    pieces = ["[0,0,1,", "1]; [0", ",0,1,1]"]
+    scores = [score for _, score in scored_boxes(pieces, logs(0.5, 0.5, 0.125))]
+    assert scores == pytest.approx([0.5, 0.25])
+
+
+def test_a_certain_box_scores_one() -> None:
+    assert scored_boxes(["[0,0,1,1]"], [1e-7]) == [((0.0, 0.0, 1.0, 1.0), 1.0)]
+
+
+@pytest.mark.parametrize("text", ["I cannot see it.", "", "[0.5,0.5,0.4", "[a,b,c,d]"])
+def test_an_answer_that_cannot_be_read_has_no_box(text: str) -> None:
+    answer = read_answer("cat", list(text), [-1.0] * len(text), (10, 10))
+    assert (answer.detections, answer.text) == ((), text)
+
+
+def test_detections_are_pixels_with_the_phrase_as_label() -> None:
+    (found,) = read_answer("cat", ["[0.25,0.5,", "0.75,1]"], logs(0.5, 0.5), (200, 100)).detections
+    # The square is 200 wide with 50 pixels above and below the picture.
+    assert (found.x, found.y, found.width, found.height, found.label) == (50, 50, 100, 50, "cat")
+    assert found.score == pytest.approx(0.5)
+
+
+@given(
+    boxes=st.lists(st.tuples(*[st.integers(0, 1000)] * 4), max_size=4),
+    cuts=st.lists(st.integers(1, 5), min_size=1, max_size=40),
+    probability=st.floats(1e-6, 1.0),
+)
+def test_however_the_text_is_cut_into_tokens_its_boxes_are_the_same(
+    boxes: list[tuple[int, ...]], cuts: list[int], probability: float
+) -> None:
+    text = "; ".join("[" + ",".join(str(v / 1000) for v in box) + "]" for box in boxes)
+    pieces, at = [], 0
+    for cut in [*cuts * len(text), 1]:
+        pieces.append(text[at : at + cut])
+        at += cut
+        if at >= len(text):
+            break
+    scored = scored_boxes(pieces, [math.log(probability)] * len(pieces))
+    assert [box for box, _ in scored] == parse_boxes(text)
+    assert [score for _, score in scored] == pytest.approx([probability] * len(boxes))

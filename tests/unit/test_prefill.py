@@ -1,0 +1,122 @@
+"""Prompts: what they hold, what they share, and whether they fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from make_checkpoint import Geometry, make_checkpoint
+
+from iaa_runtime import IAAModel
+from iaa_runtime import prefill as prefill_module
+from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
+from iaa_runtime.prefill import Prompt, check_context, pad_left, prefill, shared_fronts
+
+IMAGE, OTHER = torch.zeros(4, 32), torch.ones(4, 32)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> IAAModel:
+    return IAAModel.from_pretrained(make_checkpoint(tmp_path_factory.mktemp("prefill") / "checkpoint", Geometry()))
+
+
+def test_a_prompt_counts_the_patches() -> None:
+    assert Prompt((1, -200, 2), IMAGE).length == 6
+    assert Prompt((1, 2)).length == 2
+
+
+@pytest.mark.parametrize(
+    ("ids", "image", "said"),
+    [
+        ((), None, "empty"),
+        ((1, -200), None, "1 image marks .* no image was given"),
+        ((1, 2), IMAGE, "0 image marks .* an image was given"),
+        ((-200, -200), IMAGE, "2 image marks"),
+    ],
+)
+def test_marks_and_images_go_together(ids: tuple[int, ...], image: torch.Tensor | None, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Prompt(ids, image)
+
+
+def test_a_prompt_longer_than_the_context_is_told_both_numbers() -> None:
+    check_context([Prompt((1,) * 9)], 10)
+    with pytest.raises(ContextLengthError, match=r"Prompt 2 has 10 tokens .* context is 10"):
+        check_context([Prompt((1,)), Prompt((1,) * 6 + (-200,), IMAGE)], 10)
+
+
+def test_the_model_refuses_such_a_prompt(model: IAAModel) -> None:
+    with pytest.raises(ContextLengthError, match=r"512 tokens .* 512"):
+        model.generate(torch.ones(1, 512, dtype=torch.long), task="Text")
+
+
+def test_padding_is_on_the_left() -> None:
+    padded, real = pad_left([torch.ones(1, 2), torch.ones(3, 2)])
+    assert padded[0].tolist() == [[0, 0], [0, 0], [1, 1]]
+    assert real is not None
+    assert real.tolist() == [[False, False, True], [True, True, True]]
+    assert pad_left([torch.ones(2, 2), torch.zeros(2, 2)])[1] is None
+
+
+def test_rows_on_one_image_share_their_front() -> None:
+    prompts = [Prompt((5, -200, 6, 7), IMAGE), Prompt((5, -200, 9), OTHER), Prompt((5, -200, 6, 8, 8), IMAGE)]
+    fronts, group = shared_fronts(prompts)
+    assert [front.ids for front in fronts] == [(5, -200, 6), (5, -200)]
+    assert group == [0, 1, 0]
+    assert fronts[0].image is IMAGE
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [Prompt((1, 2)), Prompt((3, 4))],
+        [Prompt((1, -200, 5), IMAGE), Prompt((2, -200, 5), IMAGE)],
+        [Prompt((1, -200), IMAGE), Prompt((1, -200, 5), IMAGE)],
+        [Prompt((1, -200, 5), IMAGE), Prompt((1, -200, 5), OTHER)],
+    ],
+    ids=["nothing alike", "the image behind the front", "a row that ends at its image", "an image each"],
+)
+def test_nothing_is_shared_where_the_image_is_not(prompts: list[Prompt]) -> None:
+    assert shared_fronts(prompts) == ([], [])
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.lists(st.integers(0, 2), max_size=4), st.integers(0, 3)), min_size=1, max_size=6
+    )
+)
+def test_fronts_and_rests_make_up_the_prompts(rows: list[tuple[bool, list[int], int]]) -> None:
+    prompts = [Prompt((*ids[:at], -200, *ids[at:]), IMAGE) if sees else Prompt((*ids, at)) for sees, ids, at in rows]
+    fronts, group = shared_fronts(prompts)
+    assert len(group) == (len(prompts) if fronts else 0)
+    for prompt, number in zip(prompts, group, strict=False):
+        front = fronts[number]
+        assert prompt.ids[: len(front.ids)] == front.ids
+        assert len(front.ids) < len(prompt.ids), "a row needs a token of its own, for its logits"
+        assert front.image is prompt.image
+
+
+def test_a_shared_front_of_nothing_but_the_image(model: IAAModel) -> None:
+    image = torch.randn(4, 32)
+    prompts = [Prompt((-200, 1), image), Prompt((-200, 2), image)]
+    stack = model.stack("MM")
+    with torch.no_grad():
+        together = prefill(stack, prompts, 1)[1]
+        alone = torch.cat([prefill(stack, [prompt], 1)[1] for prompt in prompts])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    assert len(prefill(stack, [Prompt((-200,), image)], 1)[0].tokens) == 1
+
+
+def test_cancelling_stops_between_pieces(model: IAAModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill_module, "PIECE_TOKENS", 10)
+    asked = []
+
+    def third_time() -> bool:
+        asked.append(True)
+        return len(asked) == 3
+
+    ids = torch.ones(1, 100, dtype=torch.long)
+    with pytest.raises(Cancelled):
+        model.generate(ids, task="Text", max_new_tokens=5, cancelled=third_time)
+    assert len(asked) == 3, "ten pieces there are; the third was never read"

@@ -1,0 +1,132 @@
+"""Files of weights: found in any packing, read in any dtype, and what is said about broken ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from iaa_runtime import weights as weights_module
+from iaa_runtime.errors import CheckpointError
+from iaa_runtime.weights import WeightFiles
+
+TENSORS = {
+    "a.weight": torch.arange(35, dtype=torch.float32).reshape(7, 5) / 3,
+    "b.bias": torch.tensor([1.5, -2.25]),
+    "c.weight": torch.linspace(-1, 1, 24).reshape(2, 3, 4).bfloat16(),
+}
+
+
+@pytest.fixture(params=["model.safetensors", "pytorch_model.bin", "old.bin"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The tensors in a file of either format, or as torch saved them before 1.6."""
+    path = tmp_path / request.param
+    if path.suffix == ".safetensors":
+        save_file(TENSORS, path)
+    else:
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=path.stem != "old")
+    return path
+
+
+def test_entries_tell_shape_dtype_and_bytes(file: Path) -> None:
+    files = WeightFiles.find(file)
+    assert sorted(files.names) == sorted(TENSORS)
+    assert files.shape("c.weight") == (2, 3, 4)
+    assert files.dtype("c.weight") == torch.bfloat16
+    assert files.nbytes("c.weight") == 48
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("piece", [1, 30, 1 << 20])
+def test_reading_converts_every_row(
+    file: Path, dtype: torch.dtype, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "PIECE_BYTES", piece)
+    got = dict(WeightFiles.find(file).read(TENSORS, dtype, "cpu"))
+    assert got.keys() == TENSORS.keys()
+    for name, tensor in got.items():
+        assert torch.equal(tensor, TENSORS[name].to(dtype)), name
+
+
+def test_only_what_is_asked_for_is_yielded(file: Path) -> None:
+    assert [name for name, _ in WeightFiles.find(file).read(["b.bias"], torch.float16, "cpu")] == ["b.bias"]
+
+
+def test_safetensors_go_before_bin(tmp_path: Path) -> None:
+    save_file({"new": torch.ones(1)}, tmp_path / "model.safetensors")
+    torch.save({"old": torch.ones(1)}, tmp_path / "pytorch_model.bin")
+    assert WeightFiles.find(tmp_path).names == ["new"]
+
+
+def test_an_index_chooses_among_the_files(tmp_path: Path) -> None:
+    save_file({"used": torch.ones(1)}, tmp_path / "weights-a.safetensors")
+    save_file({"left": torch.ones(1)}, tmp_path / "model-00001-of-00001.safetensors")
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"used": "weights-a.safetensors"}}')
+    assert WeightFiles.find(tmp_path).names == ["used"]
+
+
+def test_an_index_cannot_point_out_of_its_folder(tmp_path: Path) -> None:
+    save_file({"secret": torch.ones(1)}, tmp_path / "secret.safetensors")
+    inside = tmp_path / "checkpoint"
+    inside.mkdir()
+    (inside / "model.safetensors.index.json").write_text('{"weight_map": {"secret": "../secret.safetensors"}}')
+    with pytest.raises(CheckpointError, match=r"secret\.safetensors"):
+        WeightFiles.find(inside)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}', '{"weight_map": {"a": [1]}}']
+)
+def test_a_broken_index_is_named(tmp_path: Path, content: str) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(content)
+    with pytest.raises(CheckpointError, match="is not a weight index") as caught:
+        WeightFiles.find(tmp_path)
+    assert str(index) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        _ = WeightFiles.find(tmp_path).names
+    assert f"{tmp_path / name} cannot be read" in str(caught.value)
+
+
+def test_a_bin_file_runs_no_code(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "was-run",)
+
+    torch.save({"a": torch.ones(1), "evil": Payload()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        _ = WeightFiles.find(tmp_path).names
+    assert not (tmp_path / "was-run").exists()
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {"a": torch.ones(1)}}, [torch.ones(1)]], ids=str)
+def test_a_bin_file_that_is_no_table_of_tensors(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="no table of tensors"):
+        _ = WeightFiles.find(tmp_path).names
+
+
+def test_a_dtype_that_torch_lacks_is_named(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F8_E8M0", "shape": [4], "data_offsets": [0, 4]}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"1234")
+    with pytest.raises(CheckpointError, match=r"a in .*F8_E8M0"):
+        _ = WeightFiles.find(tmp_path).names
+
+
+def test_views_of_a_file_cost_one_mapping(tmp_path: Path) -> None:
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("mappings are counted in /proc")
+    save_file({f"layer.{n}": torch.ones(64, 64) for n in range(20)}, tmp_path / "model.safetensors")
+    files = WeightFiles.find(tmp_path)
+    kept = dict(files.read(files.names, torch.float32, "cpu"))
+    assert len(kept) == 20
+    assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1

@@ -1,0 +1,9 @@
+/** The little that our scripts use of ComfyUI's frontend, which serves these modules but no types of them. */
+
+declare module "*/scripts/app.js" {
+    export const app: any;
+}
+
+declare module "*/scripts/api.js" {
+    export const api: { apiURL(route: string): string };
+}

@@ -1,0 +1,164 @@
+/**
+ * What IAA's nodes show: boxes over their pictures, and texts. Results are kept in the node's properties, so they are
+ * saved with the workflow and are back after a reload, in the classic renderer and in Nodes 2.0.
+ */
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { BoxView } from "./box_view.js";
+import { TextView } from "./text_view.js";
+
+/** @typedef {import("./types.js").Output} Output */
+/** @typedef {import("./types.js").Result} Result */
+
+const PROPERTY = "iaa_result";
+const WIDGET = "iaa_result";
+/** ComfyUI's own widget for the text that streams in while a node runs. */
+const LIVE_TEXT_WIDGET = "$$node-text-preview";
+const NODE_PREFIX = "IAA_";
+const HEIGHTS = { boxes: 320, texts: 96 };
+
+/**
+ * Picks what is ours out of a node's output.
+ * @param {Output | null | undefined} output
+ * @returns {Result | null}
+ */
+export function readOutput(output) {
+    if (output?.iaa_images && output?.iaa_boxes) {
+        return { kind: "boxes", images: output.iaa_images, boxes: output.iaa_boxes };
+    }
+    return output?.iaa_texts ? { kind: "texts", texts: output.iaa_texts } : null;
+}
+
+/**
+ * Shows a result on its node; the view is made when there is first something to show.
+ * @param {any} node
+ * @param {Result} result
+ */
+function show(node, result) {
+    let widget = node.widgets?.find((/** @type {any} */ w) => w.name === WIDGET);
+    if (!widget) {
+        const view = result.kind === "boxes" ? new BoxView(pictureUrl) : new TextView();
+        widget = node.addDOMWidget(WIDGET, "iaa", view.element, {
+            serialize: false,
+            getMinHeight: () => HEIGHTS[result.kind],
+            getValue: () => "",
+        });
+        widget.serialize = false;
+        widget.view = view;
+        view.element.addEventListener("wheel", forwardWheel, { passive: false });
+        growToFit(node);
+    }
+    widget.view.show(result);
+    node.setDirtyCanvas?.(true, true);
+}
+
+/**
+ * Makes room for the view, and never takes away room that the user made.
+ * @param {any} node
+ */
+function growToFit(node) {
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
+}
+
+/**
+ * The classic renderer's canvas zooms on the wheel, but lies below the view and hears nothing of it.
+ * @param {WheelEvent} event
+ */
+function forwardWheel(event) {
+    const scrolls = event.target instanceof Element && event.target.closest(".iaa-scroll");
+    const vueNodes = /** @type {any} */ (window).LiteGraph?.vueNodesMode;
+    if (vueNodes || (scrolls && scrolls.scrollHeight > scrolls.clientHeight)) return;
+    event.preventDefault();
+    app.canvas?.processMouseWheel?.(event);
+}
+
+/**
+ * Where ComfyUI serves a picture that a node saved.
+ * @param {import("./types.js").Picture} picture
+ * @returns {string}
+ */
+function pictureUrl(picture) {
+    const query = new URLSearchParams({
+        filename: picture.filename,
+        subfolder: picture.subfolder ?? "",
+        type: picture.type ?? "temp",
+    });
+    return api.apiURL(`/view?${query}`);
+}
+
+/**
+ * Takes a node's new output: keeps it, and shows it.
+ * @param {any} node
+ * @param {Output | null | undefined} output
+ */
+function take(node, output) {
+    const result = readOutput(output);
+    if (!result) return;
+    removeLiveText(node);
+    node.properties ??= {};
+    node.properties[PROPERTY] = result;
+    show(node, result);
+}
+
+/**
+ * The finished text is in our view; what streamed in need not stand beside it.
+ * @param {any} node
+ */
+function removeLiveText(node) {
+    const index = node.widgets?.findIndex((/** @type {any} */ w) => w.name === LIVE_TEXT_WIDGET) ?? -1;
+    if (index < 0) return;
+    node.widgets[index].onRemove?.();
+    node.widgets.splice(index, 1);
+}
+
+/**
+ * The node of an output: its id, or `subgraph:id` inside a subgraph.
+ * @param {string} locator
+ * @returns {any}
+ */
+function nodeOf(locator) {
+    const separator = locator.lastIndexOf(":");
+    const graphs = app.rootGraph?.subgraphs ?? app.graph?.subgraphs;
+    const graph = separator < 0 ? (app.rootGraph ?? app.graph) : graphs?.get(locator.slice(0, separator));
+    return graph?.getNodeById?.(locator.slice(separator + 1)) ?? graph?.getNodeById?.(Number(locator.slice(separator + 1)));
+}
+
+/** Loads the style sheet that lies beside the scripts. */
+function addStyles() {
+    const link = document.createElement("link");
+    link.rel = "stylesheet";
+    link.href = new URL("../css/iaa.css", import.meta.url).href;
+    document.head.append(link);
+}
+
+app.registerExtension({
+    name: "IAA.Results",
+    init: addStyles,
+
+    /** @param {any} nodeType @param {{name: string}} nodeData */
+    beforeRegisterNodeDef(nodeType, nodeData) {
+        if (!nodeData.name.startsWith(NODE_PREFIX)) return;
+        const { onExecuted, onConfigure } = nodeType.prototype;
+        /** @this {any} @param {Output} output */
+        nodeType.prototype.onExecuted = function (output) {
+            onExecuted?.apply(this, arguments);
+            take(this, output);
+        };
+        /** @this {any} */
+        nodeType.prototype.onConfigure = function () {
+            onConfigure?.apply(this, arguments);
+            const kept = this.properties?.[PROPERTY];
+            if (kept) show(this, kept);
+        };
+    },
+
+    /** Outputs that come without a run: cached ones, and those of a reloaded page. @param {Record<string, Output>} outputs */
+    onNodeOutputsUpdated(outputs) {
+        for (const [locator, output] of Object.entries(outputs)) {
+            const node = nodeOf(locator);
+            if (node?.type?.startsWith(NODE_PREFIX)) take(node, output);
+        }
+    },
+});

@@ -1,0 +1,27 @@
+/** Captions and answers on their node. */
+
+import { copyButton, make } from "./dom.js";
+
+/** One text, or a numbered list of them. */
+export class TextView {
+    constructor() {
+        /** @type {string[]} */
+        this.texts = [];
+        this.list = make("div", "iaa-texts iaa-scroll");
+        const copy = copyButton("Copy", () => this.texts.join("\n\n"));
+        this.element = make("div", "iaa-view", {}, this.list, make("div", "iaa-bar", {}, copy));
+    }
+
+    /** @param {import("./types.js").TextsResult} result */
+    show({ texts }) {
+        this.texts = texts;
+        const numbered = texts.length > 1;
+        this.list.replaceChildren(
+            ...texts.map((text, index) => {
+                const line = make("p", "iaa-text", {}, text || "(no words)");
+                if (numbered) line.prepend(make("span", "iaa-number", { textContent: `${index + 1}` }));
+                return line;
+            }),
+        );
+    }
+}
