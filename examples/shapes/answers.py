@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from branching import Leaves, cpu_attention, run_tree
 from data import training_scene
 from dialogues import IGNORED, Branches, Dialogue, Script, chat, different_turns
+from gaze import WEIGHT, Gaze
 from torch import Tensor, nn
 
 from iaa_runtime.config import Task
@@ -73,7 +75,7 @@ class AnswerStage:
         projector: Its projector; None for Text.
         features: (scenes, N, W) of the tower; None for Text.
         scenes: Pictures a step.
-        counts: (scenes,) shapes in each picture; None for Text.
+        labels: (scenes, 5, 6) of the pictures; None for Text.
         questions: A picture; without pictures ``scenes * questions`` rows.
     """
 
@@ -86,21 +88,21 @@ class AnswerStage:
     scenes: int
     questions: int
     total_steps: int
-    counts: npt.NDArray[np.int64] | None = None
+    labels: npt.NDArray[np.float32] | None = None
 
     def _rows(self, step: int, rng: random.Random) -> list[int]:
         """Which pictures: at first ones with a single shape, then with two, then three, then all."""
-        if self.features is None or self.counts is None:
+        if self.features is None or self.labels is None:
             return [-1] * self.scenes
         crowd = next((most for until, most in CROWDS if step < until * self.total_steps), MAX_SHAPES)
         rows: list[int] = []
         while len(rows) < self.scenes:
             row = rng.randrange(len(self.features))
-            if self.counts[row] <= crowd:
+            if (self.labels[row, :, 0] >= 0).sum() <= crowd:
                 rows.append(row)
         return rows
 
-    def _branches(self, step: int, rng: random.Random) -> tuple[list[Branches], Tensor | None, bool]:
+    def _branches(self, step: int, rng: random.Random) -> tuple[list[Branches], list[int], bool]:
         """One batch in eight is of conversations, the rest of single questions behind G's common stem."""
         talking = rng.random() < 0.125
         stem = self.task is Task.G and not talking
@@ -113,10 +115,7 @@ class AnswerStage:
             else:
                 talks = [([turn], [True]) for turn in different_turns(self.task, scene, rng, self.questions)]
             dialogues += [Dialogue(on, turns, heard) for turns, heard in talks]
-        pictures = None
-        if self.features is not None:
-            pictures = torch.from_numpy(self.features[rows]).to(self.stack.device, torch.float32)
-        return self.script.batch(dialogues, stem), pictures, stem
+        return self.script.batch(dialogues, stem), rows, stem
 
     def sigma(self, step: int) -> float:
         """Width of the soft coordinates, thousandths: from 20 to 3, geometrically, reached at nine tenths."""
@@ -124,14 +123,20 @@ class AnswerStage:
 
     def loss(self, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         """The loss of one batch, and numbers to report."""
-        branches, pictures, stem = self._branches(step, rng)
+        branches, rows, stem = self._branches(step, rng)
         device = self.stack.device
         before, after = (
             torch.tensor(ids, dtype=torch.long, device=device) for ids in self.script.trunk(self.task, stem)
         )
-        with torch.autocast(device.type, torch.bfloat16), cpu_attention(device):
+        gaze = Gaze(self.stack, len(before)) if self.features is not None else None
+        with (
+            torch.autocast(device.type, torch.bfloat16),
+            cpu_attention(device),
+            gaze.watch() if gaze else nullcontext(),
+        ):
             trunk = [self.stack.embed(before[None])]
-            if pictures is not None and self.projector is not None:
+            if self.features is not None and self.projector is not None:
+                pictures = torch.from_numpy(self.features[rows]).to(device, torch.float32)
                 tail = self.stack.embed(after[None]).expand(len(pictures), -1, -1)
                 trunk.append(torch.cat((self.projector(pictures).to(tail.dtype), tail), 1))
             groups = [Leaves(self.stack.embed(b.ids.to(device)), b.parents.to(device)) for b in branches]
@@ -144,4 +149,12 @@ class AnswerStage:
             device
         )
         table = soft_numbers(self.sigma(step)).to(device) if self.task is Task.G else None
-        return answer_loss(logits, targets, absent, self.first_number, table)
+        loss, report = answer_loss(logits, targets, absent, self.first_number, table)
+        if gaze is None or self.labels is None:
+            return loss, report
+        labels = torch.from_numpy(self.labels[rows]).to(device)
+        grid = round((trunk[1].shape[1] - len(after)) ** 0.5)
+        unseen = gaze.loss(
+            labels, grid, [b.parents.to(device) for b in branches], [b.about.to(device) for b in branches]
+        )
+        return loss + WEIGHT * unseen, report | {"seen": unseen.neg().exp().item()}

@@ -21,12 +21,16 @@ from iaa_runtime.model.layers import Block, Rotation
 from iaa_runtime.model.stack import Stack
 
 
-class _Level:
+class Level:
     """What a level's blocks see as their KV cache: the keys and values of the levels above, then their own."""
 
-    def __init__(self, above: _Level | None, parents: Tensor | None) -> None:
+    def __init__(self, above: Level | None, parents: Tensor | None) -> None:
         self._above, self._parents = above, parents
         self._seen: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def keys(self, slot: int) -> Tensor:
+        """Keys of block ``slot``, (rows, groups, columns above + own, head size)."""
+        return self._seen[slot][0]
 
     def append(self, slot: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of block ``slot``, each (rows, groups, columns above + own, head size)."""
@@ -55,7 +59,7 @@ class Leaves:
     parents: Tensor
 
 
-def _run_level(stack: Stack, embedded: Tensor, start: int, level: _Level) -> Tensor:
+def _run_level(stack: Stack, embedded: Tensor, start: int, level: Level) -> Tensor:
     own = embedded.shape[1]
     positions = torch.arange(start, start + own, device=embedded.device)[None]
     rotation = Rotation.at(positions, stack.config.head_dim, stack.config.rope_theta, embedded.dtype)
@@ -76,14 +80,14 @@ def run_tree(stack: Stack, trunk: Sequence[Tensor], groups: Sequence[Leaves]) ->
     Returns:
         Per group of leaves, their activations before the final norm.
     """
-    above: _Level | None = None
+    above: Level | None = None
     start = 0
     for embedded in trunk:
         parents = torch.zeros(len(embedded), dtype=torch.long, device=embedded.device)
-        level = _Level(above, parents)
+        level = Level(above, parents)
         _run_level(stack, embedded, start, level)
         above, start = level, start + embedded.shape[1]
-    return [_run_level(stack, leaves.embedded, start, _Level(above, leaves.parents)) for leaves in groups]
+    return [_run_level(stack, leaves.embedded, start, Level(above, leaves.parents)) for leaves in groups]
 
 
 def _plain_attention(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +21,7 @@ from iaa_runtime.shapes.language import (
     expression,
     format_box,
     grounding_answer,
+    left_to_right,
 )
 from iaa_runtime.shapes.questions import visual_question
 from iaa_runtime.shapes.scenes import Scene, make_scene
@@ -27,6 +30,7 @@ from iaa_runtime.shapes.text_questions import text_question
 IGNORED = -100
 ABSENT = "absent"
 CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
+_ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
 _STEM = grounding_question("X").removesuffix(" X.")
 
 
@@ -39,12 +43,14 @@ class Branches:
         ids: (rows, T) token ids, padded to the right with 0.
         targets: (rows, T) the next token where the model is to say it, ``IGNORED`` elsewhere.
         absent: (rows,) bool, True where the phrase means nothing in the picture.
+        about: (rows, T) the shape that the token to be said is about, -1 for none.
     """
 
     parents: Tensor
     ids: Tensor
     targets: Tensor
     absent: Tensor
+    about: Tensor
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,27 @@ class Dialogue:
     heard: Sequence[bool]
 
 
-def _pad(rows: Sequence[tuple[Dialogue, list[int], list[int]]]) -> Branches:
-    length = max(len(ids) for _, ids, _ in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    targets = torch.full((len(rows), length), IGNORED)
-    for row, (_, said, learned) in enumerate(rows):
-        ids[row, : len(said)] = torch.tensor(said)
-        targets[row, : len(learned)] = torch.tensor(learned)
-    parents = torch.tensor([dialogue.parent for dialogue, _, _ in rows])
-    return Branches(parents, ids, targets, torch.tensor([d.turns[0].kind == ABSENT for d, _, _ in rows]))
+@dataclass(frozen=True)
+class Branch:
+    """One row of :class:`Branches` before padding: token ids, targets, and shapes spoken of, all of one length."""
+
+    ids: list[int]
+    targets: list[int]
+    about: list[int]
+
+
+def _pad(rows: Sequence[tuple[Dialogue, Branch]]) -> Branches:
+    length = max(len(branch.ids) for _, branch in rows)
+    ids, targets, about = (
+        torch.tensor([values + [fill] * (length - len(values)) for values in columns])
+        for fill, columns in (
+            (0, [branch.ids for _, branch in rows]),
+            (IGNORED, [branch.targets for _, branch in rows]),
+            (-1, [branch.about for _, branch in rows]),
+        )
+    )
+    parents = torch.tensor([dialogue.parent for dialogue, _ in rows])
+    return Branches(parents, ids, targets, torch.tensor([d.turns[0].kind == ABSENT for d, _ in rows]), about)
 
 
 class Script:
@@ -101,8 +119,18 @@ class Script:
             return self._opening, []
         return self._opening, self.text("\n" + (_STEM if stem else ""))
 
-    def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> tuple[list[int], list[int]]:
-        """Ids and targets of some turns behind the trunk.
+    def answer(self, turn: Question) -> tuple[list[int], list[int]]:
+        """Ids of a turn's answer, and per id which shape it is about: the items of a list, or all of it."""
+        encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
+        starts = [match.start() for match in _ITEM.finditer(turn.answer)] or [0]
+        about = [
+            turn.about[bisect(starts, begin) - 1] if turn.about and begin >= starts[0] else -1
+            for begin, _ in encoded.offsets
+        ]
+        return [*encoded.ids, self._eot], [*about, -1]
+
+    def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> Branch:
+        """Some turns behind the trunk.
 
         Args:
             turns: Questions with their answers.
@@ -111,21 +139,23 @@ class Script:
         """
         ids: list[int] = []
         targets: list[int] = []
+        about: list[int] = []
         for number, (turn, learned) in enumerate(zip(turns, heard, strict=True)):
             asked = self.text(turn.question.removeprefix(_STEM) if stem and number == 0 else turn.question)
             if number:
                 asked = [*self._header("user"), *self.text("\n\n" + turn.question)]
-            answer = [*self.text(turn.answer), self._eot]
+            answer, spoken_of = self.answer(turn)
             ids += [*asked, *self._reply, *answer]
             # A token is predicted from the place before it.
-            targets += [IGNORED] * (len(asked) + len(self._reply) - 1)
-            targets += (answer if learned else [IGNORED] * len(answer)) + [IGNORED]
-        return ids, targets
+            before = len(asked) + len(self._reply) - 1
+            targets += [IGNORED] * before + (answer if learned else [IGNORED] * len(answer)) + [IGNORED]
+            about += [-1] * before + (spoken_of if learned else [-1] * len(answer)) + [-1]
+        return Branch(ids, targets, about)
 
     def batch(self, dialogues: Sequence[Dialogue], stem: bool, groups: int = 4) -> list[Branches]:
         """Writes dialogues as branches, sorted into groups by length and padded in each."""
-        rows = [(d, *self.branch(d.turns, stem, d.heard)) for d in dialogues]
-        rows.sort(key=lambda row: len(row[1]))
+        rows = [(d, self.branch(d.turns, stem, d.heard)) for d in dialogues]
+        rows.sort(key=lambda row: len(row[1].ids))
         size = -(-len(rows) // groups)
         return [_pad(rows[start : start + size]) for start in range(0, len(rows), size)]
 
@@ -134,7 +164,7 @@ class Script:
         for task, question in ((Task.MM, "Describe this image."), (Task.G, grounding_question("the red circle"))):
             stem = task is Task.G
             before, after = self.trunk(task, stem)
-            ids, _ = self.branch([Question(question, "", "")], stem, [False])
+            ids = self.branch([Question(question, "", "")], stem, [False]).ids
             flat = [*before, IMAGE_TOKEN_INDEX, *after, *ids[:-1]]
             assert flat == Conversation().user(question).encode(runtime_tokenizer, task), task  # type: ignore[arg-type]
 
@@ -149,7 +179,8 @@ def told_turn(rng: random.Random) -> Question:
 def seeing_turn(scene: Scene, rng: random.Random) -> Question:
     """A caption (one in six) or a question."""
     if rng.random() < 1 / 6:
-        return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption")
+        order = left_to_right(scene, range(len(scene.shapes)))
+        return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order)
     return visual_question(scene, rng)
 
 
@@ -165,7 +196,8 @@ def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.1) 
         phrase = absent_expression(scene, rng).phrase
         return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT)
     made = expression(scene, rng)
-    return Question(grounding_question(made.phrase), grounding_answer(scene, made.targets), made.kind)
+    order = left_to_right(scene, made.targets)
+    return Question(grounding_question(made.phrase), grounding_answer(scene, order), made.kind, order)
 
 
 def turn_for(task: Task, scene: Scene | None, rng: random.Random) -> Question:

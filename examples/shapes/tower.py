@@ -33,6 +33,26 @@ def flip(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Te
     return pixels, labels
 
 
+def _ownership(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Per patch: is it inside a shape's box (B, N) bool, which shape's (B, N), does it hold a shape's center (B, N)."""
+    steps = (torch.arange(grid) + 0.5) / grid
+    at = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).view(1, 1, -1, 2).to(labels)
+    present = labels[..., 0] >= 0
+    low, high = labels[..., None, 2:4], labels[..., None, 4:6]
+    center, extent = (low + high) / 2, (high - low).clamp_min(1e-6)
+    distance = ((at - center).abs() / extent * 2).amax(-1)  # 1 at the box's edge
+    central = ((at - center).abs() <= 0.5 / grid).all(-1) & present[..., None]
+    distance = distance.masked_fill(central, -1.0).masked_fill(~present[..., None], torch.inf)
+    nearest, which = distance.min(1)
+    return nearest < 1, which, central.any(1)
+
+
+def patch_owners(labels: Tensor, grid: int) -> Tensor:
+    """Which shape each patch shows: (B, N) indices into ``labels`` (B, 5, 6), -1 on the ground."""
+    inside, which, _ = _ownership(labels, grid)
+    return which.where(inside, -1)
+
+
 def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What every patch should say.
 
@@ -43,20 +63,11 @@ def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Te
     Returns:
         kind (B, N) and color (B, N) classes, box (B, N, 4), and (B, N) 1.0 at each shape's central patch.
     """
-    steps = (torch.arange(grid) + 0.5) / grid
-    at = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).view(1, 1, -1, 2).to(labels)
-    present = labels[..., 0] >= 0
-    low, high = labels[..., None, 2:4], labels[..., None, 4:6]
-    center, extent = (low + high) / 2, (high - low).clamp_min(1e-6)
-    distance = ((at - center).abs() / extent * 2).amax(-1)  # 1 at the box's edge
-    owner = ((at - center).abs() <= 0.5 / grid).all(-1) & present[..., None]
-    distance = distance.masked_fill(owner, -1.0).masked_fill(~present[..., None], torch.inf)
-    nearest, which = distance.min(1)
-    inside = nearest < 1
+    inside, which, central = _ownership(labels, grid)
     chosen = labels.gather(1, which[..., None].expand(-1, -1, 6))
     kind = chosen[..., 0].long().where(inside, KIND_CLASSES - 1)
     color = chosen[..., 1].long().where(inside, COLOR_CLASSES - 1)
-    return kind, color, chosen[..., 2:], owner.any(1).float()
+    return kind, color, chosen[..., 2:], central.float()
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:

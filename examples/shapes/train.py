@@ -130,11 +130,9 @@ class Run:
         projector = cast(AdaptorBank, head).projector if task.sees else None
         first = self.tokenizer.token_to_id("000")
         steps = self.schedules[task.stack_bank].steps
-        counts = None
-        if features is not None:
-            counts = (np.load(self.out / "pictures" / "labels.npy")[: len(features), :, 0] >= 0).sum(1)
+        labels = np.load(self.out / "pictures" / "labels.npy") if task.sees else None
         script = Script(self.tokenizer)
-        return AnswerStage(task, stack, script, first, projector, features, self.scenes, questions, steps, counts)
+        return AnswerStage(task, stack, script, first, projector, features, self.scenes, questions, steps, labels)
 
     def stage_text(self) -> None:
         """(a) The small Llama, on text alone."""

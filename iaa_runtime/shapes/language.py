@@ -63,11 +63,16 @@ class Expression:
 
 @dataclass(frozen=True)
 class Question:
-    """A question on a scene, or on none, and its one right answer."""
+    """A question on a scene, or on none, and its one right answer.
+
+    Attributes:
+        about: The shapes that the answer speaks of, in that order; indices into ``scene.shapes``.
+    """
 
     question: str
     answer: str
     kind: str
+    about: tuple[int, ...] = ()
 
 
 def left_to_right(scene: Scene, indices: Sequence[int]) -> tuple[int, ...]:

@@ -23,17 +23,15 @@ from .scenes import Scene
 def _color(scene: Scene, rng: random.Random) -> Question | None:
     shape = rng.choice(scene.shapes)
     noun = Noun(shape.size if rng.random() < 0.5 else None, None, shape.kind)
-    if len(noun.find(scene)) != 1:
-        return None
-    return Question(f"What color is the {noun}?", shape.color, "color")
+    found = noun.find(scene)
+    return Question(f"What color is the {noun}?", shape.color, "color", tuple(found)) if len(found) == 1 else None
 
 
 def _kind(scene: Scene, rng: random.Random) -> Question | None:
     shape = rng.choice(scene.shapes)
     noun = Noun(shape.size if rng.random() < 0.5 else None, shape.color, None)
-    if len(noun.find(scene)) != 1:
-        return None
-    return Question(f"What is the {noun}?", shape.kind, "kind")
+    found = noun.find(scene)
+    return Question(f"What is the {noun}?", shape.kind, "kind", tuple(found)) if len(found) == 1 else None
 
 
 def _size(scene: Scene, rng: random.Random) -> Question | None:
@@ -41,9 +39,8 @@ def _size(scene: Scene, rng: random.Random) -> Question | None:
     noun = rng.choice(
         (Noun(None, shape.color, shape.kind), Noun(None, None, shape.kind), Noun(None, shape.color, None))
     )
-    if len(noun.find(scene)) != 1:
-        return None
-    return Question(f"Is the {noun} small or large?", shape.size, "size")
+    found = noun.find(scene)
+    return Question(f"Is the {noun} small or large?", shape.size, "size", tuple(found)) if len(found) == 1 else None
 
 
 def _count(scene: Scene, rng: random.Random) -> Question | None:
@@ -58,10 +55,11 @@ def _count(scene: Scene, rng: random.Random) -> Question | None:
 
 def _exists(scene: Scene, rng: random.Random) -> Question | None:
     if rng.random() < 0.5:
-        noun = str(absent_expression(scene, rng).phrase.removeprefix("the "))
-        article = "an" if noun[0] in "aeiou" else "a"
-        return Question(f"Is there {article} {noun}?", "no", "exists")
-    return Question(f"Is there {describe(rng.choice(scene.shapes), rng).article}?", "yes", "exists")
+        missing = absent_expression(scene, rng).phrase.removeprefix("the ")
+        article = "an" if missing[0] in "aeiou" else "a"
+        return Question(f"Is there {article} {missing}?", "no", "exists")
+    noun = describe(rng.choice(scene.shapes), rng)
+    return Question(f"Is there {noun.article}?", "yes", "exists", tuple(noun.find(scene)[:1]))
 
 
 def _relation(scene: Scene, rng: random.Random) -> Question | None:
@@ -93,7 +91,7 @@ def _which(scene: Scene, rng: random.Random) -> Question | None:
     if target is None:
         return None
     shape = scene.shapes[target]
-    return Question(question, str(Noun(None, shape.color, shape.kind)), "which")
+    return Question(question, str(Noun(None, shape.color, shape.kind)), "which", (target,))
 
 
 _MAKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
