@@ -155,6 +155,6 @@ class AnswerStage:
         labels = torch.from_numpy(self.labels[rows]).to(device)
         grid = round((trunk[1].shape[1] - len(after)) ** 0.5)
         unseen = gaze.loss(
-            labels, grid, [b.parents.to(device) for b in branches], [b.about.to(device) for b in branches]
+            labels, grid, [b.parents.to(device) for b in branches], [b.looks.to(device) for b in branches]
         )
         return loss + WEIGHT * unseen, report | {"seen": unseen.neg().exp().item()}

@@ -24,11 +24,16 @@ from iaa_runtime.shapes.language import (
     left_to_right,
 )
 from iaa_runtime.shapes.questions import visual_question
-from iaa_runtime.shapes.scenes import Scene, make_scene
+from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 
 IGNORED = -100
 ABSENT = "absent"
+WATCHED = 2
+NOTHING = MAX_SHAPES
+Look = tuple[tuple[int, ...], tuple[int, ...]]
+"""What the first and the second watched head are to look at: shapes, or ``NOTHING``; empty leaves a head free."""
+FREE: Look = ((), ())
 CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
 _ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
 _STEM = grounding_question("X").removesuffix(" X.")
@@ -43,14 +48,15 @@ class Branches:
         ids: (rows, T) token ids, padded to the right with 0.
         targets: (rows, T) the next token where the model is to say it, ``IGNORED`` elsewhere.
         absent: (rows,) bool, True where the phrase means nothing in the picture.
-        about: (rows, T) the shape that the token to be said is about, -1 for none.
+        looks: (rows, T, ``WATCHED``, ``MAX_SHAPES`` + 1) bool, what each watched head is to look at while the next
+            token is found: shapes, and last ``NOTHING``; all False where it is free.
     """
 
     parents: Tensor
     ids: Tensor
     targets: Tensor
     absent: Tensor
-    about: Tensor
+    looks: Tensor
 
 
 @dataclass(frozen=True)
@@ -64,25 +70,26 @@ class Dialogue:
 
 @dataclass(frozen=True)
 class Branch:
-    """One row of :class:`Branches` before padding: token ids, targets, and shapes spoken of, all of one length."""
+    """One row of :class:`Branches` before padding: token ids, targets, and what to look at, all of one length."""
 
     ids: list[int]
     targets: list[int]
-    about: list[int]
+    looks: list[Look]
 
 
 def _pad(rows: Sequence[tuple[Dialogue, Branch]]) -> Branches:
     length = max(len(branch.ids) for _, branch in rows)
-    ids, targets, about = (
-        torch.tensor([values + [fill] * (length - len(values)) for values in columns])
-        for fill, columns in (
-            (0, [branch.ids for _, branch in rows]),
-            (IGNORED, [branch.targets for _, branch in rows]),
-            (-1, [branch.about for _, branch in rows]),
-        )
-    )
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    targets = torch.full((len(rows), length), IGNORED)
+    looks = torch.zeros(len(rows), length, WATCHED, MAX_SHAPES + 1, dtype=torch.bool)
+    for row, (_, branch) in enumerate(rows):
+        ids[row, : len(branch.ids)] = torch.tensor(branch.ids)
+        targets[row, : len(branch.targets)] = torch.tensor(branch.targets)
+        for column, look in enumerate(branch.looks):
+            for head, things in enumerate(look):
+                looks[row, column, head, list(things)] = True
     parents = torch.tensor([dialogue.parent for dialogue, _ in rows])
-    return Branches(parents, ids, targets, torch.tensor([d.turns[0].kind == ABSENT for d, _ in rows]), about)
+    return Branches(parents, ids, targets, torch.tensor([d.turns[0].kind == ABSENT for d, _ in rows]), looks)
 
 
 class Script:
@@ -119,15 +126,22 @@ class Script:
             return self._opening, []
         return self._opening, self.text("\n" + (_STEM if stem else ""))
 
-    def answer(self, turn: Question) -> tuple[list[int], list[int]]:
-        """Ids of a turn's answer, and per id which shape it is about: the items of a list, or all of it."""
+    def answer(self, turn: Question) -> tuple[list[int], list[Look]]:
+        """Ids of a turn's answer, and per id what to look at.
+
+        The first head looks at the shape that the item of a list is about (or a whole answer that is no list), or
+        equally at all that is counted and at nothing; the second at the landmark.
+        """
         encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
         starts = [match.start() for match in _ITEM.finditer(turn.answer)] or [0]
-        about = [
-            turn.about[bisect(starts, begin) - 1] if turn.about and begin >= starts[0] else -1
-            for begin, _ in encoded.offsets
-        ]
-        return [*encoded.ids, self._eot], [*about, -1]
+        landmark = () if turn.landmark is None else (turn.landmark,)
+        looks: list[Look] = []
+        for begin, _ in encoded.offsets:
+            if turn.about and begin >= starts[0]:
+                looks.append(((turn.about[bisect(starts, begin) - 1],), landmark))
+            else:
+                looks.append((() if turn.counted is None else (*turn.counted, NOTHING), landmark))
+        return [*encoded.ids, self._eot], [*looks, FREE]
 
     def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> Branch:
         """Some turns behind the trunk.
@@ -139,18 +153,18 @@ class Script:
         """
         ids: list[int] = []
         targets: list[int] = []
-        about: list[int] = []
+        looks: list[Look] = []
         for number, (turn, learned) in enumerate(zip(turns, heard, strict=True)):
             asked = self.text(turn.question.removeprefix(_STEM) if stem and number == 0 else turn.question)
             if number:
                 asked = [*self._header("user"), *self.text("\n\n" + turn.question)]
-            answer, spoken_of = self.answer(turn)
+            answer, seen = self.answer(turn)
             ids += [*asked, *self._reply, *answer]
             # A token is predicted from the place before it.
             before = len(asked) + len(self._reply) - 1
             targets += [IGNORED] * before + (answer if learned else [IGNORED] * len(answer)) + [IGNORED]
-            about += [-1] * before + (spoken_of if learned else [-1] * len(answer)) + [-1]
-        return Branch(ids, targets, about)
+            looks += [FREE] * before + (seen if learned else [FREE] * len(answer)) + [FREE]
+        return Branch(ids, targets, looks)
 
     def batch(self, dialogues: Sequence[Dialogue], stem: bool, groups: int = 4) -> list[Branches]:
         """Writes dialogues as branches, sorted into groups by length and padded in each."""
@@ -180,7 +194,7 @@ def seeing_turn(scene: Scene, rng: random.Random) -> Question:
     """A caption (one in six) or a question."""
     if rng.random() < 1 / 6:
         order = left_to_right(scene, range(len(scene.shapes)))
-        return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order)
+        return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)
     return visual_question(scene, rng)
 
 
@@ -194,10 +208,11 @@ def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.1) 
     """A phrase and its boxes; to an absent one a random box, where the loss prefers no number to another."""
     if rng.random() < absent_share:
         phrase = absent_expression(scene, rng).phrase
-        return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT)
+        return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT, counted=())
     made = expression(scene, rng)
     order = left_to_right(scene, made.targets)
-    return Question(grounding_question(made.phrase), grounding_answer(scene, order), made.kind, order)
+    answer = grounding_answer(scene, order)
+    return Question(grounding_question(made.phrase), answer, made.kind, order, landmark=made.landmark)
 
 
 def turn_for(task: Task, scene: Scene | None, rng: random.Random) -> Question:

@@ -22,12 +22,12 @@ from tower import patch_owners
 from iaa_runtime.model.layers import Attention, Rotation
 from iaa_runtime.model.stack import Stack
 
-WEIGHT = 0.5
+WEIGHT = 1.0
 """Of this loss beside the answers' own."""
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Call:
     """One call of a watched attention: its module, input (rows, T, H), rotation, mask (1, 1, T, S), level and slot."""
 
     module: Attention
@@ -38,13 +38,14 @@ class _Look:
     slot: int
 
     def scores(self) -> Tensor:
-        """(rows, T, S) attention logits of the first head."""
-        size = self.module.head_dim
-        weight = cast(Tensor, self.module.q_proj.weight)[:size]
-        query = self.rotation(nn.functional.linear(self.x, weight)[:, None]).squeeze(1)
-        keys = self.level.keys(self.slot)[:, 0]
-        scores = query.float() @ keys.float().transpose(-1, -2) * size**-0.5
-        return scores.masked_fill(~self.mask[0], -torch.inf)
+        """(rows, T, WATCHED, S) attention logits of the first head of each group."""
+        size, groups = self.module.head_dim, self.level.keys(self.slot).shape[1]
+        heads = cast(Tensor, self.module.q_proj.weight).view(groups, -1, size, self.x.shape[-1])[:, 0]
+        query = self.rotation(
+            nn.functional.linear(self.x, heads.flatten(0, 1)).unflatten(-1, (groups, size)).transpose(1, 2)
+        )
+        scores = query.float() @ self.level.keys(self.slot).float().transpose(-1, -2) * size**-0.5
+        return scores.masked_fill(~self.mask, -torch.inf).transpose(1, 2)
 
 
 @dataclass
@@ -58,15 +59,15 @@ class Gaze:
 
     stack: Stack
     first_patch: int
-    _looks: list[_Look] = field(default_factory=list)
+    _seen: list[_Call] = field(default_factory=list)
 
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Notes what the watched blocks attend with, while the context lasts."""
-        self._looks.clear()
+        self._seen.clear()
 
         def note(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-            self._looks.append(_Look(cast(Attention, module), *arguments))
+            self._seen.append(_Call(cast(Attention, module), *arguments))
 
         blocks = len(self.stack.blocks)
         handles = [self.stack.blocks[slot].self_attn.register_forward_hook(note) for slot in (blocks - 3, blocks - 1)]
@@ -76,26 +77,32 @@ class Gaze:
             for handle in handles:
                 handle.remove()
 
-    def loss(self, labels: Tensor, grid: int, parents: Sequence[Tensor], about: Sequence[Tensor]) -> Tensor:
-        """Minus the log of the attention that falls on the shape in question, averaged over tokens.
+    def loss(self, labels: Tensor, grid: int, parents: Sequence[Tensor], looks: Sequence[Tensor]) -> Tensor:
+        """How far attention is from where it should be: Kullback-Leibler divergence, averaged over heads and tokens.
+
+        What a head is to look at, it should look at equally. To look at nothing is to look at the first token; so the
+        share that is left for it says how many shapes there are.
 
         Args:
             labels: (B, 5, 6) of the pictures.
             grid: Patches a side, N = grid * grid.
             parents: Per group of leaves (rows,), which picture each hangs on.
-            about: Per group (rows, T), the shape that the token to be said is about; -1 for none.
+            looks: Per group (rows, T, WATCHED, 6) bool, what to look at: the shapes, and nothing.
         """
         owners = patch_owners(labels, grid)  # (B, N), -1 on the ground
-        leaves = self._looks[-2 * len(parents) :]
+        shapes = torch.arange(labels.shape[1], device=labels.device)
+        leaves = self._seen[-2 * len(parents) :]
         losses = []
-        for number, look in enumerate(leaves):
-            pictures, shapes = parents[number // 2], about[number // 2]
-            row, token = (shapes >= 0).nonzero(as_tuple=True)
+        for number, call in enumerate(leaves):
+            pictures, wanted = parents[number // 2], looks[number // 2]
+            row, token, head = wanted.any(-1).nonzero(as_tuple=True)
             if not len(row):
                 continue
-            scores = look.scores()[row, token]
+            scores, target = call.scores()[row, token, head], wanted[row, token, head].float()
             patches = scores[:, self.first_patch : self.first_patch + grid * grid]
-            wanted = owners[pictures[row]] == shapes[row, token][:, None]
-            seen = patches.masked_fill(~wanted, -1e4).logsumexp(-1) - scores.logsumexp(-1)
-            losses.append(-seen.clamp_min(-20.0))
+            shown = owners[pictures[row]][:, None] == shapes[:, None]  # (M, 5, N)
+            on_shapes = patches[:, None].masked_fill(~shown, -1e4).logsumexp(-1)
+            shares = torch.cat((on_shapes, scores[:, :1]), 1) - scores.logsumexp(-1, keepdim=True)
+            target = target / target.sum(-1, keepdim=True)
+            losses.append((target * (target.clamp_min(1e-9).log() - shares.clamp_min(-20.0))).sum(-1))
         return torch.cat(losses).mean() if losses else labels.new_zeros(())

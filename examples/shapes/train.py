@@ -180,12 +180,15 @@ class Run:
         self._train_adaptors(Task.MM, bank)
 
     def stage_g(self) -> None:
-        """(c) G's own adaptors, embedding, norm, head and projector, over the same frozen base and tower."""
+        """(c) G's own adaptors, embedding, norm, head and projector, over the same frozen base and tower.
+
+        They start as MM's, which can already find what words mean; left to boxes alone, G learned to read any shape's
+        box long before it chose by the phrase.
+        """
         bank = parts.make_bank("g", self.config, self.device)
-        bank.load_state_dict(self.bank("text").state_dict(), strict=False)
+        bank.load_state_dict(self.bank("mm").state_dict())
         lay_numbers_on_a_curve(cast(HeadBank, bank), self.tokenizer.token_to_id("000"))
-        self._open(cast(AdaptorBank, bank))
-        self._train_adaptors(Task.G, bank)
+        self._train_adaptors(Task.G, bank.requires_grad_(True))
 
     def _train_adaptors(self, task: Task, bank: nn.Module) -> None:
         stage = self._answers(task, cast(BaseBank, self.bank("base")), cast(HeadBank, bank), self.questions)

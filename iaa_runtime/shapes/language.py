@@ -54,11 +54,15 @@ class Noun:
 
 @dataclass(frozen=True)
 class Expression:
-    """A phrase and the shapes it means: indices into ``scene.shapes``, by left edge. Empty means an absent object."""
+    """A phrase and the shapes it means: indices into ``scene.shapes``, by left edge. Empty means an absent object.
+
+    A ``landmark`` is the shape that the phrase names to say where its target is.
+    """
 
     phrase: str
     targets: tuple[int, ...]
     kind: ExpressionKind
+    landmark: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,16 @@ class Question:
 
     Attributes:
         about: The shapes that the answer speaks of, in that order; indices into ``scene.shapes``.
+        counted: The shapes that an answer counts, or whose existence it states; None where it does neither.
+        landmark: The shape beside which another is looked for.
     """
 
     question: str
     answer: str
     kind: str
     about: tuple[int, ...] = ()
+    counted: tuple[int, ...] | None = None
+    landmark: int | None = None
 
 
 def left_to_right(scene: Scene, indices: Sequence[int]) -> tuple[int, ...]:
@@ -158,7 +166,7 @@ def _relation(scene: Scene, rng: random.Random) -> Expression | None:
     found = related(noun, relation, anchor, scene)
     if found is None or len(found) != 1:
         return None
-    return Expression(f"the {noun} {relation} the {landmark}", (found[0],), "relation")
+    return Expression(f"the {noun} {relation} the {landmark}", (found[0],), "relation", anchor)
 
 
 _MAKERS = {"plain": _plain, "bare": _bare, "plural": _plural, "extreme": _extreme, "relation": _relation}

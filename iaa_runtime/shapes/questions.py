@@ -50,16 +50,17 @@ def _count(scene: Scene, rng: random.Random) -> Question | None:
         noun = rng.choice((Noun(None, None, shape.kind), Noun(None, shape.color, None), Noun(shape.size, None, None)))
         if rng.random() < 0.2:
             noun = rng.choice((Noun(None, None, random_noun(rng).kind), Noun(None, random_noun(rng).color, None)))
-    return Question(f"How many {noun.plural} are there?", str(len(noun.find(scene))), "count")
+    found = noun.find(scene)
+    return Question(f"How many {noun.plural} are there?", str(len(found)), "count", counted=tuple(found))
 
 
 def _exists(scene: Scene, rng: random.Random) -> Question | None:
     if rng.random() < 0.5:
         missing = absent_expression(scene, rng).phrase.removeprefix("the ")
         article = "an" if missing[0] in "aeiou" else "a"
-        return Question(f"Is there {article} {missing}?", "no", "exists")
+        return Question(f"Is there {article} {missing}?", "no", "exists", counted=())
     noun = describe(rng.choice(scene.shapes), rng)
-    return Question(f"Is there {noun.article}?", "yes", "exists", tuple(noun.find(scene)[:1]))
+    return Question(f"Is there {noun.article}?", "yes", "exists", counted=tuple(noun.find(scene)))
 
 
 def _relation(scene: Scene, rng: random.Random) -> Question | None:
@@ -71,13 +72,15 @@ def _relation(scene: Scene, rng: random.Random) -> Question | None:
     holds = relation_holds(relation, scene, first, second)
     if holds is None or len(subject.find(scene)) != 1 or len(anchor.find(scene)) != 1:
         return None
-    return Question(f"Is the {subject} {relation} the {anchor}?", "yes" if holds else "no", "relation")
+    answer = "yes" if holds else "no"
+    return Question(f"Is the {subject} {relation} the {anchor}?", answer, "relation", (first,), landmark=second)
 
 
 def _which(scene: Scene, rng: random.Random) -> Question | None:
     """A shape by its place, answered with color and kind."""
     if len(scene.shapes) < 2:
         return None
+    anchor = None
     if rng.random() < 0.6:
         extreme = rng.choice(EXTREMES)
         target = extreme_of(extreme, range(len(scene.shapes)), scene)
@@ -91,7 +94,7 @@ def _which(scene: Scene, rng: random.Random) -> Question | None:
     if target is None:
         return None
     shape = scene.shapes[target]
-    return Question(question, str(Noun(None, shape.color, shape.kind)), "which", (target,))
+    return Question(question, str(Noun(None, shape.color, shape.kind)), "which", (target,), landmark=anchor)
 
 
 _MAKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (

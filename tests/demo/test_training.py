@@ -76,23 +76,26 @@ def test_a_tree_of_questions_is_the_flat_sequences(training: Any) -> None:
                 torch.testing.assert_close(activations, stack.hidden(flat)[:, 12:], rtol=1e-4, atol=1e-4)
 
 
-def test_gaze_is_the_share_of_attention_on_the_shape(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gaze_is_how_far_attention_is_from_what_it_should_see(training: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stack = random_stack(training)
     system, pictures, leaves = torch.randn(1, 3, 128), torch.randn(2, 5, 128), torch.randn(3, 2, 128)
     parents = torch.tensor([1, 0, 1])
     labels = torch.full((2, 5, 6), -1.0)  # a shape in the first of four patches; in picture 1 another in the last
     labels[:, 0] = torch.tensor([0, 0, 0.05, 0.05, 0.45, 0.45])
     labels[1, 1] = torch.tensor([1, 1, 0.55, 0.55, 0.95, 0.95])
-    about = torch.tensor([[-1, 1], [0, -1], [-1, -1]])
+    looks = torch.zeros(3, 2, 2, 6, dtype=torch.bool)
+    looks[0, 1, 0, 1] = looks[0, 1, 1, 0] = True  # row 0, last token: the first head at shape 1, the second at shape 0
+    looks[1, 0, 0, [0, 5]] = True  # row 1, first token: the first head at shape 0 and at nothing
     gaze = training.gaze.Gaze(stack, first_patch=3)
     with torch.no_grad(), gaze.watch():
         training.branching.run_tree(stack, [system, pictures], [training.branching.Leaves(leaves, parents)])
-        found = gaze.loss(labels, 2, [parents], [about])
+        found = gaze.loss(labels, 2, [parents], [looks])
 
-    weights = []  # (rows, T, T) of every block's first head, of the same rows written out flat
+    weights = []  # (rows, groups, T, T) of every block's groups' first heads, of the same rows written out flat
 
     def attend(q: torch.Tensor, k: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        scores = (q[:, 0] @ k[:, 0].transpose(-1, -2) / 32**0.5).masked_fill(~torch.ones(10, 10).tril().bool(), -1e9)
+        scores = q[:, ::2] @ k.transpose(-1, -2) / 32**0.5
+        scores = scores.masked_fill(~torch.ones(10, 10).tril().bool(), -1e9)
         weights.append(scores.softmax(-1))
         return plain(q, k, *_, **__)
 
@@ -100,25 +103,39 @@ def test_gaze_is_the_share_of_attention_on_the_shape(training: Any, monkeypatch:
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
     with torch.no_grad():
         stack.hidden(torch.cat((system.expand(3, -1, -1), pictures[parents], leaves), 1))
-    shares = [weights[block][row, token, column] for block in (5, 7) for row, token, column in ((0, 9, 6), (1, 8, 3))]
-    torch.testing.assert_close(found, -torch.stack(shares).log().mean(), rtol=1e-4, atol=1e-5)
+    divergences = []
+    for of_block in (weights[5], weights[7]):
+        divergences += [-of_block[0, 0, 9, 6].log(), -of_block[0, 1, 9, 3].log()]
+        divergences += [0.5 * (0.5 / of_block[1, 0, 8, 3]).log() + 0.5 * (0.5 / of_block[1, 0, 8, 0]).log()]
+    torch.testing.assert_close(found, torch.stack(divergences).mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_every_token_of_an_answer_knows_its_shape(training: Any) -> None:
+def test_every_token_of_an_answer_knows_where_to_look(training: Any) -> None:
     scene, script = make_scene(7), training.dialogues.Script(training.tokenizer)
     order = left_to_right(scene, range(len(scene.shapes)))
     assert len(order) == 3
-    ids, about = script.answer(Question("", grounding_answer(scene, order), "plural", order))
-    texts = [
-        "".join(training.tokenizer.id_to_token(i) for i, a in zip(ids, about, strict=True) if a == s) for s in order
-    ]
+
+    def looks(turn: Question) -> list[tuple[str, tuple[tuple[int, ...], tuple[int, ...]]]]:
+        ids, seen = script.answer(turn)
+        assert seen[-1] == training.dialogues.FREE, "the end of an answer is about no shape"
+        return list(zip(map(training.tokenizer.id_to_token, ids), seen, strict=True))
+
+    said = looks(Question("", grounding_answer(scene, order), "plural", order, landmark=4))
+    texts = ["".join(token for token, look in said if look == ((s,), (4,))) for s in order]
     assert [text.lstrip(";Ġ") for text in texts] == grounding_answer(scene, order).split("; ")
-    ids, about = script.answer(Question("", caption(scene), "caption", order))
-    assert list(dict.fromkeys(a for a in about if a >= 0)) == list(order)
+
+    said = looks(Question("", caption(scene), "caption", order, counted=order))
+    assert list(dict.fromkeys(look for _, (look, _) in said)) == [(*order, training.dialogues.NOTHING)] + [
+        (s,) for s in order
+    ] + [()]
     for s in order:
-        said = [training.tokenizer.id_to_token(i) for i, a in zip(ids, about, strict=True) if a == s]
-        assert f"Ġ{scene.shapes[s].color}" in said and f"Ġ{scene.shapes[s].kind}" in said
-    assert set(script.answer(Question("", "two", "count"))[1]) == {-1}
+        item = [token for token, (look, _) in said if look == (s,)]
+        assert f"Ġ{scene.shapes[s].color}" in item and f"Ġ{scene.shapes[s].kind}" in item
+
+    assert {look for _, look in looks(Question("", "2", "count", counted=(0, 2)))} == {
+        ((0, 2, training.dialogues.NOTHING), ()),
+        training.dialogues.FREE,
+    }
 
 
 def test_soft_coordinates_peak_at_the_truth_and_sum_to_one(training: Any) -> None:
