@@ -21,7 +21,7 @@ from iaa_runtime.shapes.scenes import MAX_SHAPES
 
 NUMBERS = 1000
 CROWDS = ((0.06, 1), (0.13, 2), (0.22, 3))
-"""Until which part of a stage its pictures hold at most how many shapes: one teaches places, several teach choosing."""
+"""Until which part of MM its pictures hold at most how many shapes: one teaches words, several teach choosing."""
 
 
 def soft_numbers(sigma: float) -> Tensor:
@@ -91,10 +91,14 @@ class AnswerStage:
     labels: npt.NDArray[np.float32] | None = None
 
     def _rows(self, step: int, rng: random.Random) -> list[int]:
-        """Which pictures: at first ones with a single shape, then with two, then three, then all."""
+        """Which pictures: for MM at first ones with a single shape, then with two, then three, then all.
+
+        G starts as MM, and would forget over single shapes how to choose.
+        """
         if self.features is None or self.labels is None:
             return [-1] * self.scenes
-        crowd = next((most for until, most in CROWDS if step < until * self.total_steps), MAX_SHAPES)
+        crowds = CROWDS if self.task is Task.MM else ()
+        crowd = next((most for until, most in crowds if step < until * self.total_steps), MAX_SHAPES)
         rows: list[int] = []
         while len(rows) < self.scenes:
             row = rng.randrange(len(self.features))

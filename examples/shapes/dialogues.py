@@ -137,10 +137,13 @@ class Script:
         landmark = () if turn.landmark is None else (turn.landmark,)
         looks: list[Look] = []
         for begin, _ in encoded.offsets:
-            if turn.about and begin >= starts[0]:
-                looks.append(((turn.about[bisect(starts, begin) - 1],), landmark))
-            else:
+            item = bisect(starts, begin) - 1
+            if not turn.about or item < 0:
                 looks.append((() if turn.counted is None else (*turn.counted, NOTHING), landmark))
+            elif "," in turn.answer[starts[item] : begin].lstrip(","):
+                looks.append(FREE)  # the first coordinate of a box has told which one it is
+            else:
+                looks.append(((turn.about[item],), landmark))
         return [*encoded.ids, self._eot], [*looks, FREE]
 
     def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> Branch:

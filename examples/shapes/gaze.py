@@ -22,7 +22,7 @@ from tower import patch_owners
 from iaa_runtime.model.layers import Attention, Rotation
 from iaa_runtime.model.stack import Stack
 
-WEIGHT = 1.0
+WEIGHT = 3.0
 """Of this loss beside the answers' own."""
 
 
