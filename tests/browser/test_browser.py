@@ -98,8 +98,6 @@ def test_json_is_copied(comfy: ComfyPage) -> None:
 
 def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
     """The page is loaded anew, nothing is run, and the boxes are there."""
-    if not comfy.vue:
-        pytest.skip("KNOWN GAP: in the classic renderer the view did not come into the page again after a reload")
     view, sent = grounded(comfy)
     count = view.locator(".iaa-box").count()
     comfy.page.wait_for_timeout(1500)  # the frontend keeps its draft of the workflow with a delay

@@ -89,7 +89,8 @@ function pictureUrl(picture) {
 }
 
 /**
- * Takes a node's new output: keeps it, and shows it.
+ * Takes a node's output: keeps it, and shows it. A new one is a change to the workflow like any other, and ComfyUI must be
+ * told of it: what it has not been told of is not in the draft that it opens again after a reload.
  * @param {any} node
  * @param {Output | null | undefined} output
  */
@@ -98,8 +99,17 @@ function take(node, output) {
     if (!result) return;
     removeLiveText(node);
     node.properties ??= {};
-    node.properties[PROPERTY] = result;
-    show(node, result);
+    if (JSON.stringify(node.properties[PROPERTY]) === JSON.stringify(result)) {
+        show(node, result);
+        return;
+    }
+    app.canvas?.emitBeforeChange?.();
+    try {
+        node.properties[PROPERTY] = result;
+        show(node, result);
+    } finally {
+        app.canvas?.emitAfterChange?.();
+    }
 }
 
 /**
