@@ -2,6 +2,7 @@
 
 ``thumbnails.py [NAME...]`` needs ComfyUI (COMFYUI_PATH), Playwright (``pip install playwright``) and Chromium
 (CHROMIUM, by default ``/usr/bin/chromium``). To be run when a template, a node's look or the demo model has changed.
+Other packs in ComfyUI's custom_nodes are loaded too, for the template that needs one.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from playwright.sync_api import Page, sync_playwright
 PROJECT = Path(__file__).parents[1]
 sys.path.append(str(PROJECT / "tests"))
 
-from comfyui_server import find_comfyui, link_pack, running  # noqa: E402
+from comfyui_server import PACK, find_comfyui, link_pack, running  # noqa: E402
 
 WIDTH = 720
+NO_NOTICES = "[data-testid=error-overlay] { display: none }"  # of models that a template needs and nobody has here
 READY = "() => window.app?.graph && window.LiteGraph && window.app.extensionManager"
 QUEUED = """async () => {
     const queue = await (await fetch('/queue')).json();
@@ -59,6 +61,14 @@ def picture(page: Page, template: dict[str, Any]) -> Image.Image:
     return part.resize((WIDTH, round(WIDTH * part.height / part.width)), Image.Resampling.LANCZOS)
 
 
+def link_other_packs(comfyui: Path, base: Path) -> list[str]:
+    """Makes the packs of a ComfyUI custom nodes of the base directory too; returns their names."""
+    folders = [folder for folder in (comfyui / "custom_nodes").iterdir() if (folder / "__init__.py").is_file()]
+    for folder in folders:
+        (base / "custom_nodes" / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
+    return [folder.name for folder in folders]
+
+
 def main(names: list[str]) -> None:
     """Takes the pictures of the named templates, or of all."""
     comfyui = find_comfyui(PROJECT)
@@ -68,12 +78,14 @@ def main(names: list[str]) -> None:
     chosen = [workflows / f"{name}.json" for name in names] or sorted(workflows.glob("*.json"))
     with tempfile.TemporaryDirectory() as base, sync_playwright() as playwright:
         link_pack(PROJECT, Path(base))
-        with running(comfyui, Path(base)) as server:
+        others = link_other_packs(comfyui, Path(base))
+        with running(comfyui, Path(base), "--whitelist-custom-nodes", PACK, *others) as server:
             chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
             page = browser.new_page(viewport={"width": 1800, "height": 1100})
             page.goto(f"http://{server.client.address}")
             page.wait_for_function(READY, timeout=120_000)
+            page.add_style_tag(content=NO_NOTICES)
             for setting in ("Comfy.Minimap.Visible", "Comfy.Graph.CanvasInfo"):
                 page.evaluate("name => window.app.extensionManager.setting.set(name, false)", setting)
             for path in chosen:

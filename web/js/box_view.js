@@ -64,21 +64,25 @@ export class BoxView {
 
     /**
      * Boxes in percent of the picture, so that they follow it to any size. Small ones are drawn last, over those around
-     * them, or nobody could point at them.
+     * them, or nobody could point at them. Where labels would begin at one place, as for several phrases that mean one
+     * thing, they stand one above the other.
      * @param {Picture} picture
      * @param {Box[]} boxes
      * @returns {HTMLElement[]}
      */
     drawBoxes(picture, boxes) {
         const order = boxes.map((_, index) => index).sort((a, b) => area(boxes[b]) - area(boxes[a]));
-        return order.map((index) => {
+        const near = 0.05 * Math.max(picture.width, picture.height);
+        return order.map((index, place) => {
             const box = boxes[index];
+            const below = order.slice(0, place).filter((other) => sharesCorner(box, boxes[other], near)).length;
             const tag = make("span", "iaa-tag", { textContent: describe(box) });
             const element = this.item("iaa-box", box, index, tag);
             element.style.left = `${(100 * box.x) / picture.width}%`;
             element.style.top = `${(100 * box.y) / picture.height}%`;
             element.style.width = `${(100 * box.width) / picture.width}%`;
             element.style.height = `${(100 * box.height) / picture.height}%`;
+            element.style.setProperty("--iaa-below", `${below}`);
             element.classList.toggle("iaa-tag-below", box.y < 0.12 * picture.height);
             element.classList.toggle("iaa-tag-left", box.x > 0.6 * picture.width);
             return element;
@@ -174,6 +178,17 @@ function describe(box) {
  */
 function area(box) {
     return box.width * box.height;
+}
+
+/**
+ * Whether two boxes begin at about the same place.
+ * @param {Box} one
+ * @param {Box} other
+ * @param {number} near In pixels.
+ * @returns {boolean}
+ */
+function sharesCorner(one, other, near) {
+    return Math.abs(one.x - other.x) < near && Math.abs(one.y - other.y) < near;
 }
 
 /**
