@@ -94,6 +94,34 @@ def test_pointing_lights_box_and_row_together(comfy: ComfyPage) -> None:
     assert "iaa-on" not in box.get_attribute("class")
 
 
+def test_pages_turn_and_boxes_light_by_keys_alone(comfy: ComfyPage) -> None:
+    """A button turns to the second picture, an arrow to the third; Enter keeps a box lit, Escape lets it go."""
+    workflow = read(SCENE_AND_BOXES)
+    (scene,) = (node for node in workflow["nodes"] if node["type"] == "IAA_DemoScene")
+    scene["widgets_values"][-1] = scene["widgets_values_named"]["count"] = 3
+    comfy.load(workflow)
+    comfy.run()
+    view, sent = comfy.look_at("IAA_Ground"), comfy.output("IAA_Ground")
+    position, keys = view.locator(".iaa-position"), comfy.page.keyboard
+    assert position.inner_text() == "1 / 3" and view.get_by_role("button", name="Previous image").is_disabled()
+    view.get_by_role("button", name="Next image").click()
+    assert position.inner_text() == "2 / 3"
+    keys.press("ArrowRight")
+    assert position.inner_text() == "3 / 3" and view.get_by_role("button", name="Next image").is_disabled()
+    keys.press("ArrowRight")
+    assert position.inner_text() == "3 / 3"
+    assert view.locator(".iaa-box").count() == len(sent["iaa_boxes"][2])
+    assert sent["iaa_images"][2]["filename"] in view.locator(".iaa-image").get_attribute("src")
+    keys.press("ArrowLeft")
+    assert position.inner_text() == "2 / 3"
+    view.locator(".iaa-row").first.focus()
+    keys.press("Enter")
+    assert view.locator(".iaa-row").first.get_attribute("aria-pressed") == "true"
+    assert view.locator(".iaa-box.iaa-on").count() == 1
+    keys.press("Escape")
+    assert view.locator(".iaa-on").count() == 0
+
+
 def test_a_chat_turn_shows_boxes_or_words_as_its_task_is(comfy: ComfyPage) -> None:
     """A node that showed boxes shows words once its task was changed, in no more room than it had, and goes back."""
     comfy.load(read(PROJECT / "workflows" / "chat_across_tasks.json"))

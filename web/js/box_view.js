@@ -34,6 +34,7 @@ export class BoxView {
         const copy = copyButton("Copy JSON", () => JSON.stringify(this.boxes.map((page) => page.map(withoutColor)), null, 1));
         const bar = make("div", "iaa-bar", {}, this.previous, this.position, this.next, this.count, copy);
         this.element = make("div", "iaa-view iaa-boxes", {}, make("div", "iaa-stage", {}, this.frame), this.rows, bar);
+        this.element.tabIndex = -1;
         this.element.addEventListener("keydown", (event) => this.onKey(event));
     }
 
@@ -148,14 +149,23 @@ export class BoxView {
     pageButton(sign, name, step) {
         const button = make("button", "iaa-button iaa-page", { type: "button", textContent: sign, title: name });
         button.setAttribute("aria-label", name);
-        button.addEventListener("click", () => this.turnTo(this.page + step));
+        button.addEventListener("click", () => this.turnBy(step));
         return button;
+    }
+
+    /**
+     * Turns pages for somebody whose keys must still be heard when the row or button that had the focus is gone.
+     * @param {number} step
+     */
+    turnBy(step) {
+        this.turnTo(this.page + step);
+        this.element.focus({ preventScroll: true });
     }
 
     /** @param {KeyboardEvent} event */
     onKey(event) {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-        if (step && this.images.length > 1) this.turnTo(this.page + step);
+        if (step && this.images.length > 1) this.turnBy(step);
         else if (event.key === "Escape") this.light((this.kept = null));
         else return;
         // ComfyUI has uses of its own for these keys.
