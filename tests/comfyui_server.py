@@ -23,7 +23,7 @@ import websocket
 from PIL import Image
 
 PACK = "iaa-nodes"
-START_SECONDS = 180
+START_SECONDS = 400
 RUN_SECONDS = 180
 
 Graph = dict[str, dict[str, Any]]

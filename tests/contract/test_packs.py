@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_server import node
+from comfyui_server import PromptError, node
 
-from .conftest import Bench
+from .conftest import PROJECT, Bench
 from .test_core import SIZE, A, B, cropped, painted, sides
 
 KJ, SAM2 = "ComfyUI-KJNodes", "ComfyUI-segment-anything-2"
@@ -201,6 +202,16 @@ def test_impact_takes_an_image_without_boxes(bench: Bench, needs: Needs) -> None
     graph = convert(bench, [[]])
     graph |= {"mask": node("SegsToCombinedMask", segs=["converted", 4]), "masks": node("MaskPreview", mask=["mask", 0])}
     assert bench.images(bench.run(graph), "masks")[0].max() == 0
+
+
+def test_impact_takes_the_workflow_that_is_made_for_it(bench: Bench, needs: Needs) -> None:
+    """The detailer of our template gets the types and values that it wants: nothing but the weights is missing."""
+    needs(IMPACT, "DetailerForEach")
+    file = PROJECT / "workflows" / "api" / "ground_impact_detailer.json"
+    with pytest.raises(PromptError) as refused:
+        bench.client.run(json.loads(file.read_text(encoding="utf-8")))
+    (missing,) = refused.value.answer["node_errors"].values()
+    assert missing["class_type"] == "CheckpointLoaderSimple"
 
 
 def detector(bench: Bench, count: int = 1, **options: Any) -> dict[str, Any]:

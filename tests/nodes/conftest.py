@@ -88,9 +88,11 @@ def client(server: Server) -> Client:
 
 
 @pytest.fixture(scope="session")
-def pack(comfyui: Path) -> dict[str, Any]:
-    """The pack as ComfyUI's Python sees it: what importing it costs, and its nodes."""
-    return dict(run_inside(comfyui, INSIDE / "pack.py"))
+def pack(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The pack as ComfyUI's Python sees it: what importing it costs, and its nodes. Users name folders as they like."""
+    folder = tmp_path_factory.mktemp("custom.nodes") / "transformers-5 (öffentlich)"
+    folder.symlink_to(PROJECT, target_is_directory=True)
+    return dict(run_inside(comfyui, INSIDE / "pack.py", str(folder)))
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,16 @@ def test_a_second_run_does_not_call_the_model(client: Client) -> None:
     assert third.executed == {"ground"}, "a new phrase asks the model, and loads nothing"
 
 
+def test_equal_nodes_share_one_answer_and_both_show_it(client: Client) -> None:
+    """ComfyUI asks the model once for both; that needs no ``not_idempotent``, since answers depend on inputs alone."""
+    client.free()
+    graph = caption_graph(TINY, max_new_tokens=4)
+    graph["again"] = graph["caption"]
+    run = client.run(graph)
+    assert len({"caption", "again"} & {name for name, _ in run.texts}) == 1
+    assert run.outputs["caption"]["text"] == run.outputs["again"]["text"] != []
+
+
 def test_seeds(client: Client) -> None:
     def said(seed: int) -> str:
         run = client.run(caption_graph(TINY, max_new_tokens=16, **random_sampling(seed)))

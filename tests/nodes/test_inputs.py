@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_server import Client, Graph, PromptError, Run, Server, node
+from comfyui_server import Client, Graph, PromptError, Run, Server, node, run_inside
 from PIL import Image
 
 TINY = "sub/tiny"
@@ -278,6 +278,14 @@ def test_a_missing_checkpoint_says_where_it_belongs(client: Client, server: Serv
     graph["loader"]["inputs"]["checkpoint"] = "qihoo360/Inner-Adaptor-Architecture"
     with pytest.raises(PromptError, match="switch on 'download' to fetch it"):
         client.run(graph)
+
+
+def test_a_download_moves_the_bar_and_hears_cancel(comfyui: Path, tmp_path: Path) -> None:
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "download.py", str(tmp_path))
+    assert report["folder"] == str(tmp_path / "qihoo360" / "Inner-Adaptor-Architecture")
+    assert len(report["bar"]) > 4 and report["bar"] == sorted(report["bar"]) and report["bar"][-1] > 0.8
+    assert report["stopped"] and report["seconds"] < 1.8, "all of it would take 2 seconds"
+    assert report["ended"] == ["done", "cancelled"], "the thread that fetches has ended too"
 
 
 def test_an_incomplete_checkpoint_says_what_it_lacks(client: Client, server: Server, shared_models: Path) -> None:

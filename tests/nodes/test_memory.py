@@ -90,7 +90,7 @@ def test_another_precision_is_another_model(client: Client) -> None:
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it")
 class TestMegabytes:
     def test_free_gives_the_memory_back(
-        self, client: Client, server: Server, gigabyte: str, record_property: Record
+        self, client: Client, server: Server, gigabyte: str, record_testsuite_property: Record
     ) -> None:
         client.run(talk(TINY))  # whatever a first run leaves behind in torch
         client.free()
@@ -103,13 +103,13 @@ class TestMegabytes:
         assert loaded > before + 900 * MEGABYTE, "all banks were in memory"
         client.free()
         after = server.memory()
-        record_property("megabytes before, loaded, after", [n // MEGABYTE for n in (before, loaded, after)])
+        record_testsuite_property("megabytes before, loaded, after", [n // MEGABYTE for n in (before, loaded, after)])
         assert after < before * 1.1
         assert answers(client.run(graph).outputs) == answers(run.outputs)
         client.free()
 
     def test_a_batch_of_40_takes_no_more_than_one_of_8(
-        self, client: Client, server: Server, record_property: Record
+        self, client: Client, server: Server, record_testsuite_property: Record
     ) -> None:
         def peak(count: int) -> tuple[int, Any]:
             graph = {
@@ -127,7 +127,7 @@ class TestMegabytes:
         small, _ = peak(9)  # other pictures than before, or remembered results would answer
         large, run = peak(40)
         lists = run.outputs["ground"]["iaa_boxes"]
-        record_property("megabytes for 9 and 40 images", [n // MEGABYTE for n in (small, large)])
+        record_testsuite_property("megabytes for 9 and 40 images", [n // MEGABYTE for n in (small, large)])
         assert len(lists) == 40 and all(isinstance(boxes, list) for boxes in lists)
         assert len(run.outputs["ground"]["iaa_images"]) == 40
         # The batch itself, the drawn copy and the masks: 40 x 96 x 96 x 7 floats are 10 MB.

@@ -34,6 +34,7 @@ export class BoxView {
         const copy = copyButton("Copy JSON", () => JSON.stringify(this.boxes.map((page) => page.map(withoutColor)), null, 1));
         const bar = make("div", "iaa-bar", {}, this.previous, this.position, this.next, this.count, copy);
         this.element = make("div", "iaa-view iaa-boxes", {}, make("div", "iaa-stage", {}, this.frame), this.rows, bar);
+        this.element.tabIndex = -1;
         this.element.addEventListener("keydown", (event) => this.onKey(event));
     }
 
@@ -64,21 +65,25 @@ export class BoxView {
 
     /**
      * Boxes in percent of the picture, so that they follow it to any size. Small ones are drawn last, over those around
-     * them, or nobody could point at them.
+     * them, or nobody could point at them. Where labels would begin at one place, as for several phrases that mean one
+     * thing, they stand one above the other.
      * @param {Picture} picture
      * @param {Box[]} boxes
      * @returns {HTMLElement[]}
      */
     drawBoxes(picture, boxes) {
         const order = boxes.map((_, index) => index).sort((a, b) => area(boxes[b]) - area(boxes[a]));
-        return order.map((index) => {
+        const near = 0.05 * Math.max(picture.width, picture.height);
+        return order.map((index, place) => {
             const box = boxes[index];
+            const below = order.slice(0, place).filter((other) => sharesCorner(box, boxes[other], near)).length;
             const tag = make("span", "iaa-tag", { textContent: describe(box) });
             const element = this.item("iaa-box", box, index, tag);
             element.style.left = `${(100 * box.x) / picture.width}%`;
             element.style.top = `${(100 * box.y) / picture.height}%`;
             element.style.width = `${(100 * box.width) / picture.width}%`;
             element.style.height = `${(100 * box.height) / picture.height}%`;
+            element.style.setProperty("--iaa-below", `${below}`);
             element.classList.toggle("iaa-tag-below", box.y < 0.12 * picture.height);
             element.classList.toggle("iaa-tag-left", box.x > 0.6 * picture.width);
             return element;
@@ -144,14 +149,23 @@ export class BoxView {
     pageButton(sign, name, step) {
         const button = make("button", "iaa-button iaa-page", { type: "button", textContent: sign, title: name });
         button.setAttribute("aria-label", name);
-        button.addEventListener("click", () => this.turnTo(this.page + step));
+        button.addEventListener("click", () => this.turnBy(step));
         return button;
+    }
+
+    /**
+     * Turns pages for somebody whose keys must still be heard when the row or button that had the focus is gone.
+     * @param {number} step
+     */
+    turnBy(step) {
+        this.turnTo(this.page + step);
+        this.element.focus({ preventScroll: true });
     }
 
     /** @param {KeyboardEvent} event */
     onKey(event) {
         const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-        if (step && this.images.length > 1) this.turnTo(this.page + step);
+        if (step && this.images.length > 1) this.turnBy(step);
         else if (event.key === "Escape") this.light((this.kept = null));
         else return;
         // ComfyUI has uses of its own for these keys.
@@ -174,6 +188,17 @@ function describe(box) {
  */
 function area(box) {
     return box.width * box.height;
+}
+
+/**
+ * Whether two boxes begin at about the same place.
+ * @param {Box} one
+ * @param {Box} other
+ * @param {number} near In pixels.
+ * @returns {boolean}
+ */
+function sharesCorner(one, other, near) {
+    return Math.abs(one.x - other.x) < near && Math.abs(one.y - other.y) < near;
 }
 
 /**

@@ -16,7 +16,16 @@ const WIDGET = "iaa_result";
 /** ComfyUI's own widget for the text that streams in while a node runs. */
 const LIVE_TEXT_WIDGET = "$$node-text-preview";
 const NODE_PREFIX = "IAA_";
-const HEIGHTS = { boxes: 320, texts: 96 };
+
+/**
+ * How many pixels high a view must be at least, and is at first.
+ * @param {Result} result
+ * @returns {number}
+ */
+function heightOf(result) {
+    if (result.kind === "boxes") return 320;
+    return result.texts.length > 1 ? 180 : 96;
+}
 
 /**
  * Picks what is ours out of a node's output.
@@ -31,35 +40,70 @@ export function readOutput(output) {
 }
 
 /**
- * Shows a result on its node; the view is made when there is first something to show.
+ * Shows a result on its node; the view is made when there is first something to show, and anew when that is of another
+ * kind: a turn of a chat may answer with words, and with boxes the next time.
  * @param {any} node
  * @param {Result} result
+ * @param {boolean} saved Whether it comes out of a workflow: the node was saved with room for it.
  */
-function show(node, result) {
-    let widget = node.widgets?.find((/** @type {any} */ w) => w.name === WIDGET);
-    if (!widget) {
-        const view = result.kind === "boxes" ? new BoxView(pictureUrl) : new TextView();
-        widget = node.addDOMWidget(WIDGET, "iaa", view.element, {
-            serialize: false,
-            getMinHeight: () => HEIGHTS[result.kind],
-            getValue: () => "",
-        });
-        widget.serialize = false;
-        widget.view = view;
-        view.element.addEventListener("wheel", forwardWheel, { passive: false });
-        growToFit(node);
+function show(node, result, saved = false) {
+    let widget = widgetOf(node, WIDGET);
+    if (widget?.kind !== result.kind) {
+        const room = saved ? 0 : heightOf(result) - (widget ? widget.options.getMinHeight() : 0);
+        removeWidget(node, WIDGET);
+        widget = addView(node, result);
+        makeRoom(node, room);
     }
     widget.view.show(result);
     node.setDirtyCanvas?.(true, true);
 }
 
 /**
- * Makes room for the view, and never takes away room that the user made.
+ * Adds an empty view to a node.
  * @param {any} node
+ * @param {Result} result What it is going to show.
+ * @returns {any} The widget, with its `view` and the `kind` of what that can show.
  */
-function growToFit(node) {
-    const [width, height] = node.computeSize();
-    node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1], height)]);
+function addView(node, result) {
+    const view = result.kind === "boxes" ? new BoxView(pictureUrl) : new TextView();
+    const height = heightOf(result);
+    const widget = node.addDOMWidget(WIDGET, "iaa", view.element, {
+        serialize: false,
+        getMinHeight: () => height,
+        getValue: () => "",
+    });
+    view.element.addEventListener("wheel", forwardWheel, { passive: false });
+    return Object.assign(widget, { serialize: false, view, kind: result.kind });
+}
+
+/**
+ * Makes room for the view below what is there, which keeps the room that the user gave it.
+ * @param {any} node
+ * @param {number} height
+ */
+function makeRoom(node, height) {
+    const [width, least] = node.computeSize();
+    node.setSize([Math.max(node.size[0], width, 320), Math.max(node.size[1] + height, least)]);
+}
+
+/**
+ * @param {any} node
+ * @param {string} name
+ * @returns {any}
+ */
+function widgetOf(node, name) {
+    return node.widgets?.find((/** @type {any} */ widget) => widget.name === name);
+}
+
+/**
+ * @param {any} node
+ * @param {string} name
+ */
+function removeWidget(node, name) {
+    const widget = widgetOf(node, name);
+    if (!widget) return;
+    widget.onRemove?.();
+    node.widgets.splice(node.widgets.indexOf(widget), 1);
 }
 
 /**
@@ -89,28 +133,27 @@ function pictureUrl(picture) {
 }
 
 /**
- * Takes a node's new output: keeps it, and shows it.
+ * Takes a node's output: keeps it, and shows it. A new one is a change to the workflow like any other, and ComfyUI must be
+ * told of it: what it has not been told of is not in the draft that it opens again after a reload.
  * @param {any} node
  * @param {Output | null | undefined} output
  */
 function take(node, output) {
     const result = readOutput(output);
     if (!result) return;
-    removeLiveText(node);
+    removeWidget(node, LIVE_TEXT_WIDGET); // the finished text is in our view
     node.properties ??= {};
-    node.properties[PROPERTY] = result;
-    show(node, result);
-}
-
-/**
- * The finished text is in our view; what streamed in need not stand beside it.
- * @param {any} node
- */
-function removeLiveText(node) {
-    const index = node.widgets?.findIndex((/** @type {any} */ w) => w.name === LIVE_TEXT_WIDGET) ?? -1;
-    if (index < 0) return;
-    node.widgets[index].onRemove?.();
-    node.widgets.splice(index, 1);
+    if (JSON.stringify(node.properties[PROPERTY]) === JSON.stringify(result)) {
+        show(node, result);
+        return;
+    }
+    app.canvas?.emitBeforeChange?.();
+    try {
+        node.properties[PROPERTY] = result;
+        show(node, result);
+    } finally {
+        app.canvas?.emitAfterChange?.();
+    }
 }
 
 /**
@@ -150,7 +193,7 @@ app.registerExtension({
         nodeType.prototype.onConfigure = function () {
             onConfigure?.apply(this, arguments);
             const kept = this.properties?.[PROPERTY];
-            if (kept) show(this, kept);
+            if (kept) show(this, kept, true);
         };
     },
 

@@ -13,16 +13,15 @@ import bring_up
 import folder_paths
 import torch
 
-package, _ = bring_up.load_pack()
-host = sys.modules[f"{package.__name__}.host"]
+pack, _ = bring_up.load_pack()
 folder_paths.add_model_folder_path("iaa", sys.argv[1])
-model = host.open_model("tiny", "auto", "default", False, False)
+model = pack.nodes.host.open_model("tiny", "auto", "default", False, False)
 image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(1))
 
 
 def detector(phrases: str, **options: Any) -> Any:
     """What the node gives."""
-    return package.DetectorProvider.execute(model, phrases, **options).result[0]
+    return pack.nodes.DetectorProvider.execute(model, phrases, **options).result[0]
 
 
 def labels(found: Any) -> list[str]:

@@ -22,10 +22,17 @@ import nodes  # noqa: E402
 PACK = Path(__file__).parents[3]
 
 
-def load_pack() -> tuple[ModuleType, float]:
-    """Loads the pack as ComfyUI does; returns its ``nodes`` package and the seconds of processor time it took."""
+def load_pack(folder: Path = PACK) -> tuple[ModuleType, float]:
+    """Loads the pack in a folder as ComfyUI does; returns it, and the seconds of processor time that this took."""
     logging.getLogger().setLevel(logging.WARNING)
     started = time.process_time()
-    if not asyncio.run(nodes.load_custom_node(str(PACK))):
+    if not asyncio.run(nodes.load_custom_node(str(folder))):
         raise RuntimeError("ComfyUI could not load the pack.")
-    return sys.modules[f"{str(PACK).replace('.', '_x_')}.nodes"], time.process_time() - started
+    seconds = time.process_time() - started
+    # ComfyUI names a pack's module after its whole path, but without dots, which would make it a part of another.
+    return sys.modules[str(folder).replace(".", "_x_")], seconds
+
+
+def part_of(pack: ModuleType, module: str) -> bool:
+    """Whether a module of this name belongs to the pack."""
+    return module == pack.__name__ or module.startswith(f"{pack.__name__}.")

@@ -8,6 +8,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import bring_up
@@ -54,11 +55,11 @@ def describe(cls: Any) -> dict[str, Any]:
 
 
 before = set(sys.modules)
-package, seconds = bring_up.load_pack()
-new = {name.partition(".")[0] for name in set(sys.modules) - before if not name.startswith(str(bring_up.PACK))}
+pack, seconds = bring_up.load_pack(Path(sys.argv[1]))
+new = {name.partition(".")[0] for name in set(sys.modules) - before if not bring_up.part_of(pack, name)}
 report = {
     "seconds": seconds,
     "foreign modules": sorted(new - set(sys.stdlib_module_names)),
-    "nodes": {cls.define_schema().node_id: describe(cls) for cls in package.NODES},
+    "nodes": {cls.define_schema().node_id: describe(cls) for cls in pack.nodes.NODES},
 }
 print(json.dumps(report))

@@ -17,8 +17,8 @@ import folder_paths
 import torch
 from PIL import Image
 
-package, _ = bring_up.load_pack()
-host = sys.modules[f"{package.__name__}.host"]
+pack, _ = bring_up.load_pack()
+host = pack.nodes.host
 folder_paths.add_model_folder_path("iaa", sys.argv[1])
 image = Image.effect_mandelbrot((96, 64), (-2, -1, 1, 1), 50).convert("RGB")
 report: dict[str, Any] = {}
@@ -73,7 +73,7 @@ mine = {id(m) for p in handle.patchers.all for m in p.model.modules()}
 report["modules outside patchers"] = sum(
     1
     for m in gc.get_objects()
-    if isinstance(m, torch.nn.Module) and type(m).__module__.startswith(str(bring_up.PACK)) and id(m) not in mine
+    if isinstance(m, torch.nn.Module) and bring_up.part_of(pack, type(m).__module__) and id(m) not in mine
 )
 
 memory.unload_all_models()
