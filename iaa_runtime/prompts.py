@@ -233,8 +233,8 @@ class _Layout:
             text.encode()
         except UnicodeEncodeError as error:
             raise InputError(
-                f"The text has no character at position {error.start} but {text[error.start]!r}. Type it anew; if it "
-                "came from a file, save that as UTF-8."
+                f"The text holds {text[error.start]!r}, which is no character. Type it anew; if it came from a file, "
+                "save that as UTF-8."
             ) from None
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         if not self._control.isdisjoint(ids):

@@ -49,15 +49,17 @@ def _option(name: str, kind: type[Value]) -> Callable[[str], Value]:
     return checked(number)
 
 
-def fraction(text: str) -> float:
-    """Reads a number of 0 to 1; for use with :func:`checked`.
+def add_threshold_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--threshold``, a score in [0, 1]."""
+    parser.add_argument(
+        "--threshold", type=checked(_score), default=0.0, metavar="S", help="drop boxes that score below S, of 0 to 1"
+    )
 
-    Raises:
-        InputError: it lies outside.
-    """
+
+def _score(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise InputError(f"it is {text}; it must be in [0, 1].")
+        raise InputError(f"a score is in 0..1, not {text}.")
     return value
 
 

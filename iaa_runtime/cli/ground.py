@@ -25,13 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what to find (repeatable)",
     )
-    parser.add_argument(
-        "--threshold",
-        type=common.checked(common.fraction),
-        default=0.0,
-        metavar="S",
-        help="drop boxes that score below S",
-    )
+    common.add_threshold_argument(parser)
     parser.add_argument("--one", action="store_true", help="at most one box a phrase")
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
     picture = common.checked(common.picture_path)
