@@ -7,7 +7,6 @@ and knows no module. Only headers are read until a bank is asked for.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +63,9 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"There is no {path.name} in {path.parent}. An IAA checkpoint is a folder with config.json, tokenizer.json "
             "and the weights; give the folder that holds them."
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}). Fetch the file again.") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object. Fetch the file again.")
@@ -161,7 +162,8 @@ class Checkpoint:
                 f"{where} lacks {len(missing)} of {len(expected)} tensors: {_few(missing)}. The folder holds "
                 f"{files.summary()}. Is the download complete, and does config.json belong to these weights?"
             )
-        unexpected = [names[name] for name in names.keys() - expected.keys() if not _behind_selection(name, expected)]
+        unused = self._behind_selection(expected) if bank == "vision" else ()
+        unexpected = [names[n] for n in names.keys() - expected.keys() if not n.startswith(unused)]
         if unexpected:
             raise CheckpointError(
                 f"{where} has {len(unexpected)} tensors that config.json does not account for: {_few(unexpected)}. "
@@ -245,6 +247,12 @@ class Checkpoint:
                 f"{self.folder} holds no language model layers (model.layers.*). It holds {self.files.summary()}."
             )
 
+    def _behind_selection(self, expected: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+        """Prefixes of the tower's parts behind the selected hidden state: in every CLIP checkpoint, never needed."""
+        layers = [f"tower.encoder.layers.{number}." for number in range(self.require_vision().num_hidden_layers)]
+        behind = [layer for layer in layers if not any(name.startswith(layer) for name in expected)]
+        return ("tower.post_layernorm.", *behind)
+
     # The tower -------------------------------------------------------------------------------------------------------
 
     def _find_tower(self, given: str | Path | None) -> tuple[Tower | None, list[str]]:
@@ -252,6 +260,7 @@ class Checkpoint:
         named = Path(self.config.mm_vision_tower).expanduser()
         folders = [
             self.folder / named,
+            self.folder / named.name,
             self.folder.parent / named,
             self.folder.parent / named.name,
         ]
@@ -302,14 +311,6 @@ class Checkpoint:
             looked.append(f"{folder} (weights without {TOWER_MARK})")
             return None
         return Tower(files, prefix, _vision_config(folder))
-
-
-def _behind_selection(name: str, expected: Mapping[str, tuple[int, ...]]) -> bool:
-    """Tower layers behind the selected hidden state are in every CLIP checkpoint and never needed."""
-    if name.startswith("tower.post_layernorm."):
-        return True
-    layer = re.match(r"tower\.encoder\.layers\.(\d+)\.", name)
-    return layer is not None and not any(other.startswith(layer[0]) for other in expected)
 
 
 def _tower_prefix(names: Iterable[str]) -> str | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from itertools import pairwise
@@ -64,12 +65,42 @@ def _require(raw: Mapping[str, Any], supported: Mapping[str, tuple[Any, ...]], w
 
 
 def _take(cls: type, raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Picks the dataclass's fields out of ``raw`` and names the ones that are needed but absent."""
+    """Picks the dataclass's fields out of ``raw``; names the ones that are needed but absent, or of another type."""
     required = [f.name for f in fields(cls) if f.name in cls.__annotations__ and not hasattr(cls, f.name)]
     missing = [name for name in required if raw.get(name) is None]
     if missing:
         raise ConfigError(f"{where} lacks {', '.join(missing)}. Is it the config.json of an IAA checkpoint?")
-    return {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
+    chosen = {f.name: raw[f.name] for f in fields(cls) if raw.get(f.name) is not None}
+    for f in fields(cls):
+        if f.name in chosen and not _is(str(f.type), chosen[f.name]):
+            raise ConfigError(f"{where} sets {f.name!r} to {chosen[f.name]!r}, which is no {f.type}. Fetch it again.")
+    return chosen
+
+
+def _is(kind: str, value: Any) -> bool:
+    """Whether a JSON value is of a field's annotated type; a whole number is a float, a list a tuple."""
+    if kind.startswith("tuple["):
+        element = kind.removeprefix("tuple[").split(",")[0]
+        return isinstance(value, (list, tuple)) and all(_is(element, item) for item in value)
+    if isinstance(value, bool):
+        return False
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+    return isinstance(value, kinds[kind])
+
+
+def _section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    """A mapping inside a config, empty where it is absent."""
+    section = raw.get(name) or {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where} sets {name!r} to {section!r}, which is no table of settings. Fetch it again.")
+    return section
+
+
+def _require_positive(config: Any, names: Iterable[str], where: str = "config.json") -> None:
+    """Raises where a size is none."""
+    for name in names:
+        if not 0 < getattr(config, name) < math.inf:
+            raise ConfigError(f"{where} sets {name!r} to {getattr(config, name)!r}; it must be above 0.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +135,7 @@ class VisionConfig:
         Raises:
             ConfigError: a setting that this runtime does not compute, or sizes that do not fit together.
         """
-        raw = raw.get("vision_config", raw)
+        raw = _section(raw, "vision_config", where) or raw
         # Hub configs leave out what equals CLIPVisionConfig's defaults, which are those of ViT-B/32, not of ViT-L/14.
         library_defaults = {
             "hidden_size": 768,
@@ -118,8 +149,11 @@ class VisionConfig:
         _require(raw, {"hidden_act": ("quick_gelu", "gelu"), "num_channels": (3,)}, where)
         for key in ("image_mean", "image_std"):
             if preprocessor and preprocessor.get(key):
-                chosen[key] = tuple(float(v) for v in preprocessor[key])
+                chosen[key] = tuple(preprocessor[key])
+                if len(chosen[key]) != 3 or not _is("tuple[float, ...]", chosen[key]):
+                    raise ConfigError(f"The preprocessor_config.json beside {where} has no three numbers as {key!r}.")
         config = cls(**chosen)
+        _require_positive(config, (*library_defaults, "layer_norm_eps"), where)
         if config.hidden_size % config.num_attention_heads:
             raise ConfigError(
                 f"{where}: hidden_size {config.hidden_size} is not a multiple of num_attention_heads "
@@ -162,6 +196,8 @@ class IAAConfig:
     iaa_insert_layers: tuple[int, ...] = PUBLISHED_INSERT_LAYERS
 
     def __post_init__(self) -> None:
+        sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+        _require_positive(self, (*sizes, "mm_hidden_size", "rms_norm_eps", "rope_theta", "max_position_embeddings"))
         if not self.num_key_value_heads:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
         if not self.head_dim:
@@ -171,6 +207,7 @@ class IAAConfig:
                     f"{self.num_attention_heads}, and there is no head_dim."
                 )
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
+        _require_positive(self, ("num_key_value_heads", "head_dim"))
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads "
@@ -219,10 +256,9 @@ class IAAConfig:
             },
             where,
         )
-        chosen = _take(cls, raw, where)
-        rope = raw.get("rope_parameters") or {}
+        rope = _section(raw, "rope_parameters", where)
         _require(rope, {"rope_type": ("default",)}, f"{where}, rope_parameters")
-        chosen["rope_theta"] = float(rope.get("rope_theta", chosen.get("rope_theta", cls.rope_theta)))
+        chosen = _take(cls, {**raw, "rope_theta": rope.get("rope_theta", raw.get("rope_theta"))}, where)
         chosen["iaa_insert_layers"] = tuple(chosen.get("iaa_insert_layers", PUBLISHED_INSERT_LAYERS))
         return cls(**chosen)
 

@@ -23,8 +23,16 @@ class InputError(IAAError, ValueError):
     """A prompt, image, phrase or option is not usable."""
 
 
+class UsageError(InputError):
+    """Arguments of a command that are no use together; the command line exits with 2."""
+
+
 class ContextLengthError(InputError):
     """A prompt does not fit into the model's context window."""
+
+
+class NumericsError(IAAError, ArithmeticError):
+    """The model computed something that is no number."""
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome the caller asked for, not a failure

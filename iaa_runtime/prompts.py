@@ -98,7 +98,7 @@ class Conversation:
             Token ids, ending with the assistant's header; ``IMAGE_TOKEN_INDEX`` marks the image.
 
         Raises:
-            InputError: If the last message is not the user's.
+            InputError: If the last message is not the user's, or one is not valid Unicode.
             CheckpointError: If the tokenizer lacks a token of the layout, or cannot encode one as text.
         """
         if not self._messages or self._messages[-1].role != "user":
@@ -223,7 +223,19 @@ class _Layout:
         return [*self.text("\n\n"), IMAGE_TOKEN_INDEX, *self.text(f"\n{content}".rstrip())]
 
     def text(self, text: str) -> list[int]:
-        """The ids of plain text."""
+        """The ids of plain text.
+
+        Raises:
+            InputError: If it holds half of a surrogate pair, as bytes that are no UTF-8 become on a command line.
+            CheckpointError: If the tokenizer makes a control token of it.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The text holds {text[error.start]!r}, which is no character. Type it anew; if it came from a file, "
+                "save that as UTF-8."
+            ) from None
         ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         if not self._control.isdisjoint(ids):
             raise CheckpointError(

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import IAAError
+from ..errors import IAAError, UsageError
 
 COMMANDS = {
     "demo": "all three workflows on one picture, with the checkpoint in the box",
@@ -46,16 +46,19 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code (argparse itself exits with 2 for bad arguments)."""
+    # Texts are in any script, whatever the terminal's code page; a file's name may even be no text at all.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # answers are in any script, whatever the terminal's code page
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = next((word for word in words if word in COMMANDS), None)
-    options = make_parser(command).parse_args(words)
     try:
+        options = make_parser(command).parse_args(words)
         return int(import_module(f".{options.command}", __package__).run(options))
     except IAAError as error:
-        print(f"iaa {options.command}: {error}", file=sys.stderr)
-        return 1
+        print(f"iaa {command}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)
         return 130

@@ -65,7 +65,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
     )
-    group.add_argument("--threshold", type=float, default=0.0, metavar="S", help="drop boxes that score below S")
+    common.add_threshold_argument(group)
     group.add_argument("--one", action="store_true", help="at most one box a phrase")
 
 

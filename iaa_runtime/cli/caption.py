@@ -20,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Captions each image; a picture that cannot be read is reported, and the others go on."""
+    settings = common.generation_options(options)
     pipeline = common.open_pipeline(options)
-    prompt = options.prompt or CAPTION_PROMPTS[options.preset]
+    prompt = CAPTION_PROMPTS[options.preset] if options.prompt is None else options.prompt
     failed = 0
     for path, image in common.load_images(options.image):
         if isinstance(image, Exception):
@@ -29,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
             failed += 1
             continue
         counter = common.Counter(path)
-        (caption,) = pipeline.caption([image], prompt, on_token=counter, **common.generation_options(options))
+        (caption,) = pipeline.caption([image], prompt, on_token=counter, **settings)
         counter.done()
         if options.json:
             common.put({"image": path, "caption": caption})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Talks until the file or the person ends."""
     task: Task = options.task
+    settings = common.generation_options(options)
     turns = list(_read_script(Path(options.script))) if options.script else None
     chat = common.open_pipeline(options).chat(load_image(options.image) if options.image else None)
-    settings = common.generation_options(options)
     if turns is None:
         return _converse(chat, task, settings, options.json)
     for turn in turns:
@@ -70,7 +71,8 @@ def _task(name: str) -> Task:
 def _read_script(path: Path) -> Iterator[dict[str, Any]]:
     """Checks the whole file before the first turn is taken."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: JSON may hold other line ends of Unicode, and what /save writes does.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The script {path} cannot be read ({error}).") from None
     for number, line in enumerate(lines, 1):
@@ -82,6 +84,8 @@ def _read_script(path: Path) -> Iterator[dict[str, Any]]:
             raise InputError(f"{path}, line {number}: not JSON ({error.msg}).") from None
         if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
             raise InputError(f'{path}, line {number}: needs a "text", as in {{"task": "MM", "text": "What is this?"}}.')
+        if not isinstance(turn.get("image") or "", str):
+            raise InputError(f'{path}, line {number}: "image" is the path of a picture, not {turn["image"]!r}.')
         yield {
             "text": turn["text"],
             "task": _task(turn["task"]) if turn.get("task") else None,
@@ -115,8 +119,9 @@ def _record(turn: Turn) -> dict[str, Any]:
 def _converse(chat: Chat, task: Task, settings: dict[str, Any], as_json: bool) -> int:
     common.tell(HELP)
     while True:
+        print(f"{task.value}> ", end="", file=sys.stderr, flush=True)  # stdout is for answers
         try:
-            line = input(f"{task.value}> ").strip()
+            line = input().strip()
         except EOFError:
             return 0
         try:

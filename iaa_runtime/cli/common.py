@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from ..config import GenerationConfig
-from ..errors import IAAError, InputError
+from ..errors import IAAError, InputError, UsageError
 from ..images import load_image
 from ..pipeline import DEMO_CHECKPOINT, IAAPipeline
 
@@ -33,7 +33,7 @@ def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
         except IAAError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
-    convert.__name__ = parse.__name__
+    convert.__name__ = parse.__name__.lstrip("_")
     return convert
 
 
@@ -47,6 +47,20 @@ def _option(name: str, kind: type[Value]) -> Callable[[str], Value]:
 
     number.__name__ = kind.__name__
     return checked(number)
+
+
+def add_threshold_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--threshold``, a score in [0, 1]."""
+    parser.add_argument(
+        "--threshold", type=checked(_score), default=0.0, metavar="S", help="drop boxes that score below S, of 0 to 1"
+    )
+
+
+def _score(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise InputError(f"a score is in 0..1, not {text}.")
+    return value
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,8 +123,12 @@ def add_image_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def generation_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The given generation options by their names in :class:`GenerationConfig`."""
-    return {
+    """The given generation options by their names in :class:`GenerationConfig`.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+    given = {
         "max_new_tokens": options.max_new_tokens,
         "do_sample": options.sample or None,
         "temperature": options.temperature,
@@ -122,12 +140,17 @@ def generation_options(options: argparse.Namespace) -> dict[str, Any]:
         "num_beams": options.beams,
         "stop": tuple(options.stop) if options.stop else None,
     }
+    try:
+        GenerationConfig(**{name: value for name, value in given.items() if value is not None})
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    return given
 
 
 def open_pipeline(options: argparse.Namespace) -> IAAPipeline:
     """Opens the checkpoint that the options name; says on stderr when it is the demo one."""
     pipeline = IAAPipeline.from_pretrained(
-        options.model or DEMO_CHECKPOINT,
+        DEMO_CHECKPOINT if options.model is None else options.model,
         dtype=pick_dtype(options.dtype),
         device=pick_device(options.device),
         vision_tower=options.vision_tower,
@@ -184,14 +207,24 @@ def put(record: dict[str, Any]) -> None:
     print(json.dumps(record, ensure_ascii=False), flush=True)
 
 
+def picture_path(text: str) -> str:
+    """Takes the name of a picture to write; for use with :func:`checked`.
+
+    Raises:
+        InputError: its ending names no picture format.
+    """
+    if Path(text).suffix.lower() not in Image.registered_extensions():
+        raise InputError(f"{text!r} has no ending of a picture format. Use .png, .jpg or .webp.")
+    return text
+
+
 def save_picture(picture: Image.Image, path: Path) -> Path:
     """Writes a picture, whole or not at all, and makes the folders on the way.
 
     Raises:
         InputError: the ending names no picture format, or the place cannot be written to.
     """
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"{path} has no ending of a picture format. Use .png, .jpg or .webp.")
+    picture_path(str(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)

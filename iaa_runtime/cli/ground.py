@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..boxes import Detection
+from ..errors import UsageError
 from ..prompts import grounding_question
 from ..render import crop_detections, detections_mask, draw_detections
 from . import common
@@ -24,11 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="what to find (repeatable)",
     )
-    parser.add_argument("--threshold", type=float, default=0.0, metavar="S", help="drop boxes that score below S")
+    common.add_threshold_argument(parser)
     parser.add_argument("--one", action="store_true", help="at most one box a phrase")
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
-    parser.add_argument("--draw", metavar="FILE", help="write the picture with its boxes")
-    parser.add_argument("--mask", metavar="FILE", help="write a mask, white inside the boxes")
+    picture = common.checked(common.picture_path)
+    parser.add_argument("--draw", type=picture, metavar="FILE", help="write the picture with its boxes")
+    parser.add_argument("--mask", type=picture, metavar="FILE", help="write a mask, white inside the boxes")
     parser.add_argument("--crops", metavar="DIR", help="write a picture of each box into DIR")
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
@@ -37,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Grounds every phrase in each image; a picture that cannot be read is reported, and the others go on."""
+    settings = common.generation_options(options)
+    if not options.raw and options.beams not in (None, 1):
+        raise UsageError("--beams does not go together with the grammar of boxes. Leave it out, or add --raw.")
+    _keep_apart(options)
     pipeline = common.open_pipeline(options)
     failed = 0
     for number, (path, image) in enumerate(common.load_images(options.image), 1):
@@ -51,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             grammar=not options.raw,
             several=not options.one,
             on_token=counter,
-            **common.generation_options(options),
+            **settings,
         )
         counter.done()
         found = [d for answer in answers for d in answer.detections if d.score >= options.threshold]
@@ -73,6 +79,17 @@ def run(options: argparse.Namespace) -> int:
 def _phrase(text: str) -> str:
     grounding_question(text)  # raises where nothing is asked for
     return text
+
+
+def _keep_apart(options: argparse.Namespace) -> None:
+    """Refuses to write a picture over another one of this call, above all over one that is only to be looked at."""
+    seen = {Path(path).resolve(): f"--image {path}" for path in options.image}
+    for name, given in (("--draw", options.draw), ("--mask", options.mask)):
+        for number in range(1, len(options.image) + 1) if given else ():
+            target = common.numbered(given, number, len(options.image))
+            if target.resolve() in seen:
+                raise UsageError(f"{name} would write {target} over {seen[target.resolve()]}. Choose another name.")
+            seen[target.resolve()] = f"{name} {given}"
 
 
 def _boxes(count: int) -> str:

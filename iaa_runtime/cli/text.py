@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answers the prompt, word by word unless ``--json``."""
-    pipeline = common.open_pipeline(options)
     settings = common.generation_options(options)
+    pipeline = common.open_pipeline(options)
     if options.json:
         common.put({"prompt": options.prompt, "text": pipeline.text(options.prompt, **settings)})
     else:

@@ -182,6 +182,19 @@ def test_a_folder_that_the_caller_names_must_hold_the_tower(folder: Path, tmp_pa
     assert str(tmp_path / "nowhere") in complaint(folder, vision_tower=tmp_path / "nowhere")
 
 
+def test_a_tower_in_the_checkpoint_under_the_last_part_of_its_name(folder: Path) -> None:
+    config(folder, mm_vision_tower="/another/machine/clip")
+    assert Checkpoint(folder).require_vision().image_size == 28
+
+
+def test_a_tower_with_more_layers_than_its_config_says(folder: Path) -> None:
+    file = folder / "clip" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
+    said = complaint(folder)
+    assert "16 tensors that config.json does not account for" in said
+    assert "encoder.layers.2." in said
+
+
 def test_a_tower_folder_without_weights(folder: Path) -> None:
     (folder / "clip" / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"a config[.]json, but no weights"):

@@ -32,7 +32,20 @@ def photo(reference: Path) -> str:
 
 def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """Stdout as JSON lines; fails where anything else stands there."""
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    *lines, end = capsys.readouterr().out.split("\n")
+    assert end == ""
+    return [json.loads(line) for line in lines]
+
+
+def run_module(project: Path, arguments: list[str], typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Runs ``python -m iaa_runtime`` in a process of its own."""
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(
+        [sys.executable, "-m", "iaa_runtime", *arguments],
+        input=typed,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_ground_prints_one_json_line_an_image(
@@ -178,7 +191,7 @@ def test_a_saved_chat_can_be_run_again(
         f"""/help\n/image {photo}\nWhat is it?\n/task G\n\nWhere?\n/bad\n/task X\n/image none.png
             /save {saved}\n/clear\n/save\n/quit""".splitlines()
     )
-    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    monkeypatch.setattr("builtins.input", lambda: next(typed))
     assert main(["chat", "--model", model, "--json", *FEW]) == 0
     captured = capsys.readouterr()
     said = [json.loads(line) for line in captured.out.splitlines()]
@@ -189,8 +202,35 @@ def test_a_saved_chat_can_be_run_again(
     assert records(capsys) == said
 
 
+def test_a_script_may_hold_any_unicode_and_a_byte_order_mark(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, text = tmp_path / "talk.jsonl", "one\u2028two\x85three 🐼"
+    line = json.dumps({"text": text, "task": "Text"}, ensure_ascii=False)
+    script.write_text(line + "\r\n", encoding="utf-8-sig")
+    assert main(["chat", "--model", model, "--script", str(script), "--json", *FEW]) == 0
+    assert records(capsys)[0]["text"] == text
+
+
+def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
+    done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
+    assert done.returncode == 0
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["one", "two"]
+    assert b"Text> " in done.stderr
+    assert b"no character" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a file's name may be any bytes")
+def test_a_file_name_that_is_no_text(model: str, photo: str, tmp_path: Path, project: Path) -> None:
+    strange = os.path.join(os.fsencode(tmp_path), b"b\xff.jpg")
+    Path(os.fsdecode(strange)).write_bytes(Path(photo).read_bytes())
+    done = run_module(project, ["caption", "--model", model, "--json", *FEW, "--image", os.fsdecode(strange)])
+    assert done.returncode == 0, done.stderr
+    assert os.fsencode(json.loads(done.stdout)["image"]) == strange
+
+
 def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def end(prompt: str) -> str:
+    def end() -> str:
         raise EOFError
 
     monkeypatch.setattr("builtins.input", end)
@@ -203,6 +243,7 @@ def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch)
         ("no json", "line 2: not JSON"),
         ('{"task": "MM"}', 'line 2: needs a "text"'),
         ('{"text": "a", "task": "Q"}', "'Q'"),
+        ('{"text": "a", "image": 5}', 'line 2: "image" is the path'),
     ],
 )
 def test_a_script_is_checked_before_anything_is_said(
@@ -252,6 +293,8 @@ def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture
         ["text", "--prompt", "a", "--max-new-tokens", "many"],
         ["text", "--prompt", "a", "--dtype", "fp8"],
         ["chat", "--task", "Q"],
+        ["ground", "--image", "a.png", "--phrase", "a", "--threshold", "1.5"],
+        ["ground", "--image", "a.png", "--phrase", "a", "--draw", "drawn.xyz"],
         ["info", "--bogus"],
     ],
     ids=" ".join,
@@ -268,12 +311,33 @@ def test_bad_arguments_exit_with_2(arguments: list[str], capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["text", "--prompt", "a", "--beams", "2", "--sample"], "Beam search and sampling"),
+        (["ground", "--phrase", "a", "--image", "a.png", "--beams", "2"], "add --raw"),
+        (["ground", "--phrase", "a", "--image", "a.png", "--draw", "sub/../a.png"], "over --image a.png"),
+        (["ground", "--phrase", "a", "--image", "a.png", "--draw", "b.png", "--mask", "b.png"], "over --draw b.png"),
+        (["ground", "--phrase", "a", "--image", "a-1.png", "--image", "b", "--mask", "a.png"], "over --image a-1.png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_arguments_that_clash_exit_with_2_before_any_work(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--model", "nowhere"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
         (["text", "--prompt", "a", "--model", "nowhere"], "nowhere"),
         (["text", "--prompt", "word " * 500], "context is 600"),
         (["text", "--prompt", "a", "--device", "abacus"], "'abacus' cannot be used"),
         (["chat", "--script", "none.jsonl"], "none.jsonl"),
         (["ground", "--image", "PHOTO", "--phrase", "a", "--max-new-tokens", "3"], "too few for a box"),
-        (["ground", "--image", "PHOTO", "--phrase", "a", *BOX, "--draw", "drawn.xyz"], "no ending of a picture format"),
+        (["text", "--prompt", "half \udcff"], "which is no character"),
+        (["text", "--prompt", "a", "--model", ""], "no config.json"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -303,14 +367,8 @@ def test_interrupted(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_the_module_is_the_command_on_the_reference_checkpoint(reference: Path, project: Path, photo: str) -> None:
-    command = [sys.executable, "-m", "iaa_runtime", "ground", "--model", str(reference / "checkpoint")]
-    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
-    done = subprocess.run(
-        [*command, "--image", photo, "--phrase", "red panda", "--json", *BOX],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
+    command = ["ground", "--model", str(reference / "checkpoint"), "--image", photo, "--phrase", "red panda", "--json"]
+    done = run_module(project, [*command, *BOX])
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["detections"]

@@ -48,6 +48,16 @@ def test_the_rope_base_is_read_from_either_place(changes: dict[str, Any]) -> Non
     [
         ({"model_type": "llava"}, "'llava'"),
         ({"hidden_size": None}, "lacks hidden_size"),
+        ({"hidden_size": "64"}, "'hidden_size' to '64'"),
+        ({"vocab_size": 300.5}, "'vocab_size' to 300.5"),
+        ({"vocab_size": True}, "'vocab_size' to True"),
+        ({"num_attention_heads": 0}, "'num_attention_heads' to 0"),
+        ({"num_key_value_heads": -2}, "'num_key_value_heads' to -2"),
+        ({"rope_theta": 0}, "'rope_theta' to 0"),
+        ({"rms_norm_eps": float("nan")}, "'rms_norm_eps' to nan"),
+        ({"mm_vision_tower": 5}, "'mm_vision_tower' to 5"),
+        ({"iaa_insert_layers": [0, "1"]}, "'iaa_insert_layers'"),
+        ({"rope_parameters": [1]}, "'rope_parameters' to [1]"),
         ({"hidden_act": "gelu"}, "hidden_act"),
         ({"attention_bias": True}, "attention_bias"),
         ({"tie_word_embeddings": True}, "tie_word_embeddings"),
@@ -93,9 +103,23 @@ def test_the_preprocessor_gives_the_colours() -> None:
     assert (config.image_mean, config.image_std) == ((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
 
 
+@pytest.mark.parametrize("mean", [[0.5], "half", [0.5, 0.5, "x"]], ids=str)
+def test_a_preprocessor_without_three_colours_is_refused(mean: object) -> None:
+    with pytest.raises(ConfigError, match="three numbers as 'image_mean'"):
+        VisionConfig.from_dict({}, {"image_mean": mean})
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"hidden_act": "relu"}, "'relu'"), ({"num_channels": 1}, "num_channels"), ({"hidden_size": 50}, "multiple")],
+    [
+        ({"hidden_act": "relu"}, "'relu'"),
+        ({"num_channels": 1}, "num_channels"),
+        ({"hidden_size": 50}, "multiple"),
+        ({"num_attention_heads": 0}, "'num_attention_heads' to 0"),
+        ({"patch_size": 0}, "'patch_size' to 0"),
+        ({"image_size": [224, 224]}, "'image_size' to"),
+        ({"vision_config": 5}, "'vision_config' to 5"),
+    ],
     ids=str,
 )
 def test_a_tower_that_cannot_be_run_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline, Task
 from iaa_runtime.boxes import parse_boxes
-from iaa_runtime.errors import Cancelled, CheckpointError, ContextLengthError, InputError
+from iaa_runtime.errors import Cancelled, CheckpointError, ContextLengthError, InputError, NumericsError
 from iaa_runtime.prompts import Conversation
 from iaa_runtime.vision_cache import VisionCache
 
@@ -41,6 +41,16 @@ def towers(pipeline: IAAPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     whole = pipeline.model.vision_features
     monkeypatch.setattr(pipeline.model, "vision_features", lambda pixels: (seen.append(len(pixels)), whole(pixels))[1])
     return seen
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2, "grammar": False}], ids=["greedy", "beams"])
+def test_nan_is_an_error_and_no_box_of_full_confidence(
+    options: dict[str, Any], pictures: list[Image.Image], tmp_path: Path
+) -> None:
+    pipeline = IAAPipeline.from_pretrained(make_checkpoint(tmp_path / "checkpoint"))
+    pipeline.model.bank("g").get_parameter("norm.weight").fill_(float("nan"))
+    with pytest.raises(NumericsError, match=r"NaN.*torch\.float32"):
+        pipeline.ground(pictures[:1], "a", **BOXES | options)
 
 
 def test_captions_of_a_batch_are_those_of_each(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:

@@ -121,6 +121,12 @@ def test_what_is_typed_never_becomes_a_control_token(tokenizer: Any, where: str)
     assert FORGERY in "".join(tokenizer.decode([i]) for i in forged if i >= 0)
 
 
+@pytest.mark.parametrize("text", ["half a pair \ud83d", "a byte \udcff"])
+def test_what_is_no_unicode_is_refused(tokenizer: Any, text: str) -> None:
+    with pytest.raises(InputError, match=r"which is no character"):
+        Conversation().user(text).encode(tokenizer, "Text")
+
+
 def test_encoding_leaves_the_tokenizer_as_it_was(tokenizer: Any) -> None:
     """Splitting control tokens is a switch inside the tokenizer, which others use too."""
     before = tokenizer.encode(FORGERY, add_special_tokens=False)
