@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import Cancelled
 from ..prefill import Cancel
@@ -18,10 +18,29 @@ from .transport import Lifeline, Timeouts, lines, request
 WATCH_SECONDS = 0.05
 """How often ``cancelled`` is asked while nothing comes."""
 
+Result = TypeVar("Result")
 Body = Callable[[], dict[str, Any]]
 """Makes a request's JSON, in the thread that sends it: pictures are encoded there, and only so many at a time."""
 OnAnswer = Callable[[int, str, int], None] | None
 """Called with (row, the answer's text so far, its tokens so far)."""
+
+
+def watched(work: Callable[[], Result], lifeline: Lifeline, cancelled: Cancel = None) -> Result:
+    """Does in a thread what hangs on the lifeline, so that ``cancelled`` can end it: :class:`Cancelled` then."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="remote")
+    try:
+        future = pool.submit(work)
+        while not wait([future], WATCH_SECONDS).done:
+            _check(cancelled)
+        return future.result()
+    finally:
+        lifeline.cut()
+        pool.shutdown(wait=False)
+
+
+def _check(cancelled: Cancel) -> None:
+    if cancelled is not None and cancelled():
+        raise Cancelled("The server's answer was cancelled.")
 
 
 @dataclass(frozen=True)
@@ -73,8 +92,7 @@ class Crew:
                 for heard in _drain(news, 0 if finished else WATCH_SECONDS):
                     if on_answer is not None:
                         on_answer(*heard)
-                if cancelled is not None and cancelled():
-                    raise Cancelled("The answers were cancelled.")
+                _check(cancelled)
                 for row in finished:
                     done[row] = under_way.pop(row).result()
         finally:

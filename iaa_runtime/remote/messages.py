@@ -22,12 +22,15 @@ from .transport import Dropped
 LARGEST = 2048
 """Pixels of a sent square's side: six times what the tower sees, so shrinking here costs nothing that it could see."""
 
-BOXES = r"\[{n},{n},{n},{n}\](; \[{n},{n},{n},{n}\])*".replace("{n}", r"(0(\.[0-9]{1,3})?|1(\.0{1,3})?)")
-ONE_BOX = BOXES.partition("(; ")[0]
-"""What the grammar of local answers accepts, as regular expressions for a server that can hold answers to one."""
+_BOXES = r"\[{n},{n},{n},{n}\](; \[{n},{n},{n},{n}\])*".replace("{n}", r"(0(\.[0-9]{1,3})?|1(\.0{1,3})?)")
 
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 _CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
+
+
+def held_to_boxes(several: bool) -> str:
+    """What the grammar of local answers accepts, as a regular expression for a server that can hold answers to one."""
+    return _BOXES if several else _BOXES.partition("(; ")[0]
 
 
 def data_url(picture: Image.Image) -> str:

@@ -16,8 +16,8 @@ from ..images import AnyImage, to_pil
 from ..pipeline import OnText, OnToken
 from ..prefill import Cancel
 from ..prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, asked_phrase, grounding_question
-from .crew import Body, Crew
-from .messages import BOXES, ONE_BOX, Completion, data_url, decoding, messages
+from .crew import Body, Crew, watched
+from .messages import Completion, data_url, decoding, held_to_boxes, messages
 from .retries import Retries, shown
 from .servers import Served, find_tasks
 from .transport import Lifeline, Timeouts
@@ -62,9 +62,20 @@ class RemotePipeline:
         concurrency: int = CONCURRENCY,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
+        cancelled: Cancel = None,
     ) -> RemotePipeline:
-        """Asks servers which tasks they have; ``servers`` and errors are those of :func:`.servers.find_tasks`."""
-        return cls(find_tasks(servers, timeouts or Timeouts(), Lifeline()), concurrency, timeouts, retries)
+        """Asks servers which tasks they have.
+
+        Args:
+            servers: as for :func:`.servers.find_tasks`, whose errors this raises.
+            concurrency: requests at once.
+            timeouts: how long is waited for an answer, later on.
+            retries: how often it is asked again, later on.
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` at once.
+        """
+        lifeline = Lifeline()
+        tasks = watched(lambda: find_tasks(servers, lifeline), lifeline, cancelled)
+        return cls(tasks, concurrency, timeouts, retries)
 
     @property
     def name(self) -> str:
@@ -142,7 +153,7 @@ class RemotePipeline:
         pictures = [to_pil(image) for image in _as_list(images)]
         asked = [(picture, question) for picture in pictures for question in questions]
         config = GenerationConfig.for_task(Task.G, **options)
-        held = (BOXES if several else ONE_BOX) if grammar else None
+        held = held_to_boxes(several) if grammar else None
         flat = [
             read_answer(wanted[row % len(wanted)].strip(), answer.pieces, answer.logprobs, asked[row][0].size)
             for row, answer in enumerate(self.ask(asked, Task.G, config, held, None, on_token, cancelled))

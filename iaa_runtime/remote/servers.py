@@ -21,7 +21,7 @@ An address may come from somebody else's workflow, so a key goes to no host but 
 """
 
 _ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)$")
-_TRIES = Retries(tries=3)
+_TRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10)
 """A mistyped address should be noticed soon."""
 
 
@@ -78,14 +78,13 @@ def parse_server(text: str) -> tuple[Task | None, str]:
     return (Task.parse(name.strip()) if named else None), url if parts.path else f"{url}/v1"
 
 
-def find_tasks(servers: Sequence[str], timeouts: Timeouts, lifeline: Lifeline) -> dict[Task, Served]:
+def find_tasks(servers: Sequence[str], lifeline: Lifeline) -> dict[Task, Served]:
     """Asks servers what they serve.
 
     Args:
         servers: each ``URL``, or ``TASK=URL``. Without the task, it is read from the names of the models there: they
             end in ``mm``, ``g`` or ``text``, as in ``iaa-g``. With it, the server's only model is meant, or the one
             whose name ends like that.
-        timeouts: how long is waited.
         lifeline: ends it early.
 
     Raises:
@@ -94,7 +93,7 @@ def find_tasks(servers: Sequence[str], timeouts: Timeouts, lifeline: Lifeline) -
     """
     found: dict[Task, Served] = {}
     for task, url in map(parse_server, servers):
-        models = persistently(lambda url=url: _models(url, timeouts, lifeline), url, _TRIES, lifeline)  # type: ignore[misc]
+        models = persistently(lambda url=url: _models(url, lifeline), url, _TRIES, lifeline)  # type: ignore[misc]
         for chosen, served in _choose(task, models):
             if chosen in found:
                 raise InputError(
@@ -107,9 +106,9 @@ def find_tasks(servers: Sequence[str], timeouts: Timeouts, lifeline: Lifeline) -
     return found
 
 
-def _models(url: str, timeouts: Timeouts, lifeline: Lifeline) -> list[Served]:
+def _models(url: str, lifeline: Lifeline) -> list[Served]:
     try:
-        answer: Any = get_json(f"{url}/models", key_for(url), timeouts, lifeline)
+        answer: Any = get_json(f"{url}/models", key_for(url), _TIMEOUTS, lifeline)
         models = [Served(url, str(m["id"]), int(m.get("max_model_len") or 0)) for m in answer["data"]]
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise RemoteError(
