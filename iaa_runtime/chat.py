@@ -9,6 +9,7 @@ from PIL import Image
 
 from .boxes import Detection
 from .config import GenerationConfig, Task
+from .errors import ContextLengthError
 from .images import AnyImage, to_pil
 from .prompts import DEFAULT_SYSTEM, Conversation
 
@@ -105,7 +106,14 @@ class Chat:
         task = Task.parse(task)
         talk = self.conversation.copy().user(text)
         forgotten = self._make_room(talk, task, GenerationConfig.for_task(task, **_generation(options)).max_new_tokens)
-        reply = self._pipeline.reply(talk, task, self.image, **options)
+        while True:
+            try:
+                reply = self._pipeline.reply(talk, task, self.image, **options)
+                break
+            except ContextLengthError:  # where only a server can count, it says so now
+                if not talk.pop_oldest_turn():
+                    raise
+                forgotten += 1
         self.conversation = talk.assistant(reply.text)
         turn = Turn(task, text, reply, forgotten)
         self.turns.append(turn)

@@ -19,6 +19,10 @@ class DownloadError(IAAError, OSError):
     """A download was asked for and could not be done."""
 
 
+class RemoteError(IAAError):
+    """A server that answers for us cannot be reached, refuses, or says what is no answer."""
+
+
 class InputError(IAAError, ValueError):
     """A prompt, image, phrase or option is not usable."""
 

@@ -91,6 +91,14 @@ def pad_to_square(image: Image.Image, color: tuple[int, int, int]) -> Image.Imag
     return square
 
 
+def bounded_square(image: Image.Image, largest: int, mean: Sequence[float] = CLIP_MEAN) -> Image.Image:
+    """Pads an RGB image to a square with the mean colour, and shrinks what is wider than ``largest`` pixels then."""
+    red, green, blue = (int(channel * 255) for channel in mean)
+    if max(image.size) <= largest:
+        return pad_to_square(image, (red, green, blue))
+    return _padded_resize(image, largest, (red, green, blue))
+
+
 def preprocess(
     images: Sequence[Image.Image],
     size: int = 336,

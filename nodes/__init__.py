@@ -17,6 +17,7 @@ from .demo_scene import DemoScene
 from .ground import Ground
 from .host import register_folder
 from .loader import Loader
+from .remote_loader import RemoteLoader
 from .text import Text
 
 BOX_TOOLS: list[type[io.ComfyNode]] = [
@@ -28,7 +29,7 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
     ConvertBoxes,
     DetectorProvider,
 ]
-NODES: list[type[io.ComfyNode]] = [Loader, Caption, Ground, Text, ChatTurn, DemoScene, *BOX_TOOLS]
+NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, Caption, Ground, Text, ChatTurn, DemoScene, *BOX_TOOLS]
 
 
 class IAAExtension(ComfyExtension):

@@ -288,7 +288,7 @@ class Progress:
     ) -> None:
         self._bar = comfy.utils.ProgressBar(max(1, rows * max_new_tokens))
         self._max, self._batch_rows, self._node_id = max_new_tokens, batch_rows, node_id
-        self._tokens = [0] * rows
+        self._tokens, self._counted = [0] * rows, 0
         self._texts = [""] * rows
         self._send = _text_sender()
         self._sent_at = 0.0
@@ -297,7 +297,9 @@ class Progress:
         """Counts a token. Rows of earlier batches count as full, however early they ended."""
         self._tokens[row] += 1
         first = row - row % self._batch_rows
-        self._bar.update_absolute(first * self._max + sum(self._tokens[first:]))
+        # Answers of a server come in no order, and a bar must not go back.
+        self._counted = max(self._counted, first * self._max + sum(self._tokens[first:]))
+        self._bar.update_absolute(self._counted)
 
     def on_text(self, row: int, piece: str) -> None:
         """Shows an answer as it grows; seldom enough that many long answers do not flood the browser."""

@@ -18,6 +18,7 @@ from ..jobs.asking import Question, ask
 from ..jobs.job import Row
 from ..pipeline import BATCH_ROWS, IAAPipeline
 from ..prompts import Conversation, grounding_question
+from ..remote import RemotePipeline
 from .sources import Listed
 
 SCORE_DIGITS = 4
@@ -86,7 +87,7 @@ class Annotator:
         settings: what is asked.
     """
 
-    def __init__(self, pipeline: IAAPipeline, settings: AnnotateSettings) -> None:
+    def __init__(self, pipeline: IAAPipeline | RemotePipeline, settings: AnnotateSettings) -> None:
         self.pipeline, self.settings = pipeline, settings
         self._caption = GenerationConfig.for_task(Task.MM, **settings.generation)
         self._ground = GenerationConfig.for_task(Task.G, **settings.generation)
@@ -97,7 +98,7 @@ class Annotator:
                 raise InputError(
                     f"{text[:60]!r} … does not fit into the context of {pipeline.context} tokens. Shorten it."
                 )
-        if settings.ground and self._grammar:
+        if settings.ground and self._grammar and isinstance(pipeline, IAAPipeline):
             model = pipeline.model
             grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, settings.several)
             grammar.start(torch.tensor([self._ground.max_new_tokens]))
@@ -108,7 +109,8 @@ class Annotator:
 
     def forget(self) -> None:
         """Drops features of pictures seen before: with them, a picture that comes twice would be batched otherwise."""
-        self.pipeline.vision_cache.clear()
+        if isinstance(self.pipeline, IAAPipeline):
+            self.pipeline.vision_cache.clear()
 
     def annotate(self, rows: list[Row], pictures: list[Image.Image | InputError]) -> list[Row]:
         """Returns a record for each item of a batch, in order.

@@ -13,12 +13,12 @@ from ..annotate.parquet import Parquet
 from ..annotate.sidecars import write_sidecars
 from ..annotate.sources import list_images
 from ..errors import InputError
-from ..jobs.fingerprint import fingerprint
+from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Jsonl, ShardFormat, open_job
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
 from ..jobs.team import Team, join_team
-from ..pipeline import BATCH_ROWS, IAAPipeline
+from ..pipeline import BATCH_ROWS
 from ..prompts import CAPTION_PROMPTS
 from . import common
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--overwrite", action="store_true", help="let --sidecars replace files that say something else")
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
+    common.add_server_arguments(parser)
     common.add_generation_arguments(parser)
 
 
@@ -105,13 +106,12 @@ def _settings(options: argparse.Namespace) -> AnnotateSettings:
 
 
 def _open(
-    options: argparse.Namespace, settings: AnnotateSettings, pipeline: IAAPipeline, team: Team
+    options: argparse.Namespace, settings: AnnotateSettings, pipeline: common.Pipeline, team: Team
 ) -> tuple[Job, bool]:
     if options.shard_size < 1:
         raise InputError(f"--shard-size is {options.shard_size}; it must be at least 1.")
     decides: dict[str, Any] = {
-        "model": fingerprint(pipeline.model.checkpoint),
-        "dtype": str(pipeline.model.dtype).removeprefix("torch."),
+        **identify(pipeline),
         "source": options.source,
         "column": options.column,
         "prompt": settings.prompt,

@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
+    common.add_server_arguments(parser)
     common.add_generation_arguments(parser)
 
 

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
+    common.add_server_arguments(parser)
     common.add_generation_arguments(parser)
 
 

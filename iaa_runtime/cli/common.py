@@ -18,10 +18,14 @@ from ..config import GenerationConfig
 from ..errors import IAAError, InputError, UsageError
 from ..images import load_image
 from ..pipeline import DEMO_CHECKPOINT, IAAPipeline
+from ..remote import RemotePipeline, Timeouts
+from ..remote.pipeline import CONCURRENCY
+from ..remote.servers import parse_server
 
 DTYPES = {"auto": None, "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 Value = TypeVar("Value")
+Pipeline = IAAPipeline | RemotePipeline
 
 
 def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
@@ -77,6 +81,30 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--download", action="store_true", help="fetch --model from the Hugging Face hub if it is not here"
     )
+
+
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds servers that answer instead of a checkpoint."""
+    group = parser.add_argument_group("servers, instead of a model here")
+    group.add_argument(
+        "--server",
+        action="append",
+        type=checked(_server),
+        metavar="[TASK=]URL",
+        help="let the exported tasks that are served there answer (repeatable; see docs/serving.md)",
+    )
+    group.add_argument(
+        "--server-timeout",
+        type=float,
+        default=Timeouts().silence,
+        metavar="S",
+        help=f"seconds without a word after which it is asked again (default {Timeouts().silence:g})",
+    )
+
+
+def _server(text: str) -> str:
+    parse_server(text)
+    return text
 
 
 def add_generation_arguments(parser: argparse.ArgumentParser) -> None:
@@ -147,8 +175,18 @@ def generation_options(options: argparse.Namespace) -> dict[str, Any]:
     return given
 
 
-def open_pipeline(options: argparse.Namespace) -> IAAPipeline:
-    """Opens the checkpoint that the options name; says on stderr when it is the demo one."""
+def open_pipeline(options: argparse.Namespace) -> Pipeline:
+    """Finds the servers that the options name, or opens the checkpoint; says on stderr when it is the demo one."""
+    if getattr(options, "server", None):
+        if options.model:
+            raise InputError("--server and --model are two ways to get answers. Give one of them.")
+        concurrency = getattr(options, "batch", CONCURRENCY)
+        return RemotePipeline.connect(options.server, concurrency, Timeouts(silence=options.server_timeout))
+    return open_model(options)
+
+
+def open_model(options: argparse.Namespace) -> IAAPipeline:
+    """Opens the checkpoint that the options name, on this machine."""
     pipeline = IAAPipeline.from_pretrained(
         DEMO_CHECKPOINT if options.model is None else options.model,
         dtype=pick_dtype(options.dtype),

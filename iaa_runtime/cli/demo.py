@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     topic = choose_topic(options)
     common.save_picture(topic.picture, out / "scene.png")
     start = time.perf_counter()
-    pipeline = common.open_pipeline(options)
+    pipeline = common.open_model(options)
     pipeline.model.load()
     common.tell(f"loaded {pipeline.model.checkpoint.folder.name} in {time.perf_counter() - start:.1f} s\n")
     image = [topic.picture]

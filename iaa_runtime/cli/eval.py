@@ -15,7 +15,7 @@ from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_resul
 from ..jobs.files import write_jsonl
 from ..jobs.progress import Progress
 from ..jobs.team import Team, join_team
-from ..pipeline import BATCH_ROWS, IAAPipeline
+from ..pipeline import BATCH_ROWS
 from ..shapes.evaluate import as_dict, evaluate
 from . import common
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shapes.add_argument("--scenes", type=int, default=SCENES, metavar="N", help=f"how many (default {SCENES})")
     common.add_json_argument(shapes)
     common.add_model_arguments(shapes)
+    common.add_server_arguments(shapes)
 
 
 def _add_refcoco(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
+    common.add_server_arguments(parser)
     common.add_generation_arguments(parser)
 
 
@@ -83,7 +85,7 @@ def _settings(options: argparse.Namespace) -> EvalSettings:
     return EvalSettings(options.batch, grammar, common.generation_options(options))
 
 
-def _open(options: argparse.Namespace, team: Team) -> IAAPipeline:
+def _open(options: argparse.Namespace, team: Team) -> common.Pipeline:
     if team.device and options.device == "auto":
         options.device = team.device
     return common.open_pipeline(options)
@@ -202,7 +204,7 @@ def _shapes(options: argparse.Namespace) -> int:
     return 0
 
 
-def _score_shapes(options: argparse.Namespace, pipeline: IAAPipeline) -> None:
+def _score_shapes(options: argparse.Namespace, pipeline: common.Pipeline) -> None:
     progress = Progress(options.scenes, what="scenes")
     tally = evaluate(pipeline, options.scenes, on_scene=progress.update)
     progress.finish(options.scenes)

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crops", metavar="DIR", help="write a picture of each box into DIR")
     common.add_json_argument(parser)
     common.add_model_arguments(parser)
+    common.add_server_arguments(parser)
     common.add_generation_arguments(parser)
 
 

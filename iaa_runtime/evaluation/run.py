@@ -16,13 +16,14 @@ from ..errors import InputError
 from ..images import load_image
 from ..jobs.asking import Question, ask
 from ..jobs.files import json_line
-from ..jobs.fingerprint import fingerprint
+from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Row, open_job
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
 from ..jobs.team import Team
 from ..pipeline import BATCH_ROWS, IAAPipeline
 from ..prompts import grounding_question
+from ..remote import RemotePipeline
 from .mme import Answer
 from .mme_questions import MmeQuestion
 from .refcoco import Target
@@ -54,7 +55,7 @@ class EvalSettings:
 
 
 def answer_refcoco(
-    pipeline: IAAPipeline,
+    pipeline: IAAPipeline | RemotePipeline,
     targets: Mapping[int | str, Target],
     images: Path,
     parts: Path,
@@ -97,7 +98,7 @@ def answer_refcoco(
 
 
 def answer_mme(
-    pipeline: IAAPipeline,
+    pipeline: IAAPipeline | RemotePipeline,
     questions: Iterable[MmeQuestion],
     parts: Path,
     settings: EvalSettings | None = None,
@@ -128,7 +129,7 @@ def mme_results(job: Job) -> dict[str, list[Answer]]:
 
 
 def _answer(
-    pipeline: IAAPipeline,
+    pipeline: IAAPipeline | RemotePipeline,
     rows: list[Row],
     kept: tuple[str, ...],
     task: Task,
@@ -139,8 +140,7 @@ def _answer(
     settings, team = settings or EvalSettings(), team or Team()
     config = settings.config(task)
     decides = {
-        "model": fingerprint(pipeline.model.checkpoint),
-        "dtype": str(pipeline.model.dtype).removeprefix("torch."),
+        **identify(pipeline),
         "task": task.value,
         "questions": _digest(rows, kept),
         "batch": settings.batch,
@@ -160,7 +160,8 @@ def _answer(
         ]
 
     progress = Progress(job.count, job.done(), "questions") if team.is_main else None
-    run_job(job, settings.batch, _load, work, team, pipeline.vision_cache.clear, progress)
+    forget = pipeline.vision_cache.clear if isinstance(pipeline, IAAPipeline) else None
+    run_job(job, settings.batch, _load, work, team, forget, progress)
     return job
 
 

@@ -127,7 +127,10 @@ def generation_config(task: Task, bos: int, eos: int) -> dict[str, Any]:
 
 
 def chat_template(task: Task) -> str:
-    """The Llama 3 layout with IAA's system prompt by default, the image before the text of its message."""
+    """The Llama 3 layout with IAA's system prompt by default, the image before the text of its message.
+
+    A system message without words leaves the system prompt out.
+    """
     image = (
         f"{{% for part in m['content'] if part['type'] == 'image' %}}{IMAGE_TOKEN + chr(10)}{{% endfor %}}"
         if task.sees
@@ -140,13 +143,15 @@ def chat_template(task: Task) -> str:
         + header.replace("{role}", "system")
         + DEFAULT_SYSTEM
         + EOT
-        + "{% endif %}{% for m in messages %}"
-        + header.replace("{role}", "{{ m['role'] }}")
-        + "{% if m['content'] is string %}{{ m['content'] | trim }}{% else %}"
+        + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}{{ m['content'] | trim }}"
+        + "{% else %}"
         + image
         + "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}{% endif %}"
+        + "{% endset %}{% if words or m['role'] != 'system' %}"
+        + header.replace("{role}", "{{ m['role'] }}")
+        + "{{ words }}"
         + EOT
-        + "{% endfor %}{% if add_generation_prompt %}"
+        + "{% endif %}{% endfor %}{% if add_generation_prompt %}"
         + header.replace("{role}", "assistant")
         + "{% endif %}"
     )

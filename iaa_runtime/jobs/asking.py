@@ -13,6 +13,8 @@ from ..images import preprocess
 from ..pipeline import IAAPipeline
 from ..prefill import Prompt
 from ..prompts import Conversation
+from ..remote import RemotePipeline
+from ..remote.messages import held_to_boxes
 from ..streaming import TextStream
 from ..tokenizer import token_texts
 
@@ -35,7 +37,7 @@ class Answered:
 
 
 def ask(
-    pipeline: IAAPipeline,
+    pipeline: IAAPipeline | RemotePipeline,
     questions: Sequence[Question],
     task: Task,
     config: GenerationConfig,
@@ -53,14 +55,19 @@ def ask(
         config: how answers are decoded.
         grammar: hold answers to ``[x1,y1,x2,y2]; …``.
         several: let the grammar allow more than one box.
-        batch_rows: rows answered at once.
+        batch_rows: rows answered at once; servers are asked as many at once as the pipeline says.
 
     Returns:
         An answer a question.
 
     Raises:
         ContextLengthError: a question does not fit into the context.
+        RemoteError: a server does not answer as it should.
     """
+    if isinstance(pipeline, RemotePipeline):
+        asked = [(q.picture, q.text) for q in questions]
+        said = pipeline.ask(asked, task, config, held_to_boxes(several) if grammar else None)
+        return [Answered(answer.text, answer.pieces, answer.logprobs) for answer in said]
     model, tokenizer = pipeline.model, pipeline.tokenizer
     constraint = grammar_for(tokenizer, model.config.vocab_size, pipeline.eos, several) if grammar else None
     answered: list[Answered] = []

@@ -1,4 +1,4 @@
-"""Tells checkpoints apart without reading them whole."""
+"""Tells models apart without reading them whole."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import Checkpoint
+from ..pipeline import IAAPipeline
+from ..remote import RemotePipeline
 
 _SAMPLE_BYTES = 1 << 16
 _SAMPLES = 16
+
+
+def identify(pipeline: IAAPipeline | RemotePipeline) -> dict[str, str]:
+    """What of a job's answers the model decides, for its settings; a server says no more of its own than names."""
+    if isinstance(pipeline, RemotePipeline):
+        return {"model": f"served: {pipeline.name}", "dtype": "the server's"}
+    model = pipeline.model
+    return {"model": fingerprint(model.checkpoint), "dtype": str(model.dtype).removeprefix("torch.")}
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

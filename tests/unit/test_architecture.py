@@ -35,6 +35,7 @@ class Layer:
 LEAVES = ("images", "prompts", "boxes", "sampling", "grammar")
 UP_TO_GENERATION = ("errors", "config", "leaves", "checkpoint", "model", "generation")
 UP_TO_PIPELINE = (*UP_TO_GENERATION, "iaa", "text", "grounding", "shapes", "pipeline")
+ALL_BUT_CLI = (*UP_TO_PIPELINE, "remote", "package", "tools")
 
 # The arrows of the design, lowest first. A layer may import itself only where it names itself; what is not named here
 # may not be imported. The package itself ("") stands above the pipeline: it hands out names of modules below it.
@@ -59,13 +60,14 @@ LAYERS: dict[str, Layer] = {
     ),
     "shapes": Layer(("shapes", "shapes.*"), ("errors", "config", "leaves", "shapes"), ("torch", "numpy", "PIL")),
     "pipeline": Layer(("pipeline", "chat", "vision_cache"), UP_TO_PIPELINE, ("torch", "numpy", "PIL")),
+    "remote": Layer(("remote", "remote.*"), (*UP_TO_PIPELINE, "remote"), ("PIL",)),
     "package": Layer(("",), ("config", "iaa", "pipeline"), ()),
     "tools": Layer(
-        ("annotate", "annotate.*", "export", "export.*", "evaluation", "evaluation.*", "jobs", "jobs.*", "remote"),
-        (*UP_TO_PIPELINE, "package", "tools"),
-        ("torch", "numpy", "PIL", "safetensors", "accelerate", "httpx", "pyarrow"),
+        ("annotate", "annotate.*", "export", "export.*", "evaluation", "evaluation.*", "jobs", "jobs.*"),
+        ALL_BUT_CLI,
+        ("torch", "numpy", "PIL", "safetensors", "accelerate", "pyarrow"),
     ),
-    "cli": Layer(("cli", "cli.*", "__main__"), (*UP_TO_PIPELINE, "package", "tools", "cli"), ("torch", "PIL")),
+    "cli": Layer(("cli", "cli.*", "__main__"), (*ALL_BUT_CLI, "cli"), ("torch", "PIL")),
 }
 LOOKED_UP_WHEN_USED = {"", "cli"}  # these import what they hand out, or a command, by a name that they compute
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server"}

@@ -1,0 +1,9 @@
+"""The pipeline's interface over OpenAI-compatible servers: exported tasks, served by vLLM or another engine."""
+
+from __future__ import annotations
+
+from .pipeline import RemotePipeline
+from .retries import Retries
+from .transport import Timeouts
+
+__all__ = ["RemotePipeline", "Retries", "Timeouts"]

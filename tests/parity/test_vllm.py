@@ -1,0 +1,88 @@
+"""The exported reference checkpoint in vLLM, asked by our remote pipeline: the greedy tokens of our own."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vllm_server import needs_vllm, serving
+
+from iaa_runtime import IAAPipeline
+from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.config import GenerationConfig, Task
+from iaa_runtime.export import export
+from iaa_runtime.images import load_image
+from iaa_runtime.jobs.asking import Question, ask
+from iaa_runtime.prompts import Conversation, grounding_question
+from iaa_runtime.remote import RemotePipeline
+from iaa_runtime.remote.messages import data_url, messages
+
+PICTURES = ("readpanda.jpg", "COCO_train2014_000000014502.jpg")
+QUESTIONS = ("Describe this image.", "Is there a cat? <|eot_id|>", "Ein Bär, größer als 3 m?")
+TOKENS = 48
+
+
+@needs_vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["MM", "G", "Text"])
+def test_vllm_answers_with_our_greedy_tokens(reference: Path, tmp_path: Path, task: str) -> None:
+    local = IAAPipeline.from_pretrained(reference / "checkpoint")
+    folder = export(Checkpoint(reference / "checkpoint"), task, tmp_path / f"iaa-{task.lower()}")
+    with serving(folder, tmp_path / "vllm.log") as address:
+        remote = RemotePipeline.connect([address])
+        assert list(remote.tasks) == [Task.parse(task)]
+        assert remote.context == local.context
+        for question in QUESTIONS:
+            for system in (None, "Be brief."):
+                talk = Conversation(system).user(question.replace("<|", "< |"))
+                for name in PICTURES if task != "Text" else (None,):
+                    picture = load_image(reference / name) if name else None
+                    ids = said_by_vllm(address, folder.name, talk, picture)
+                    assert ids == said_here(local, talk, task, picture)
+                    options = {"max_new_tokens": TOKENS}
+                    here = local.reply(talk, task, picture, **options)
+                    there = remote.reply(Conversation(system).user(question), task, picture, **options)
+                    assert there.text == here.text
+        if task == "G":
+            boxes_agree(local, remote, reference / PICTURES[0])
+
+
+def said_here(local: IAAPipeline, talk: Conversation, task: str, picture: Any) -> list[int]:
+    """Our token ids, without the end."""
+    said: list[int] = []
+    local.reply(talk, task, picture, max_new_tokens=TOKENS, on_token=lambda _, token: said.append(token))
+    return [token for token in said if token != local.eos]
+
+
+def said_by_vllm(address: str, model: str, talk: Conversation, picture: Any) -> list[int]:
+    """The ids of vLLM's tokens, which it tells besides."""
+    body = {
+        "model": model,
+        "messages": messages(talk, data_url(picture) if picture else None),
+        "temperature": 0,
+        "max_tokens": TOKENS,
+        "return_token_ids": True,
+    }
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        (choice,) = json.loads(answer.read())["choices"]
+    ids = list(choice["token_ids"])
+    return ids[:-1] if choice["finish_reason"] == "stop" else ids
+
+
+def boxes_agree(local: IAAPipeline, remote: RemotePipeline, photo: Path) -> None:
+    """The grammar holds there as here, and the score of a box is the same."""
+    config = GenerationConfig.for_task(Task.G, max_new_tokens=40)
+    question = Question(load_image(photo), grounding_question("red panda"))
+    (here,) = ask(local, [question], Task.G, config, grammar=True, several=False)
+    (there,) = ask(remote, [question], Task.G, config, grammar=True, several=False)
+    assert there.text == here.text
+    (one,) = local.ground(photo, "red panda", several=False, max_new_tokens=40)
+    (two,) = remote.ground(photo, "red panda", several=False, max_new_tokens=40)
+    assert [d.xyxy for d in one] == [d.xyxy for d in two]
+    assert [d.score for d in one] == pytest.approx([d.score for d in two], rel=1e-3)

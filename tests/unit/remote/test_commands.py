@@ -1,0 +1,109 @@
+"""``--server``: the command line asks servers instead of a model here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from model_server import BOX, Exchange, ModelServer, refuses, says
+from PIL import Image
+
+from iaa_runtime.cli import main
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Ten pictures, and one that is none."""
+    (tmp_path / "photos").mkdir()
+    for number in range(10):
+        Image.new("RGB", (40, 20), (number, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "4b.png").write_bytes(b"broken")
+    return tmp_path / "photos"
+
+
+def answer(exchange: Exchange, body: dict[str, Any]) -> None:
+    """Boxes from G, words from the others."""
+    (says(*BOX) if body["model"] == "iaa-g" else says("A", " bar", "."))(exchange, body)
+
+
+def test_single_commands(server: ModelServer, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server.behaves(answer)
+    one = ["--image", str(photos / "0.png"), "--server", server.url, "--json"]
+    assert main(["caption", *one]) == 0
+    assert json.loads(capsys.readouterr().out)["caption"] == "A bar."
+    assert main(["ground", "--phrase", "the bar", *one]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["detections"]
+    assert (found["x"], found["y"], found["width"], found["height"]) == (10, 0, 20, 10)
+    assert main(["text", "--prompt", "hi", "--server", f"Text={server.url}"]) == 0
+    assert capsys.readouterr().out == "A bar.\n"
+
+
+def test_a_failing_server_prints_no_answer(
+    server: ModelServer, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaves(refuses(400, "the model is out"))
+    assert main(["caption", "--image", str(photos / "0.png"), "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "the model is out" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--server", "nowhere"], 2, "is no address"),
+        (["--server", "http://127.0.0.1:9", "--model", "x"], 1, "Give one of them"),
+    ],
+)
+def test_wrong_arguments(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        ended = main(["text", "--prompt", "hi", *words])
+    except SystemExit as stop:
+        ended = int(stop.code or 0)
+    assert ended == code
+    assert message in capsys.readouterr().err
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    lines = [line for shard in sorted(out.glob("shard-*")) for line in shard.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in lines]
+
+
+def test_annotate_loses_nothing_when_its_server_dies(
+    server: ModelServer, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The job stops with an error, keeps what is whole, and goes on: the same as an unbroken run."""
+    words = ["annotate", str(photos), "--caption", "--phrase", "the bar", "--server", server.url]
+    words += ["--batch", "2", "--shard-size", "4"]
+    server.behaves(answer)
+    assert main([*words, "--out", str(tmp_path / "unbroken")]) == 0
+
+    def dies(exchange: Exchange, body: dict[str, Any]) -> None:
+        (answer if len(server.bodies) < asked + 12 else refuses(400, "no such model"))(exchange, body)
+
+    asked = len(server.bodies)
+    server.behaves(dies)
+    assert main([*words, "--out", str(tmp_path / "out")]) == 1
+    assert "no such model" in capsys.readouterr().err
+    assert len(records(tmp_path / "out")) == 4
+    server.behaves(answer)
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    made = records(tmp_path / "out")
+    assert made == records(tmp_path / "unbroken")
+    assert [Path(record["image"]).name for record in made if "error" in record] == ["4b.png"]
+    assert all(record["caption"] == "A bar." and record["detections"] for record in made if "error" not in record)
+    assert len(made) == 11
+
+
+def test_refcoco_over_a_server(
+    server: ModelServer, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"expression": "the bar", "img_path": "0.png", "bbox": [10, 0, 30, 10], "width": 40, "height": 20}
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row | {"sent_id": n}) + "\n" for n in range(5)))
+    server.behaves(answer)
+    files = ["--annotations", str(tmp_path / "a.jsonl"), "--images", str(photos), "--out", str(tmp_path / "p.jsonl")]
+    assert main(["eval", "refcoco", *files, "--server", server.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision_at_0.5"] == 1
+    asked = server.bodies[0]["messages"][1]["content"][1]["text"]
+    assert asked.endswith(": the bar"), "as the published evaluation asks"
