@@ -112,6 +112,7 @@ def _open(
     decides: dict[str, Any] = {
         "model": fingerprint(pipeline.model.checkpoint),
         "dtype": str(pipeline.model.dtype).removeprefix("torch."),
+        "precision": pipeline.model.precision,
         "source": options.source,
         "column": options.column,
         "prompt": settings.prompt,

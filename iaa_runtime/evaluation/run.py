@@ -141,6 +141,7 @@ def _answer(
     decides = {
         "model": fingerprint(pipeline.model.checkpoint),
         "dtype": str(pipeline.model.dtype).removeprefix("torch."),
+        "precision": pipeline.model.precision,
         "task": task.value,
         "questions": _digest(rows, kept),
         "batch": settings.batch,
