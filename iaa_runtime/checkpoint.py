@@ -179,13 +179,27 @@ class Checkpoint:
             )
 
     def read(
-        self, bank: BankName, names: Iterable[str], dtype: torch.dtype, device: torch.device | str
+        self,
+        bank: BankName,
+        names: Iterable[str],
+        dtype: torch.dtype,
+        device: torch.device | str,
+        by_column: Iterable[str] = (),
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yields the bank's tensors by our names, each straight in ``dtype`` on ``device``, one at a time."""
+        """Yields the bank's tensors by our names, each straight in ``dtype`` on ``device``, one at a time.
+
+        ``by_column`` names matrices to be laid out as :meth:`WeightFiles.read` says.
+        """
         files, published = self._source(bank)
         ours = {published[name]: name for name in names}
-        for name, tensor in files.read(ours, dtype, device):
+        for name, tensor in files.read(ours, dtype, device, {published[name] for name in by_column}):
             yield ours[name], tensor
+
+    def pieces(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:
+        """Yields one of the bank's tensors in pieces of rows, each in the dtype it is stored in, on ``device``."""
+        files, published = self._source(bank)
+        for rows in files.pieces(published[name]):
+            yield rows.to(device)
 
     def read_stored(self, bank: BankName, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
         """Yields the bank's tensors by our names on the CPU, each in the dtype it is stored in."""

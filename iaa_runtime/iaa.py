@@ -15,11 +15,12 @@ from .config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, I
 from .download import fetch
 from .errors import CheckpointError, ConfigError, InputError
 from .generation import Answer, Constraint, OnToken, generate
-from .memory import generation_bytes, vision_bytes
+from .memory import generation_bytes, vision_bytes, widening_bytes
 from .model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, bank_shapes, build_bank
 from .model.layers import Block, Ops
 from .model.stack import Stack, interleave
 from .prefill import Cancel, Prompt, embed
+from .reading import read_bank
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -48,6 +49,7 @@ class IAAModel:
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
+        precision: str | None = None,
         storage: torch.device | str | None = None,
         residency: Residency | None = None,
         on_read: Callable[[], object] | None = None,
@@ -59,6 +61,7 @@ class IAAModel:
             dtype: of weights and activations.
             device: where activations are, and so where the model computes.
             ops: namespace of layer classes.
+            precision: ``"fp8"``, ``"int8"`` or ``"int4"`` for the weights that :mod:`.model.precision` shrinks.
             storage: where banks are read to, when a host moves them; ``device`` when None.
             residency: called with the banks at hand before each computation; None when weights stay where they are.
             on_read: called after each tensor that is read from disk; what it raises ends the reading of that bank.
@@ -69,7 +72,7 @@ class IAAModel:
         self.dtype = dtype or default_dtype(self.device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
-        self._ops = ops
+        self.precision, self._ops = precision, ops
         self._storage = torch.device(storage) if storage is not None else self.device
         self._residency = residency
         self._on_read = on_read
@@ -77,6 +80,7 @@ class IAAModel:
         for bank in BANK_NAMES:
             if checkpoint.has(bank):
                 checkpoint.check(bank, bank_shapes(bank, self.config, checkpoint.vision))
+                self._build(bank)  # on no device: what cannot be built is said now
 
     @classmethod
     def from_pretrained(
@@ -86,6 +90,7 @@ class IAAModel:
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
+        precision: str | None = None,
         vision_tower: str | Path | None = None,
         download: bool = False,
         revision: str | None = None,
@@ -98,6 +103,7 @@ class IAAModel:
             device: where the model runs.
             ops: namespace of layer classes (``Linear``, ``Embedding``, ``RMSNorm``, ``LayerNorm``, ``Conv2d``);
                 ``torch.nn`` when None.
+            precision: below 16 bits, of the largest weights: ``"fp8"``, ``"int8"``, ``"int4"``; None keeps ``dtype``.
             vision_tower: folder of the CLIP tower, where it is neither in the shards nor where the config says.
             download: fetch a repository of the Hugging Face hub that is not on this machine.
             revision: of that repository.
@@ -110,7 +116,7 @@ class IAAModel:
         path = Path(folder).expanduser()
         if download and not path.exists():
             path = fetch(str(folder), revision)
-        return cls(Checkpoint(path, vision_tower), dtype, device, ops)
+        return cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision)
 
     # Banks -----------------------------------------------------------------------------------------------------------
 
@@ -155,10 +161,8 @@ class IAAModel:
                     f"{self.checkpoint.folder} holds no bank {name!r}, which is needed here. Use a complete checkpoint."
                 )
             module = self._build(name)
-            # Not the module's own names: a host's layers may have no parameters until weights are assigned.
-            names = bank_shapes(name, self.config, self.checkpoint.vision)
             weights = {}
-            for key, tensor in self.checkpoint.read(name, names, self.dtype, self._storage):
+            for key, tensor in read_bank(self.checkpoint, name, self.dtype, self._storage, self.precision):
                 weights[key] = tensor
                 if self._on_read is not None:
                     self._on_read()
@@ -172,7 +176,7 @@ class IAAModel:
             self._residency(modules, working_bytes)
 
     def _build(self, bank: BankName) -> nn.Module:
-        return build_bank(bank, self.config, self.checkpoint.vision, self._ops, self.dtype)
+        return build_bank(bank, self.config, self.checkpoint.vision, self._ops, self.dtype, precision=self.precision)
 
     def stack(self, task: Task | str) -> Stack:
         """The task's stack; reads the banks it needs."""
@@ -302,6 +306,7 @@ class IAAModel:
         longest = max(prompt.length for prompt in prompts)
         new_tokens = max(0, min(new_tokens, self.config.max_position_embeddings - longest))
         working = generation_bytes(self.config, task, len(prompts), longest, new_tokens, self.dtype)
+        working += widening_bytes(self.precision, self.dtype)
         self._use(["base", task.stack_bank], working)
         return self.stack(task)
 

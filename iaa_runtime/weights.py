@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,7 +60,10 @@ Rows = Callable[[str, int, int], Tensor]
 
 class _Format(Protocol):
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]: ...
-    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]: ...
+    def read(
+        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
+    ) -> Iterator[tuple[str, Tensor]]: ...
+    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor: ...
 
 
 class _Safetensors:
@@ -76,17 +79,19 @@ class _Safetensors:
                     )
                 yield name, Entry(file, tuple(part.get_shape()), dtype)
 
-    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+    def read(
+        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
+    ) -> Iterator[tuple[str, Tensor]]:
         with _open(file) as opened:  # once, so that all views share one mapping
             for name in _as_stored(entries, target):
                 yield name, opened.get_tensor(name)
 
-        def rows(name: str, start: int, end: int) -> Tensor:
-            with _open(file) as opened:
-                part: Tensor = opened.get_slice(name)[start:end]
-            return part
+        yield from _converted(entries, target, partial(self.rows, file), by_column)
 
-        yield from _converted(entries, target, rows)
+    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor:
+        with _open(file) as opened:
+            part: Tensor = opened.get_slice(name)[start:end]
+        return part
 
 
 class _Pickled:
@@ -96,7 +101,9 @@ class _Pickled:
         for name, tensor in self._load(file)[0].items():
             yield name, Entry(file, tuple(tensor.shape), tensor.dtype)
 
-    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+    def read(
+        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
+    ) -> Iterator[tuple[str, Tensor]]:
         content, mapped = self._load(file)
         for name in _as_stored(entries, target):
             yield name, content.pop(name)
@@ -104,9 +111,12 @@ class _Pickled:
             content.clear()
 
         def rows(name: str, start: int, end: int) -> Tensor:
-            return (self._load(file)[0] if mapped else content)[name][start:end]
+            return self.rows(file, name, start, end) if mapped else content[name][start:end]
 
-        yield from _converted(entries, target, rows)
+        yield from _converted(entries, target, rows, by_column)
+
+    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor:
+        return self._load(file)[0][name][start:end]
 
     @staticmethod
     def _load(file: Path) -> tuple[dict[str, Tensor], bool]:
@@ -131,7 +141,9 @@ def _as_stored(entries: Mapping[str, Entry], target: Target) -> list[str]:
     return [name for name, entry in entries.items() if entry.dtype == dtype and device.type == "cpu"]
 
 
-def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iterator[tuple[str, Tensor]]:
+def _converted(
+    entries: Mapping[str, Entry], target: Target, rows: Rows, by_column: Container[str]
+) -> Iterator[tuple[str, Tensor]]:
     """The other tensors, each copied to the target in pieces.
 
     ``rows`` maps the file anew for each piece: pages of one mapping would count as ours until its end.
@@ -141,11 +153,19 @@ def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iter
     for name, entry in entries.items():
         if name in stored:
             continue
-        out = torch.empty(entry.shape, dtype=dtype, device=device)
-        step = max(1, PIECE_BYTES * entry.shape[0] // max(1, entry.nbytes))
-        for start in range(0, entry.shape[0], step):
-            out[start : start + step].copy_(rows(name, start, start + step))
+        columns = name in by_column
+        memory = torch.empty(entry.shape[::-1] if columns else entry.shape, dtype=dtype, device=device)
+        out = memory.t() if columns else memory
+        for start, end in _steps(entry):
+            out[start:end].copy_(rows(name, start, end))
         yield name, out
+
+
+def _steps(entry: Entry) -> Iterator[tuple[int, int]]:
+    """Cuts a tensor's rows into pieces of about ``PIECE_BYTES``."""
+    step = max(1, PIECE_BYTES * entry.shape[0] // max(1, entry.nbytes))
+    for start in range(0, entry.shape[0], step):
+        yield start, min(start + step, entry.shape[0])
 
 
 def _open(file: Path) -> Any:
@@ -212,15 +232,25 @@ class WeightFiles:
         return self.entries[name].nbytes
 
     def read(
-        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str
+        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str, by_column: Container[str] = ()
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yields tensors by name, in ``dtype`` on ``device``, file by file."""
+        """Yields tensors by name, in ``dtype`` on ``device``, file by file.
+
+        Matrices named in ``by_column`` get their memory column by column where they have to be copied anyway; a view of
+        the file stays one.
+        """
         wanted = set(names)
         target = (dtype, torch.device(device))
         for file in self.files:
             entries = {n: e for n, e in self.entries.items() if e.file == file and n in wanted}
             if entries:
-                yield from _format(file).read(file, entries, target)
+                yield from _format(file).read(file, entries, target, by_column)
+
+    def pieces(self, name: str) -> Iterator[Tensor]:
+        """Yields a tensor as stored, in pieces of rows of bounded size that nothing here keeps."""
+        entry = self.entries[name]
+        for start, end in _steps(entry):
+            yield _format(entry.file).rows(entry.file, name, start, end)
 
     def summary(self) -> str:
         """What is there, in a few words, for error messages."""

@@ -30,6 +30,7 @@ from ..iaa_runtime.download import PUBLISHED_REPOSITORY, fetch
 from ..iaa_runtime.errors import Cancelled, CheckpointError
 from ..iaa_runtime.iaa import IAAModel
 from ..iaa_runtime.model.layers import Block
+from ..iaa_runtime.model.precision import PRECISIONS as SHRUNK_PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
 from ..iaa_runtime.pipeline import BATCH_ROWS, DEMO_CHECKPOINT, IAAPipeline
 from ..iaa_runtime.tokenizer import load_tokenizer
@@ -43,7 +44,9 @@ DEMO_NAME = "demo (coloured shapes)"
 TEXT_INTERVAL = 0.1
 """Seconds between two updates of live text."""
 
-PRECISIONS = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+PRECISIONS = (*DTYPES, *SHRUNK_PRECISIONS)
+"""What the Loader offers: a dtype for everything, or fewer bits for the large matrices and the device's own dtype."""
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -224,11 +227,12 @@ def open_model(name: str, precision: str, device_option: str, keep_loaded: bool,
     """
     folder = checkpoint_folder(name, download)
     device = memory.resolve_gpu_device_option(device_option) or memory.get_torch_device()
-    dtype = PRECISIONS[precision] or _auto_dtype(device)
-    key = (fingerprint(name), dtype, device)
+    dtype = DTYPES.get(precision) or _auto_dtype(device)
+    shrunk = precision if precision in SHRUNK_PRECISIONS else None
+    key = (fingerprint(name), dtype, shrunk, device)
     handle = _alive.get(key)
     if handle is None:
-        handle = _open(folder, dtype, device)
+        handle = _open(folder, dtype, shrunk, device)
         _alive[key] = handle
     if keep_loaded:
         _kept[key] = handle
@@ -237,7 +241,7 @@ def open_model(name: str, precision: str, device_option: str, keep_loaded: bool,
     return handle
 
 
-def _open(folder: Path, dtype: torch.dtype, device: torch.device) -> ModelHandle:
+def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch.device) -> ModelHandle:
     offload = torch.device("cpu") if memory.is_device_cpu(device) else memory.text_encoder_offload_device()
     patchers = BankPatchers(device, offload)
     model = IAAModel(
@@ -245,11 +249,12 @@ def _open(folder: Path, dtype: torch.dtype, device: torch.device) -> ModelHandle
         dtype,
         device,
         comfy.ops.manual_cast,
+        precision=precision,
         storage=offload,
         residency=patchers,
         on_read=check_interrupt,
     )
-    log.info("IAA: opened %s (%s on %s)", folder, str(dtype).removeprefix("torch."), device)
+    log.info("IAA: opened %s (%s on %s)", folder, precision or str(dtype).removeprefix("torch."), device)
     return ModelHandle(IAAPipeline(model, load_tokenizer(folder)), patchers, device)
 
 

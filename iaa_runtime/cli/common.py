@@ -17,6 +17,7 @@ from PIL import Image
 from ..config import GenerationConfig
 from ..errors import IAAError, InputError, UsageError
 from ..images import load_image
+from ..model.precision import PRECISIONS
 from ..pipeline import DEMO_CHECKPOINT, IAAPipeline
 from ..remote import RemotePipeline, Timeouts
 from ..remote.pipeline import CONCURRENCY
@@ -77,6 +78,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
     )
     group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: fp32 on the CPU, 16 bit elsewhere")
+    group.add_argument(
+        "--precision",
+        choices=("full", *PRECISIONS),
+        default="full",
+        help="keep the large matrices in fewer bits than --dtype, for less memory (default: full)",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps, …")
     group.add_argument(
         "--download", action="store_true", help="fetch --model from the Hugging Face hub if it is not here"
@@ -191,6 +198,7 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
         DEMO_CHECKPOINT if options.model is None else options.model,
         dtype=pick_dtype(options.dtype),
         device=pick_device(options.device),
+        precision=pick_precision(options.precision),
         vision_tower=options.vision_tower,
         download=options.download,
     )
@@ -205,6 +213,11 @@ def pick_dtype(name: str) -> Any:
 
     full = DTYPES[name]
     return getattr(torch, full) if full else None
+
+
+def pick_precision(name: str) -> str | None:
+    """The precision of a ``--precision`` choice; None for full."""
+    return None if name == "full" else name
 
 
 def pick_device(name: str) -> str:

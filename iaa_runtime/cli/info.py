@@ -7,13 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from ..checkpoint import Checkpoint
-from ..config import BANK_NAMES, BankName, Task
+from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
+from ..memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
 from ..pipeline import DEMO_CHECKPOINT
 from . import common
 
-BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2, "fp16": 2}
+COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
+"""Formats that differ in size, and what their columns are called."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,15 +66,19 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "tasks": {
             task.value: {
                 "blocks": config.num_blocks if task.sees else config.num_hidden_layers,
-                "bytes": {
-                    name: size * sum(parameters.get(bank, 0) for bank in task.banks)
-                    for name, size in BYTES_PER_WEIGHT.items()
-                },
+                "bytes": {name: weight_bytes(config, vision, task, form) for name, form in FORMATS.items()},
+                "needed_bytes": {name: task_bytes(config, vision, task, form) for name, form in FORMATS.items()},
             }
             for task in Task
         },
+        "fits": {str(size): {task.value: fitting(config, vision, task, size) for task in Task} for size in CARDS},
         "missing": missing,
     }
+
+
+def fitting(config: IAAConfig, vision: VisionConfig | None, task: Task, gigabytes: int) -> list[str]:
+    """The formats in which a task, its KV cache and activations fit into so much device memory, most exact first."""
+    return [name for name, form in FORMATS.items() if task_bytes(config, vision, task, form) <= gigabytes * 10**9]
 
 
 def _reason(check: Any) -> str:
@@ -105,9 +111,13 @@ def _print(about: dict[str, Any]) -> None:
     print("\n  bank      parameters     stored")
     for name, bank in about["banks"].items():
         print(f"  {name:<8}{bank['parameters']:>12,}{_size(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}")
-    print("\n  task    blocks       fp32  bf16/fp16")
+    print("\n  task    blocks" + "".join(f"{name:>11}" for name in COLUMNS.values()) + "   (weights)")
     for name, task in about["tasks"].items():
-        print(f"  {name:<8}{task['blocks']:>6}{_size(task['bytes']['fp32']):>11}{_size(task['bytes']['bf16']):>11}")
+        print(f"  {name:<8}{task['blocks']:>6}" + "".join(f"{_size(task['bytes'][form]):>11}" for form in COLUMNS))
+    print("\n  fits into " + "".join(f"{size:>8} GB" for size in about["fits"]) + "   (with KV cache and activations)")
+    for name in about["tasks"]:
+        best = [next(iter(tasks[name]), "–") for tasks in about["fits"].values()]
+        print(f"  {name:<10}" + "".join(f"{form:>11}" for form in best))
     for problem in about["missing"]:
         print(f"\n  Missing: {problem}")
 

@@ -21,7 +21,8 @@ def identify(pipeline: IAAPipeline | RemotePipeline) -> dict[str, str]:
     if isinstance(pipeline, RemotePipeline):
         return {"model": f"served: {pipeline.name}", "dtype": "the server's"}
     model = pipeline.model
-    return {"model": fingerprint(model.checkpoint), "dtype": str(model.dtype).removeprefix("torch.")}
+    dtype = str(model.dtype).removeprefix("torch.")
+    return {"model": fingerprint(model.checkpoint), "dtype": dtype, "precision": model.precision or dtype}
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ..config import BankName, IAAConfig, VisionConfig
 from . import ops as default_ops
 from .layers import Block, Factory, Ops
+from .precision import layer_for
 from .projector import make_projector
 from .vision import VisionTower
 
@@ -59,6 +60,7 @@ def build_bank(
     ops: Ops | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "meta",
+    precision: str | None = None,
 ) -> nn.Module:
     """Builds a bank's module; on the default ``meta`` device it takes no memory until weights are assigned.
 
@@ -69,7 +71,26 @@ def build_bank(
         ops: namespace of layer classes; :mod:`iaa_runtime.model.ops`, which is ``torch.nn``'s, when None.
         dtype: of the parameters.
         device: where the parameters are made.
+        precision: below 16 bits, of the matrices that :mod:`.precision` shrinks; None keeps all in ``dtype``.
     """
+    bank = _plain_bank(name, config, vision, ops, dtype, device)
+    if precision is not None:
+        for key, tensor in bank.state_dict().items():
+            layer = layer_for(precision, key)
+            if layer is not None:
+                outputs, inputs = tensor.shape
+                bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
+    return bank
+
+
+def _plain_bank(
+    name: BankName,
+    config: IAAConfig,
+    vision: VisionConfig | None,
+    ops: Ops | None,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> nn.Module:
     make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device))
     if name == "base":
         return BaseBank(config, make)

@@ -61,7 +61,8 @@ class Factory:
 class Rotation:
     """Rotary position embedding of the T new tokens (Su et al., RoFormer, 2021), in Llama's half-split layout.
 
-    ``cos`` and ``sin`` are (B or 1, 1, T, D), in the dtype of the activations.
+    ``cos`` and ``sin`` are (B or 1, 1, T, D), in the dtype of the activations; ``sin`` is negative in its first half,
+    so that a rotation is ``x cos + swap(x) sin`` with the halves of ``x`` swapped: three operations a step and head.
     """
 
     cos: Tensor
@@ -72,13 +73,12 @@ class Rotation:
         """Builds the tables for ``positions`` (B or 1, T), in float32 before the cast: angles reach thousands."""
         exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
         angles = positions[:, None, :, None].float() * theta**-exponents
-        angles = torch.cat((angles, angles), dim=-1)
-        return cls(angles.cos().to(dtype), angles.sin().to(dtype))
+        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        return cls(torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rotates ``x`` (B, heads, T, D)."""
-        first, second = x.chunk(2, dim=-1)
-        return x * self.cos + torch.cat((-second, first), dim=-1) * self.sin
+        return torch.addcmul(x * self.cos, x.roll(x.shape[-1] // 2, -1), self.sin)
 
 
 class Attention(nn.Module):

@@ -82,8 +82,9 @@ def test_workflows_in_alternation_load_once_when_kept(client: Client, server: Se
     client.run(talk(TINY, keep_loaded=False))  # switches it off again
 
 
-def test_another_precision_is_another_model(client: Client) -> None:
-    run = client.run(talk(TINY, precision="bf16"))
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int8", "int4"])
+def test_another_precision_is_another_model(client: Client, precision: str) -> None:
+    run = client.run(talk(TINY, precision=precision))
     assert run.status == "success", run.error
 
 

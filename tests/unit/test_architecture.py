@@ -52,7 +52,7 @@ LAYERS: dict[str, Layer] = {
     "generation": Layer(
         ("generation", "prefill", "beam", "memory"), ("errors", "config", "leaves", "model", "generation")
     ),
-    "iaa": Layer(("iaa",), UP_TO_GENERATION),
+    "iaa": Layer(("iaa", "reading"), (*UP_TO_GENERATION, "iaa")),
     "text": Layer(("tokenizer", "streaming"), ("errors", "config", "text"), ("transformers",)),
     "grounding": Layer(("grounding", "render"), ("errors", "config", "leaves"), ("torch", "numpy", "PIL")),
     "boxtools": Layer(

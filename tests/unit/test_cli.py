@@ -14,6 +14,7 @@ from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 
 from iaa_runtime.cli import COMMANDS, main
+from iaa_runtime.config import Task
 
 FEW = ("--max-new-tokens", "4")
 BOX = ("--max-new-tokens", "40")
@@ -265,6 +266,11 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert about["banks"]["text"]["parameters"] == 2 * 384 * 32 + 32
     assert about["banks"]["text"]["stored_bytes"] == 4 * about["banks"]["text"]["parameters"]
     assert {task: entry["blocks"] for task, entry in about["tasks"].items()} == {"MM": 7, "G": 7, "Text": 4}
+    for name, task in about["tasks"].items():
+        assert task["bytes"]["bf16"] == 2 * sum(about["banks"][b]["parameters"] for b in Task(name).banks)
+        assert all(task["bytes"][form] < needed for form, needed in task["needed_bytes"].items())
+    assert about["fits"].keys() == {"8", "12", "16", "24", "48"}
+    assert about["fits"]["8"]["MM"][0] == "fp32"
     assert main(["info", "--model", model]) == 0
     shown = capsys.readouterr().out
     assert "vocabulary 384" in shown
