@@ -14,7 +14,7 @@ from torch import Tensor
 from .boxes import Detection
 from .chat import Chat, Reply
 from .config import GenerationConfig, Task
-from .errors import InputError, NumericsError
+from .errors import CheckpointError, InputError, NumericsError
 from .generation import Answer, Constraint
 from .grammar import grammar_for
 from .grounding import GroundingAnswer, read_answer
@@ -110,7 +110,7 @@ class IAAPipeline:
             One answer an image.
         """
         config = GenerationConfig.for_task(Task.MM, **options)
-        ids = tuple(Conversation().user(prompt).encode(self.tokenizer, Task.MM))
+        ids = self._ids(Conversation().user(prompt), Task.MM)
         answers: list[str] = []
         for start, chunk in _chunks(_as_list(images), batch_rows):
             prompts = [Prompt(ids, image) for image in self._encode([to_pil(image) for image in chunk], Task.MM)]
@@ -177,9 +177,7 @@ class IAAPipeline:
         if not wanted:
             raise InputError("There is no phrase to look for. Give at least one.")
         config = GenerationConfig.for_task(Task.G, **options)
-        questions = [
-            tuple(Conversation().user(grounding_question(phrase)).encode(self.tokenizer, Task.G)) for phrase in wanted
-        ]
+        questions = [self._ids(Conversation().user(grounding_question(phrase)), Task.G) for phrase in wanted]
         constraint = grammar_for(self.tokenizer, self.model.config.vocab_size, self.eos, several) if grammar else None
         pictures = [to_pil(image) for image in _as_list(images)]
         flat: list[GroundingAnswer] = []
@@ -241,7 +239,7 @@ class IAAPipeline:
         config = GenerationConfig.for_task(task, **options)
         picture = to_pil(image) if image is not None and task.sees else None
         encoded = self._encode([picture], task)[0] if picture is not None else None
-        ids = tuple(conversation.encode(self.tokenizer, task, image=picture is not None))
+        ids = self._ids(conversation, task, image=picture is not None)
         said = self._say([Prompt(ids, encoded)], task, config, 0, on_text, on_token, cancelled)
         text, answer = said[0]
         if task is not Task.G or picture is None:
@@ -257,6 +255,16 @@ class IAAPipeline:
         return len(ids) + (self.model.num_image_tokens - 1 if sees else 0)
 
     # Steps -----------------------------------------------------------------------------------------------------------
+
+    def _ids(self, conversation: Conversation, task: Task, *, image: bool = True) -> tuple[int, ...]:
+        ids = tuple(conversation.encode(self.tokenizer, task, image=image))
+        vocabulary = self.model.config.vocab_size
+        if max(ids) >= vocabulary:
+            raise CheckpointError(
+                f"The tokenizer gives the token {max(ids)}, but the model knows {vocabulary}. Use the tokenizer.json "
+                "that came with the checkpoint."
+            )
+        return ids
 
     def _encode(self, images: Sequence[Image.Image], task: Task) -> list[Tensor]:
         vision = self.model.vision

@@ -4,49 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from make_checkpoint import Geometry, make_checkpoint
+from command_line import BOX, FEW, records, run_module
+from make_checkpoint import make_checkpoint
 from PIL import Image
 
 from iaa_runtime.cli import COMMANDS, main
 from iaa_runtime.config import Task
-
-FEW = ("--max-new-tokens", "4")
-BOX = ("--max-new-tokens", "40")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("cli") / "checkpoint"
-    return str(make_checkpoint(folder, Geometry(context=600)))
-
-
-@pytest.fixture(scope="module")
-def photo(reference: Path) -> str:
-    return str(reference / "readpanda.jpg")
-
-
-def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Stdout as JSON lines; fails where anything else stands there."""
-    *lines, end = capsys.readouterr().out.split("\n")
-    assert end == ""
-    return [json.loads(line) for line in lines]
-
-
-def run_module(project: Path, arguments: list[str], typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Runs ``python -m iaa_runtime`` in a process of its own."""
-    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
-    return subprocess.run(
-        [sys.executable, "-m", "iaa_runtime", *arguments],
-        input=typed,
-        capture_output=True,
-        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def test_ground_prints_one_json_line_an_image(
@@ -163,64 +130,6 @@ def test_a_bad_image_among_good_ones(
         assert "bad.jpg" in captured.err
 
 
-def test_a_chat_of_five_interleaved_turns(
-    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script = tmp_path / "talk.jsonl"
-    tasks = ["MM", "G", "Text", "mm", None]
-    turns = [{"task": task, "text": f"turn {n}"} if task else {"text": f"turn {n}"} for n, task in enumerate(tasks)]
-    script.write_text("\n\n".join(map(json.dumps, turns)) + "\n")
-    command = ["chat", "--model", model, "--image", photo, "--script", str(script), *FEW]
-    assert main([*command, "--json"]) == 0
-    said = records(capsys)
-    assert [(turn["task"], turn["text"]) for turn in said] == [
-        (task, f"turn {n}") for n, task in enumerate(["MM", "G", "Text", "MM", "MM"])
-    ]
-    assert ["detections" in turn for turn in said] == [False, True, False, False, False]
-    assert all(isinstance(turn["answer"], str) for turn in said)
-    assert main(command) == 0
-    shown = capsys.readouterr().out
-    for turn in said:
-        assert f"[{turn['task']}] {turn['text']}\n{turn['answer']}" in shown
-
-
-def test_a_saved_chat_can_be_run_again(
-    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    saved = tmp_path / "saved.jsonl"
-    typed = iter(
-        f"""/help\n/image {photo}\nWhat is it?\n/task G\n\nWhere?\n/bad\n/task X\n/image none.png
-            /save {saved}\n/clear\n/save\n/quit""".splitlines()
-    )
-    monkeypatch.setattr("builtins.input", lambda: next(typed))
-    assert main(["chat", "--model", model, "--json", *FEW]) == 0
-    captured = capsys.readouterr()
-    said = [json.loads(line) for line in captured.out.splitlines()]
-    assert [turn["task"] for turn in said] == ["MM", "G"]
-    for complaint in ("no command /bad", "no task 'X'", "none.png", "Say where"):
-        assert complaint in captured.err
-    assert main(["chat", "--model", model, "--image", photo, "--script", str(saved), "--json", *FEW]) == 0
-    assert records(capsys) == said
-
-
-def test_a_script_may_hold_any_unicode_and_a_byte_order_mark(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    script, text = tmp_path / "talk.jsonl", "one\u2028two\x85three 🐼"
-    line = json.dumps({"text": text, "task": "Text"}, ensure_ascii=False)
-    script.write_text(line + "\r\n", encoding="utf-8-sig")
-    assert main(["chat", "--model", model, "--script", str(script), "--json", *FEW]) == 0
-    assert records(capsys)[0]["text"] == text
-
-
-def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
-    done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
-    assert done.returncode == 0
-    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["one", "two"]
-    assert b"Text> " in done.stderr
-    assert b"no character" in done.stderr
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a file's name may be any bytes")
 def test_a_file_name_that_is_no_text(model: str, photo: str, tmp_path: Path, project: Path) -> None:
     strange = os.path.join(os.fsencode(tmp_path), b"b\xff.jpg")
@@ -228,34 +137,6 @@ def test_a_file_name_that_is_no_text(model: str, photo: str, tmp_path: Path, pro
     done = run_module(project, ["caption", "--model", model, "--json", *FEW, "--image", os.fsdecode(strange)])
     assert done.returncode == 0, done.stderr
     assert os.fsencode(json.loads(done.stdout)["image"]) == strange
-
-
-def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def end() -> str:
-        raise EOFError
-
-    monkeypatch.setattr("builtins.input", end)
-    assert main(["chat", "--model", model]) == 0
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("no json", "line 2: not JSON"),
-        ('{"task": "MM"}', 'line 2: needs a "text"'),
-        ('{"text": "a", "task": "Q"}', "'Q'"),
-        ('{"text": "a", "image": 5}', 'line 2: "image" is the path'),
-    ],
-)
-def test_a_script_is_checked_before_anything_is_said(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
-) -> None:
-    script = tmp_path / "talk.jsonl"
-    script.write_text('{"text": "fine", "task": "Text"}\n' + line + "\n")
-    assert main(["chat", "--model", model, "--script", str(script), "--json"]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert said in captured.err
 
 
 def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:

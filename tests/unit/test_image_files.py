@@ -7,36 +7,16 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
 from PIL import ExifTags, Image
 
 from iaa_runtime.errors import InputError
 from iaa_runtime.images import load_image, preprocess, to_pil
-
-PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
-
-# Upright: top row red, green, blue; bottom row white, black, yellow.
-CORNERS = np.array(
-    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [0, 0, 0], [255, 255, 0]]], dtype=np.uint8
-)
-UPRIGHT = Image.fromarray(CORNERS)
-
-
-def pixels(image: Image.Image) -> Any:
-    assert image.mode == "RGB"
-    return np.asarray(image).tolist()
-
-
-def saved(image: Image.Image, file_format: str, **options: Any) -> io.BytesIO:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    buffer.seek(0)
-    return buffer
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP"])

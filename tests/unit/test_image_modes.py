@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,30 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
 from PIL import Image
 
 from iaa_runtime.errors import InputError
 from iaa_runtime.images import load_image, to_pil
-
-PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
-
-# Upright: top row red, green, blue; bottom row white, black, yellow.
-CORNERS = np.array(
-    [[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 255], [0, 0, 0], [255, 255, 0]]], dtype=np.uint8
-)
-UPRIGHT = Image.fromarray(CORNERS)
-
-
-def pixels(image: Image.Image) -> Any:
-    assert image.mode == "RGB"
-    return np.asarray(image).tolist()
-
-
-def saved(image: Image.Image, file_format: str, **options: Any) -> io.BytesIO:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    buffer.seek(0)
-    return buffer
 
 
 def rgba_with_hidden_colours() -> Image.Image:

@@ -43,6 +43,12 @@ def towers(pipeline: IAAPipeline, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+def test_another_models_tokenizer_is_refused(tmp_path: Path) -> None:
+    pipeline = IAAPipeline.from_pretrained(make_checkpoint(tmp_path / "checkpoint", Geometry(vocab_size=200)))
+    with pytest.raises(CheckpointError, match=r"token 2\d\d, but the model knows 200"):
+        pipeline.text("a")
+
+
 @pytest.mark.parametrize("options", [{}, {"num_beams": 2, "grammar": False}], ids=["greedy", "beams"])
 def test_nan_is_an_error_and_no_box_of_full_confidence(
     options: dict[str, Any], pictures: list[Image.Image], tmp_path: Path

@@ -1,0 +1,19 @@
+"""What the tests of the command line run on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from make_checkpoint import Geometry, make_checkpoint
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("cli") / "checkpoint"
+    return str(make_checkpoint(folder, Geometry(context=600)))
+
+
+@pytest.fixture(scope="module")
+def photo(reference: Path) -> str:
+    return str(reference / "readpanda.jpg")

@@ -1,0 +1,97 @@
+"""``iaa chat``: at a prompt and from a script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import FEW, records, run_module
+
+from iaa_runtime.cli import main
+
+
+def test_a_chat_of_five_interleaved_turns(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "talk.jsonl"
+    tasks = ["MM", "G", "Text", "mm", None]
+    turns = [{"task": task, "text": f"turn {n}"} if task else {"text": f"turn {n}"} for n, task in enumerate(tasks)]
+    script.write_text("\n\n".join(map(json.dumps, turns)) + "\n")
+    command = ["chat", "--model", model, "--image", photo, "--script", str(script), *FEW]
+    assert main([*command, "--json"]) == 0
+    said = records(capsys)
+    assert [(turn["task"], turn["text"]) for turn in said] == [
+        (task, f"turn {n}") for n, task in enumerate(["MM", "G", "Text", "MM", "MM"])
+    ]
+    assert ["detections" in turn for turn in said] == [False, True, False, False, False]
+    assert all(isinstance(turn["answer"], str) for turn in said)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    for turn in said:
+        assert f"[{turn['task']}] {turn['text']}\n{turn['answer']}" in shown
+
+
+def test_a_saved_chat_can_be_run_again(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "saved.jsonl"
+    typed = iter(
+        f"""/help\n/image {photo}\nWhat is it?\n/task G\n\nWhere?\n/bad\n/task X\n/image none.png
+            /save {saved}\n/clear\n/save\n/quit""".splitlines()
+    )
+    monkeypatch.setattr("builtins.input", lambda: next(typed))
+    assert main(["chat", "--model", model, "--json", *FEW]) == 0
+    captured = capsys.readouterr()
+    said = [json.loads(line) for line in captured.out.splitlines()]
+    assert [turn["task"] for turn in said] == ["MM", "G"]
+    for complaint in ("no command /bad", "no task 'X'", "none.png", "Say where"):
+        assert complaint in captured.err
+    assert main(["chat", "--model", model, "--image", photo, "--script", str(saved), "--json", *FEW]) == 0
+    assert records(capsys) == said
+
+
+def test_a_script_may_hold_any_unicode_and_a_byte_order_mark(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script, text = tmp_path / "talk.jsonl", "one\u2028two\x85three 🐼"
+    line = json.dumps({"text": text, "task": "Text"}, ensure_ascii=False)
+    script.write_text(line + "\r\n", encoding="utf-8-sig")
+    assert main(["chat", "--model", model, "--script", str(script), "--json", *FEW]) == 0
+    assert records(capsys)[0]["text"] == text
+
+
+def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
+    done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
+    assert done.returncode == 0
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["one", "two"]
+    assert b"Text> " in done.stderr
+    assert b"no character" in done.stderr
+
+
+def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end() -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", end)
+    assert main(["chat", "--model", model]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("no json", "line 2: not JSON"),
+        ('{"task": "MM"}', 'line 2: needs a "text"'),
+        ('{"text": "a", "task": "Q"}', "'Q'"),
+        ('{"text": "a", "image": 5}', 'line 2: "image" is the path'),
+    ],
+)
+def test_a_script_is_checked_before_anything_is_said(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+) -> None:
+    script = tmp_path / "talk.jsonl"
+    script.write_text('{"text": "fine", "task": "Text"}\n' + line + "\n")
+    assert main(["chat", "--model", model, "--script", str(script), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err
