@@ -19,6 +19,7 @@ from iaa_runtime.jobs.asking import Question, ask
 from iaa_runtime.prompts import Conversation, grounding_question
 from iaa_runtime.remote import RemotePipeline
 from iaa_runtime.remote.messages import data_url, messages
+from iaa_runtime.streaming import BROKEN
 
 PICTURES = ("readpanda.jpg", "COCO_train2014_000000014502.jpg")
 QUESTIONS = ("Describe this image.", "Is there a cat? <|eot_id|>", "Ein Bär, größer als 3 m?")
@@ -45,7 +46,7 @@ def test_vllm_answers_with_our_greedy_tokens(reference: Path, tmp_path: Path, ta
                     options = {"max_new_tokens": TOKENS}
                     here = local.reply(talk, task, picture, **options)
                     there = remote.reply(Conversation(system).user(question), task, picture, **options)
-                    assert there.text == here.text
+                    assert there.text == here.text.rstrip(BROKEN), "vLLM says no half character at the end"
         if task == "G":
             boxes_agree(local, remote, reference / PICTURES[0])
 
