@@ -11,6 +11,12 @@ import pytest
 from comfyui_server import Server, find_comfyui, link_pack, running
 
 PROJECT = Path(__file__).parents[2]
+PATIENCE = 180_000
+"""Milliseconds; a busy machine makes slow pages, not wrong ones."""
+ARRIVED = """sent => Object.entries(sent).every(([id, wanted]) => {
+    const result = app.graph._nodes.find(node => `${node.id}` === id)?.properties.iaa_result;
+    return JSON.stringify(result?.images ?? result?.texts) === JSON.stringify(wanted);
+})"""
 LAUNCH = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -66,6 +72,8 @@ class ComfyPage:
     def __init__(self, page: Any, server: Server, vue: bool) -> None:
         self.page, self.server, self.vue = page, server, vue
         self.console: list[str] = []
+        page.set_default_timeout(PATIENCE)
+        page.set_default_navigation_timeout(PATIENCE)
         page.on("console", lambda m: self.console.append(f"{m.text} {m.location}") if m.type == "error" else None)
         page.on("pageerror", lambda error: self.console.append(f"{error.message} {error.stack}"))
 
@@ -83,7 +91,7 @@ class ComfyPage:
 
     def wait_until_ready(self) -> None:
         """Waits until the frontend has set itself up."""
-        self.page.wait_for_function("window.app?.extensionManager?.setting && window.app.canvas", timeout=60_000)
+        self.page.wait_for_function("window.app?.extensionManager?.setting && window.app.canvas")
         self.page.wait_for_function("Object.keys(LiteGraph.registered_node_types).includes('IAA_Ground')")
 
     def load(self, workflow: dict[str, Any]) -> None:
@@ -100,22 +108,28 @@ class ComfyPage:
         )
 
     def run(self) -> None:
-        """Queues the graph and waits for its end.
+        """Queues the graph, and waits for its end and until our nodes have what it found.
 
         Raises:
             AssertionError: it fails.
         """
         before = set(self.server.client.get_json("/history"))
         self.page.evaluate("() => app.queuePrompt(0)")
-        for _ in range(1200):
+        for _ in range(PATIENCE // 100):
             history = self.server.client.get_json("/history")
             new = [entry for key, entry in history.items() if key not in before]
             if new:
                 assert new[0]["status"]["status_str"] == "success", new[0]["status"]
-                self.page.wait_for_timeout(700)
+                sent = {
+                    name: shown.get("iaa_images") or shown["iaa_texts"]
+                    for name, shown in new[0]["outputs"].items()
+                    if shown.keys() & {"iaa_images", "iaa_texts"}
+                }
+                self.page.wait_for_function(ARRIVED, arg=sent)
+                self.page.wait_for_timeout(500)
                 return
             self.page.wait_for_timeout(100)
-        raise AssertionError("The run did not end within two minutes.")
+        raise AssertionError("The run did not end.")
 
     def look_at(self, kind: str) -> Any:
         """Centres the first node of a type at full size; returns a locator of the page's part with its view."""

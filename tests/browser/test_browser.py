@@ -153,12 +153,13 @@ def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
     """The page is loaded anew, nothing is run, and the boxes are there."""
     view, sent = grounded(comfy)
     count = view.locator(".iaa-box").count()
-    comfy.page.wait_for_timeout(1500)  # the frontend keeps its draft of the workflow with a delay
+    # The frontend writes its draft of the workflow with a delay.
+    comfy.page.wait_for_function("() => Object.values(localStorage).some(kept => kept.includes('iaa_result'))")
     comfy.page.reload()
     comfy.wait_until_ready()
-    comfy.page.wait_for_function("() => app.graph._nodes.some(node => node.type === 'IAA_Ground')", timeout=20_000)
+    comfy.page.wait_for_function("() => app.graph._nodes.some(node => node.type === 'IAA_Ground')")
     comfy.look_at("IAA_Ground")  # only what is in sight is in the page
-    comfy.page.wait_for_selector(".iaa-box", state="attached", timeout=20_000)
+    comfy.page.wait_for_selector(".iaa-box", state="attached")
     assert comfy.look_at("IAA_Ground").locator(".iaa-box").count() == count == len(sent["iaa_boxes"][0])
 
 
