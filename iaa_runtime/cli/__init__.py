@@ -26,6 +26,7 @@ COMMANDS = {
     "eval": "run and score RefCOCO, MME, or the demo's scenes",
     "annotate": "caption and ground whole collections, in shards that survive a kill",
     "export": "write a task as a stock Llama or LLaVA checkpoint, for other engines",
+    "bench": "how fast it is here, against the machine's floors and stock transformers",
 }
 
 

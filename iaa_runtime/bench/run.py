@@ -1,0 +1,245 @@
+"""The benchmark: what is timed, against what, in one run."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
+from ..export import export
+from ..iaa import IAAModel
+from ..memory import Format
+from ..prefill import Prompt, prefill
+from . import floors
+from .checkpoints import SIZES, write_checkpoint
+from .peers import PEERS, StockLlava, vllm_note
+from .timing import Clock, interleaved, median_ratio, spread
+
+BANKS_OF_A_CAPTION: tuple[BankName, ...] = ("base", "mm", "vision")
+
+WORDS = tuple(range(10, 50))
+"""Token ids that stand for a question of forty words."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One run. ``clock`` is ``"wall"`` or ``"cpu"``; ``peers`` of :data:`.peers.PEERS`."""
+
+    size: str = "small"
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    precision: str | None = None
+    batches: tuple[int, ...] = (1, 4, 8, 16)
+    new_tokens: int = 64
+    repeats: int = 5
+    seed: int = 0
+    clock: str = "wall"
+    peers: tuple[str, ...] = tuple(PEERS)
+
+
+class Bench:
+    """A model of the stated size, its peers, and the workloads."""
+
+    def __init__(self, settings: Settings, folder: Path, say: Callable[[str], None]) -> None:
+        self.settings, self.say = settings, say
+        self.device = torch.device(settings.device)
+        self.clock = Clock(settings.clock, self.device)
+        size = SIZES[settings.size]
+        stored = torch.bfloat16  # as the published checkpoint is
+        say(f"writing a checkpoint of size {settings.size} …")
+        self.folder = write_checkpoint(folder / "checkpoint", size, stored, settings.seed)
+        self.model = IAAModel.from_pretrained(
+            self.folder, settings.dtype, settings.device, precision=settings.precision
+        )
+        random = torch.Generator().manual_seed(settings.seed)
+        side = size.vision.image_size
+        self.pixels = torch.randn((max(settings.batches), 3, side, side), generator=random)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, seconds: list[float], **more: Any) -> dict[str, Any]:
+        """Files a result."""
+        row = {"name": name, "seconds": statistics.median(seconds), "spread": spread(seconds)} | more
+        self.rows.append(row)
+        self.say(f"{name}: {row['seconds']:.4g} s")
+        return row
+
+    # Workloads -------------------------------------------------------------------------------------------------------
+
+    def ids(self, rows: int = 1) -> Tensor:
+        """A question about an image, for so many rows."""
+        return torch.tensor([[1, 5, IMAGE_TOKEN_INDEX, *WORDS]] * rows)
+
+    def caption(self, rows: int, new_tokens: int) -> Tensor:
+        """Vision, prefill and decode, never ended early."""
+        return self.model.generate(self.ids(rows), self.pixels[:rows], "MM", max_new_tokens=new_tokens)
+
+    def ground(self, phrases: int, image: Tensor) -> None:
+        """So many phrases on one image, which has been through the tower."""
+        projected = self.model.project(image, "G")[0]
+        prompts = [Prompt((1, 5, IMAGE_TOKEN_INDEX, *WORDS, 60 + n), projected) for n in range(phrases)]
+        self.model.answer(prompts, Task.G, GenerationConfig(max_new_tokens=24), ())
+
+    def text(self) -> None:
+        """The language model alone."""
+        self.model.generate(torch.tensor([WORDS]), task="Text", max_new_tokens=self.settings.new_tokens)
+
+    # Measurements ----------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Each bank, every byte of it touched, against reading the same bytes from the warm file."""
+        files = sorted(self.folder.rglob("*.safetensors"))
+        for bank in BANKS_OF_A_CAPTION:
+            stored = self.model.checkpoint.nbytes(bank)
+            reading = floors.warm_read_seconds(files, stored)
+            self.model.unload(bank)
+            took = Clock("wall", self.device).time(partial(self._touch, bank))
+            self.add(f"load {bank}", [took], bytes=stored, floor_seconds=reading)
+
+    def _touch(self, bank: BankName) -> None:
+        for tensor in self.model.bank(bank).state_dict().values():
+            tensor.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
+
+    def parts(self) -> None:
+        """Vision, prefill and one decode step, against the machine's floors."""
+        machine = floors.measure_machine(self.settings.dtype, self.device, self.clock)
+        self.machine = machine
+        config, model = self.model.config, self.model
+        form = Format(self.settings.dtype, self.settings.precision)
+        parameters = floors.block_parameters(config, Task.MM)
+        step_floor = floors.decode_bytes(config, Task.MM, form) / machine.memory
+        stack = model.stack("MM")
+        for batch in self.settings.batches:
+            projected = model.encode_images(self.pixels[:batch], "MM")
+            prompts = [Prompt(tuple(self.ids()[0].tolist()), image) for image in projected]
+            state = prefill(stack, prompts, 64 * (self.settings.repeats + 1))
+
+            def step(state: Any = state) -> None:
+                cache, logits = state
+                for _ in range(8):
+                    logits = stack.logits(stack.hidden(stack.embed(logits.argmax(-1)[:, None]), cache)[:, -1])
+
+            runs: dict[str, Callable[[], object]] = {
+                "vision": partial(model.vision_features, self.pixels[:batch]),
+                "prefill": partial(prefill, stack, prompts, 1),
+                "decode": step,
+            }
+            with torch.no_grad():
+                seconds = interleaved(runs, self.settings.repeats, self.clock)
+            tokens = batch * prompts[0].length
+            self.add(f"vision x{batch}", seconds["vision"])
+            self.add(f"prefill x{batch}", seconds["prefill"], floor_seconds=2 * parameters * tokens / machine.matrix)
+            self.add(f"decode step x{batch}", [s / 8 for s in seconds["decode"]], floor_seconds=step_floor)
+
+    def ends(self) -> None:
+        """End to end: batches against singles, phrases against one, a second question on a known image."""
+        seen = self.model.vision_features(self.pixels[:1])
+        new = self.settings.new_tokens
+        runs: dict[str, Callable[[], object]] = {
+            f"caption x{batch}": partial(self.caption, batch, new) for batch in self.settings.batches
+        }
+        runs |= {
+            "ground 1": partial(self.ground, 1, seen),
+            "ground 8": partial(self.ground, 8, seen),
+            "text": self.text,
+        }
+        seconds = interleaved(runs, self.settings.repeats, self.clock)
+        for name, values in seconds.items():
+            against = {}
+            if name.startswith("caption x") and "caption x1" in seconds:
+                singles = [int(name.partition("x")[2]) * one for one in seconds["caption x1"]]
+                against = {"ratio_to_singles": median_ratio(values, singles)}
+            if name == "ground 8":
+                against = {"ratio_to_one": median_ratio(values, seconds["ground 1"])}
+            self.add(name, values, **against)
+
+    def against_peers(self, folder: Path) -> None:
+        """A caption at batch 1, ours and theirs in turn; their tokens must be ours."""
+        if not self.settings.peers:
+            return
+        self.say("exporting for the peers …")
+        exported = export(self.model.checkpoint, "MM", folder / "llava")
+        stock = StockLlava(exported, self.settings.dtype, self.device)
+        new = self.settings.new_tokens
+
+        def theirs(cache: str | None) -> Tensor:
+            return stock.generate(self.ids(), self.pixels[:1], self.model.num_image_tokens, new, cache)
+
+        runs: dict[str, Callable[[], object]] = {"ours": partial(self.caption, 1, new)}
+        runs |= {name: partial(theirs, PEERS[name]) for name in self.settings.peers}
+        expected = self.caption(1, new)
+        seconds = interleaved(runs, self.settings.repeats, self.clock)
+        for name in self.settings.peers:
+            same = torch.equal(theirs(PEERS[name]), expected)
+            ratio = median_ratio(seconds["ours"], seconds[name])
+            self.add(f"transformers {name} x1", seconds[name], ours_to_theirs=ratio, identical_tokens=same)
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Runs everything and returns what ``iaa bench --json`` prints. The checkpoint is written to a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
+        folder = Path(temporary)
+        bench = Bench(settings, folder, say)
+        bench.load()
+        bench.parts()
+        bench.ends()
+        bench.against_peers(folder)
+    return {
+        "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},
+        "machine": describe_machine(settings.device) | asdict(bench.machine),
+        "rows": bench.rows,
+        "notes": [vllm_note()],
+    }
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """Hardware and versions."""
+    from importlib.metadata import version
+
+    about: dict[str, Any] = {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "iaa": __version__,
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+    }
+    if torch.device(device).type == "cuda":
+        about |= {
+            "gpu": torch.cuda.get_device_name(device),
+            "peak_gpu_bytes": torch.cuda.max_memory_allocated(device),
+        }
+    return about
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return named or platform.processor() or platform.machine()
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table: time, share of the floor reached, noise, and what it is compared with."""
+    lines = ["| what | time | floor | reached | spread | |", "|---|---:|---:|---:|---:|---|"]
+    for row in rows:
+        floor = row.get("floor_seconds")
+        compared = [
+            f"{key.replace('_', ' ')}: {value if isinstance(value, bool) else f'{value:.2f}'}"
+            for key, value in row.items()
+            if key in ("ratio_to_singles", "ratio_to_one", "ours_to_theirs", "identical_tokens")
+        ]
+        shown = [f"{floor * 1e3:.1f} ms", f"{floor / row['seconds']:.0%}"] if floor else ["", ""]
+        lines.append(
+            f"| {row['name']} | {row['seconds'] * 1e3:.1f} ms | {' | '.join(shown)} | {row['spread']:.0%} | "
+            f"{', '.join(compared)} |"
+        )
+    return "\n".join(lines)

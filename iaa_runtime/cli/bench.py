@@ -1,0 +1,84 @@
+"""``iaa bench``: how fast the runtime is here, against the machine's floors and against stock transformers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from ..bench import run as benchmark
+from ..bench.checkpoints import SIZES
+from ..bench.peers import PEERS
+from ..bench.timing import CLOCKS
+from ..errors import InputError
+from ..iaa import default_dtype
+from ..model.precision import PRECISIONS
+from . import common
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.add_argument("--size", choices=SIZES, default="small", help="of the checkpoint (full: Llama-3-8B, 33 GB)")
+    parser.add_argument("--dtype", choices=common.DTYPES, default="auto", help="auto: fp32 on the CPU, else 16 bit")
+    parser.add_argument("--precision", choices=("full", *PRECISIONS), default="full", help="of the large matrices")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
+    parser.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8 and 16)")
+    parser.add_argument("--new-tokens", type=int, default=64, metavar="N", help="of a caption (default 64)")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, all runs in turn (default 5)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the processor")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: own seconds, for a busy machine")
+    parser.add_argument("--peer", choices=("none", *PEERS), action="append", help="repeatable (default: all)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights and images")
+    parser.add_argument("--out", metavar="FILE.json", type=Path, help="write the figures there")
+    common.add_json_argument(parser)
+
+
+def run_settings(options: argparse.Namespace) -> benchmark.Settings:
+    """The run that the options ask for.
+
+    Raises:
+        InputError: a count below 1, or a clock that cannot see the device's work.
+    """
+    counts = {"--batch": options.batch or [1], "--new-tokens": [options.new_tokens], "--repeats": [options.repeats]}
+    counts["--threads"] = [options.threads if options.threads is not None else 1]
+    for name, values in counts.items():
+        if min(values) < 1:
+            raise InputError(f"{name} is {min(values)}; it must be at least 1.")
+    device = common.pick_device(options.device)
+    if options.clock == "cpu" and device != "cpu":
+        raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
+    peers = [name for name in options.peer or PEERS if name != "none"]
+    return benchmark.Settings(
+        size=options.size,
+        dtype=common.pick_dtype(options.dtype) or default_dtype(torch.device(device)),
+        device=device,
+        precision=common.pick_precision(options.precision),
+        batches=tuple(options.batch or benchmark.Settings.batches),
+        new_tokens=options.new_tokens,
+        repeats=options.repeats,
+        seed=options.seed,
+        clock=options.clock,
+        peers=tuple(peers),
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs and reports."""
+    settings = run_settings(options)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    results = benchmark.run(settings, common.tell)
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if options.json:
+        common.put(results)
+        return 0
+    machine = results["machine"]
+    print(", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix")))
+    print(f"copies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s\n")
+    print(benchmark.table(results["rows"]))
+    print("\n" + "; ".join(results["notes"]))
+    return 0
