@@ -1,4 +1,4 @@
-"""How MM and G start: a tiny budget goes into learning what to see, not into finding where anything is.
+"""How adaptors start: a tiny budget goes into learning what to see, not into finding where anything is.
 
 Four things begin better than at random, and are trained from there: the projector as a dictionary, attention as a
 search for what is alike, numbers as points on a curve, and everything as loud as the base it speaks into.
