@@ -125,10 +125,7 @@ def test_pages_turn_and_boxes_light_by_keys_alone(comfy: ComfyPage) -> None:
 def test_a_chat_turn_shows_boxes_or_words_as_its_task_is(comfy: ComfyPage) -> None:
     """A node that showed boxes shows words once its task was changed, in no more room than it had, and goes back."""
     comfy.load(read(PROJECT / "workflows" / "chat_across_tasks.json"))
-    comfy.page.evaluate(
-        "() => app.graph._nodes.forEach(n => n.type === 'IAA_Chat' && n.title[0] !== 'G' && (n.mode = 2))"
-    )
-    turn = "app.graph._nodes.find(n => n.type === 'IAA_Chat' && n.mode === 0)"
+    turn = "app.graph._nodes.find(node => node.title === 'G: points')"
     heights = []
     for task, view in [("G", "iaa-boxes"), ("MM", "iaa-texts"), ("G", "iaa-boxes"), ("MM", "iaa-texts")]:
         comfy.page.evaluate(f"task => {turn}.widgets.find(w => w.name === 'task').value = task", task)
