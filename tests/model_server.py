@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,6 +114,11 @@ class ModelServer(ThreadingHTTPServer):
     def behaves(self, *behaviours: Behaviour) -> None:
         """Does these from now on."""
         self.behaviours = list(behaviours)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of clients that went away."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
     def note(self, exchange: Exchange, body: dict[str, Any] | None) -> Behaviour:
         """Remembers a request, and says what to do about it."""

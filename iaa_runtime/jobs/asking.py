@@ -14,7 +14,6 @@ from ..pipeline import IAAPipeline
 from ..prefill import Prompt
 from ..prompts import Conversation
 from ..remote import RemotePipeline
-from ..remote.messages import held_to_boxes
 from ..streaming import TextStream
 from ..tokenizer import token_texts
 
@@ -66,7 +65,7 @@ def ask(
     """
     if isinstance(pipeline, RemotePipeline):
         asked = [(q.picture, q.text) for q in questions]
-        said = pipeline.ask(asked, task, config, held_to_boxes(several) if grammar else None)
+        said = pipeline.ask(asked, task, config, grammar=grammar, several=several)
         return [Answered(answer.text, answer.pieces, answer.logprobs) for answer in said]
     model, tokenizer = pipeline.model, pipeline.tokenizer
     constraint = grammar_for(tokenizer, model.config.vocab_size, pipeline.eos, several) if grammar else None

@@ -100,6 +100,14 @@ class Completion:
     chunks: int = 0
     finish: str = ""
 
+    def keep_first_box(self) -> None:
+        """Drops what follows the first box, as the grammar of one box would have ended there."""
+        last = next((number for number, piece in enumerate(self.pieces) if "]" in piece), None)
+        if last is not None:
+            self.text = self.text.partition("]")[0] + "]"
+            self.pieces = [*self.pieces[:last], self.pieces[last].partition("]")[0] + "]"]
+            self.logprobs = self.logprobs[: last + 1]
+
 
 def read_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
     """Reads server-sent events, and yields the answer (one object, ever longer) after each.

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from PIL import Image
 
 from ..boxes import Detection
 from ..chat import Chat, Reply
 from ..config import GenerationConfig, Task
-from ..errors import InputError, RemoteError
+from ..errors import InputError
 from ..grounding import GroundingAnswer, read_answer
 from ..images import AnyImage, to_pil
 from ..pipeline import OnText, OnToken
 from ..prefill import Cancel
 from ..prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, asked_phrase, grounding_question
-from .crew import Body, Crew, watched
-from .messages import Completion, data_url, decoding, held_to_boxes, messages
-from .retries import Retries, shown
+from .asker import Asker, Listener
+from .crew import Crew, watched
+from .messages import Completion
+from .retries import Retries
 from .servers import Served, find_tasks
 from .transport import Lifeline, Timeouts
 
@@ -53,7 +52,7 @@ class RemotePipeline:
         if concurrency < 1:
             raise InputError(f"The concurrency is {concurrency}; it must be at least 1.")
         self.tasks = dict(tasks)
-        self._crew = Crew(concurrency, timeouts or Timeouts(), retries or Retries())
+        self._asker = Asker(self.tasks, Crew(concurrency, timeouts or Timeouts(), retries or Retries()))
 
     @classmethod
     def connect(
@@ -110,7 +109,8 @@ class RemotePipeline:
         """
         asked = [(image, prompt) for image in _as_list(images)]
         config = GenerationConfig.for_task(Task.MM, **options)
-        return [answer.text for answer in self.ask(asked, Task.MM, config, None, on_text, on_token, cancelled)]
+        answers = self._asker.ask(asked, Task.MM, config, Listener(on_text, on_token, cancelled))
+        return [answer.text for answer in answers]
 
     def ground(
         self,
@@ -139,8 +139,7 @@ class RemotePipeline:
     ) -> list[list[GroundingAnswer]]:
         """Like :meth:`ground`, with each phrase's raw answer, as :meth:`IAAPipeline.ground_answers` does.
 
-        With the grammar the server is asked to hold answers to boxes. One that ignores this and says what is no box is
-        an error, since an answer of ours would be boxes; without the grammar such an answer gives no box.
+        The grammar is that of :meth:`.Asker.ask`. Without it, an answer that is no box gives no box.
 
         Raises:
             InputError: no phrase, or an empty one.
@@ -153,10 +152,11 @@ class RemotePipeline:
         pictures = [to_pil(image) for image in _as_list(images)]
         asked = [(picture, question) for picture in pictures for question in questions]
         config = GenerationConfig.for_task(Task.G, **options)
-        held = held_to_boxes(several) if grammar else None
+        listener = Listener(None, on_token, cancelled)
+        answers = self._asker.ask(asked, Task.G, config, listener, grammar=grammar, several=several)
         flat = [
             read_answer(wanted[row % len(wanted)].strip(), answer.pieces, answer.logprobs, asked[row][0].size)
-            for row, answer in enumerate(self.ask(asked, Task.G, config, held, None, on_token, cancelled))
+            for row, answer in enumerate(answers)
         ]
         return [flat[start : start + len(wanted)] for start in range(0, len(flat), len(wanted))]
 
@@ -193,113 +193,23 @@ class RemotePipeline:
         task = Task.parse(task)
         config = GenerationConfig.for_task(task, **options)
         picture = to_pil(image) if image is not None and task.sees else None
-        body = self._body(conversation, picture, task, config)
-        (answer,) = self._complete(task, [body], on_text, on_token, cancelled)
+        answer = self._asker.say(conversation, picture, task, config, Listener(on_text, on_token, cancelled))
         if task is not Task.G or picture is None:
             return Reply(answer.text)
         asked = asked_phrase(conversation.messages[-1].content)
         return Reply(answer.text, read_answer(asked, answer.pieces, answer.logprobs, picture.size).detections)
-
-    # Steps -----------------------------------------------------------------------------------------------------------
 
     def ask(
         self,
         questions: Sequence[tuple[AnyImage, str]],
         task: Task,
         config: GenerationConfig,
-        held: str | None = None,
-        on_text: OnText = None,
-        on_token: OnToken = None,
-        cancelled: Cancel = None,
+        *,
+        grammar: bool = False,
+        several: bool = True,
     ) -> list[Completion]:
-        """Answers questions about pictures.
-
-        Args:
-            questions: (picture, question), a row each.
-            task: MM or G.
-            config: how answers are decoded.
-            held: a regular expression that the server holds answers to, which are boxes then.
-            on_text: called with (row, new text).
-            on_token: called with (row, 0) for every token: its id stays with the server.
-            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` at once.
-
-        Raises:
-            RemoteError: as for :meth:`caption` and :meth:`ground_answers`.
-        """
-        bodies = (self._body(Conversation().user(text), to_pil(image), task, config, held) for image, text in questions)
-        answers = self._complete(task, bodies, on_text, on_token, cancelled)
-        for answer in answers if held is not None else ():
-            if not answer.text.startswith("["):
-                raise RemoteError(
-                    f"The answer {shown(answer.text)!r} of {self.tasks[task].model} at {self.tasks[task].url} is no "
-                    "box. Is the exported task G served there?"
-                )
-        return answers
-
-    def _body(
-        self,
-        conversation: Conversation,
-        picture: Image.Image | None,
-        task: Task,
-        config: GenerationConfig,
-        held: str | None = None,
-    ) -> Body:
-        settings = decoding(config)
-        if task is Task.G:
-            settings["logprobs"] = True
-        if held is not None:
-            settings["structured_outputs"] = {"regex": held}
-
-        def make() -> dict[str, Any]:
-            return {"messages": messages(conversation, data_url(picture) if picture is not None else None), **settings}
-
-        return make
-
-    def _complete(
-        self, task: Task, bodies: Iterable[Body], on_text: OnText, on_token: OnToken, cancelled: Cancel
-    ) -> list[Completion]:
-        served = self.tasks.get(task)
-        if served is None:
-            raise RemoteError(
-                f"No server is known for task {task.value}; there is {self.name or 'none at all'}. Serve the exported "
-                f"task, and add its address: {task.value}=http://…"
-            )
-        hearer = _Hearer(on_text, on_token)
-        answers = self._crew.complete(served, bodies, hearer, cancelled)
-        for row, answer in enumerate(answers):
-            hearer(row, answer.text, answer.chunks)
-            answer.text = answer.text.strip()
-            if task is Task.G and answer.text and not any(answer.pieces):
-                raise RemoteError(
-                    f"{served.model} at {served.url} sends no probabilities, from which boxes are scored. Use a server "
-                    "that has 'logprobs', such as vLLM."
-                )
-        return answers
-
-
-class _Hearer:
-    """Makes new text and tokens of answers as they are so far.
-
-    A request that broke in mid-answer is begun anew, mostly with the same words: nothing is said twice then. Where the
-    words differ, what was shown stands there, and the new answer follows as a paragraph of its own.
-    """
-
-    def __init__(self, on_text: OnText, on_token: OnToken) -> None:
-        self._on_text, self._on_token = on_text, on_token
-        self._texts: dict[int, str] = {}
-        self._tokens: dict[int, int] = {}
-
-    def __call__(self, row: int, text: str, tokens: int) -> None:
-        """Passes on what is new."""
-        for _ in range(self._tokens.get(row, 0), tokens):
-            self._tokens[row] = self._tokens.get(row, 0) + 1
-            if self._on_token is not None:
-                self._on_token(row, 0)
-        said, before = text.strip(), self._texts.get(row, "")
-        if self._on_text is None or before.startswith(said):
-            return
-        self._on_text(row, said[len(before) :] if said.startswith(before) else f"\n\n{said}")
-        self._texts[row] = said
+        """Answers different questions about different pictures, as :meth:`.Asker.ask` does."""
+        return self._asker.ask(questions, task, config, Listener(), grammar=grammar, several=several)
 
 
 def _as_list(images: AnyImage | Sequence[AnyImage]) -> list[AnyImage]:

@@ -118,11 +118,11 @@ def test_vllm_grounds_a_scene(client: Client, tmp_path: Path) -> None:
         (answers,) = local.ground_answers(draw_scene(scene), phrases, several=False) if phrases else ([],)
         for shape, answer in zip(alone, answers, strict=True):
             if answer.detections and iou(answer.detections[0].xyxy, shape.box) >= 0.6:
-                found_here.append((seed, answer.phrase, shape.box))
+                found_here.append((seed, answer.phrase, shape.box, answer.detections[0].score))
     assert len(found_here) >= 3, "the demo model finds nothing: there is nothing to compare"
     folder = export(Checkpoint(DEMO_CHECKPOINT), "G", tmp_path / "iaa-g")
     with serving_vllm(folder, tmp_path / "vllm.log") as address:
-        for seed, phrase, box in found_here[:8]:
+        for seed, phrase, box, score in found_here[:8]:
             grounds = node("IAA_Ground", image=["scene", 0], phrases=phrase, several=False)
             asked = graph(address, grounds)
             asked["scene"] = node("IAA_DemoScene", seed=seed, width=side, height=round(side / 1.4))
@@ -132,4 +132,4 @@ def test_vllm_grounds_a_scene(client: Client, tmp_path: Path) -> None:
             ((found,),) = json.loads(run.outputs["show"]["text"][0])
             place = found["x"], found["y"], found["x"] + found["width"], found["y"] + found["height"]
             assert iou(place, box) >= 0.5, (seed, phrase, found, box)
-            assert 0 < found["score"] <= 1
+            assert found["score"] == pytest.approx(score, rel=0.02), "of the same definition"

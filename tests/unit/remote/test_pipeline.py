@@ -106,15 +106,30 @@ def test_boxes_and_scores(server: ModelServer, remote: RemotePipeline) -> None:
     (body,) = server.bodies
     assert body["model"] == "iaa-g" and body["logprobs"] is True and body["max_tokens"] == 128
     assert body["messages"][1]["content"][1]["text"] == grounding_question("the bar")
-    assert body["structured_outputs"] == {"regex": held_to_boxes(several=True)}
+    assert "structured_outputs" not in body, "its probabilities would be others"
     assert remote.ground(WIDE, "the bar", threshold=0.99) == [[]]
 
 
 def test_every_phrase_in_every_picture(server: ModelServer, remote: RemotePipeline) -> None:
-    server.behaves(says(*BOX))
-    found = remote.ground([WIDE, Image.new("RGB", (10, 30))], ["a", "b"], several=False)
-    assert [[d.label for d in row] for row in found] == [["a", "b"]] * 2
-    assert {body["structured_outputs"]["regex"] for body in server.bodies} == {held_to_boxes(several=False)}
+    server.behaves(says(*BOX[:-2], "];", " ", *BOX))
+    pictures = [WIDE, Image.new("RGB", (10, 30))]
+    found = remote.ground(pictures, ["a", "b"])
+    assert [[d.label for d in row] for row in found] == [["a", "a", "b", "b"]] * 2
+    first = remote.ground(pictures, ["a", "b"], several=False)
+    assert first == [row[::2] for row in found]
+
+
+def test_what_the_model_did_not_say_by_itself_scores_nothing(server: ModelServer, remote: RemotePipeline) -> None:
+    def answer(exchange: Any, body: dict[str, Any]) -> None:
+        asks_for_cat = body["messages"][1]["content"][1]["text"].endswith("cat.")
+        free = "structured_outputs" not in body
+        (says("I", " see", " none", ".") if asks_for_cat and free else says(*BOX))(exchange, body)
+
+    server.behaves(answer)
+    cat, dog = remote.ground(WIDE, ["cat", "dog"], several=False)[0]
+    assert (cat.xyxy, cat.score) == (dog.xyxy, 0)
+    assert dog.score == pytest.approx(math.exp(-0.5))
+    assert [body.get("structured_outputs") for body in server.bodies] == [None, None, {"regex": held_to_boxes(False)}]
 
 
 @pytest.mark.parametrize(
