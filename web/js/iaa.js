@@ -49,10 +49,10 @@ export function readOutput(output) {
 function show(node, result, saved = false) {
     let widget = widgetOf(node, WIDGET);
     if (widget?.kind !== result.kind) {
-        const room = saved ? 0 : heightOf(result) - (widget ? widget.options.getMinHeight() : 0);
+        const hasRoom = saved || widget;
         removeWidget(node, WIDGET);
         widget = addView(node, result);
-        makeRoom(node, room);
+        makeRoom(node, hasRoom ? 0 : heightOf(result));
     }
     widget.view.show(result);
     node.setDirtyCanvas?.(true, true);
