@@ -1,8 +1,8 @@
-"""Attention that is told where to look: while a shape is spoken of, one head of an adaptor block watches that shape.
+"""Attention that is told where to look: two heads of the last two adaptor blocks watch what an answer is about.
 
 A wrong box says little about why it is wrong: the wrong shape was chosen, or the right one was misread. Choosing comes
 late when answers alone teach it. But the generator knows which shape each token of an answer is about, and so which
-patches are worth a look; their share of the head's attention is pushed up, and what the head then carries is learned
+patches are worth a look; their share of the heads' attention is pushed up, and what the heads then carry is learned
 from the answers as before. (Supervised attention: Liu et al., "Neural Machine Translation with Supervised Attention",
 arXiv 1609.04186.)
 """
