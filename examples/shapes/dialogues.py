@@ -23,7 +23,7 @@ from iaa_runtime.shapes.language import (
     grounding_answer,
     left_to_right,
 )
-from iaa_runtime.shapes.questions import visual_question
+from iaa_runtime.shapes.questions import WEIGHTS, visual_question
 from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 
@@ -35,6 +35,8 @@ Look = tuple[tuple[int, ...], tuple[int, ...]]
 """What the first and the second watched head are to look at: shapes, or ``NOTHING``; empty leaves a head free."""
 FREE: Look = ((), ())
 CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
+LESSONS = WEIGHTS | {"count": 26, "relation": 22, "side": 14}
+"""Shares of the kinds of question in MM's lessons: more of what is learned slowly, and sides, which teach relations."""
 _ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
 _STEM = grounding_question("X").removesuffix(" X.")
 
@@ -198,7 +200,7 @@ def seeing_turn(scene: Scene, rng: random.Random) -> Question:
     if rng.random() < 1 / 6:
         order = left_to_right(scene, range(len(scene.shapes)))
         return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)
-    return visual_question(scene, rng)
+    return visual_question(scene, rng, LESSONS)
 
 
 def random_box(rng: random.Random) -> tuple[float, float, float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .language import (
     EXTREMES,
@@ -63,17 +63,39 @@ def _exists(scene: Scene, rng: random.Random) -> Question | None:
     return Question(f"Is there {noun.article}?", "yes", "exists", counted=tuple(noun.find(scene)))
 
 
-def _relation(scene: Scene, rng: random.Random) -> Question | None:
+def _pair(scene: Scene, rng: random.Random) -> tuple[int, Noun, int, Noun] | None:
+    """Two shapes and nouns that mean only them."""
     if len(scene.shapes) < 2:
         return None
     first, second = rng.sample(range(len(scene.shapes)), 2)
     subject, anchor = (describe(scene.shapes[i], rng) for i in (first, second))
+    return (first, subject, second, anchor) if len(subject.find(scene)) == len(anchor.find(scene)) == 1 else None
+
+
+def _relation(scene: Scene, rng: random.Random) -> Question | None:
+    if (pair := _pair(scene, rng)) is None:
+        return None
+    first, subject, second, anchor = pair
     relation = rng.choice(RELATIONS)
     holds = relation_holds(relation, scene, first, second)
-    if holds is None or len(subject.find(scene)) != 1 or len(anchor.find(scene)) != 1:
+    if holds is None:
         return None
     answer = "yes" if holds else "no"
     return Question(f"Is the {subject} {relation} the {anchor}?", answer, "relation", (first,), landmark=second)
+
+
+def _side(scene: Scene, rng: random.Random) -> Question | None:
+    """On which side of another a shape stands."""
+    if (pair := _pair(scene, rng)) is None:
+        return None
+    first, subject, second, anchor = pair
+    one, other = rng.choice((("left", "right"), ("above", "below")))
+    holds = relation_holds("left of" if one == "left" else one, scene, first, second)
+    if holds is None:
+        return None
+    sides = f"{one} or {other}" + (" of" if one == "left" else "")
+    answer = one if holds else other
+    return Question(f"Is the {subject} {sides} the {anchor}?", answer, "side", (first,), landmark=second)
 
 
 def _which(scene: Scene, rng: random.Random) -> Question | None:
@@ -97,22 +119,24 @@ def _which(scene: Scene, rng: random.Random) -> Question | None:
     return Question(question, str(Noun(None, shape.color, shape.kind)), "which", (target,), landmark=anchor)
 
 
-_MAKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
-    _color,
-    _kind,
-    _size,
-    _count,
-    _exists,
-    _relation,
-    _which,
-)
-_WEIGHTS = (17, 17, 10, 18, 14, 12, 12)
+_MAKERS: dict[str, Callable[[Scene, random.Random], Question | None]] = {
+    "color": _color,
+    "kind": _kind,
+    "size": _size,
+    "count": _count,
+    "exists": _exists,
+    "relation": _relation,
+    "side": _side,
+    "which": _which,
+}
+WEIGHTS = {"color": 17, "kind": 17, "size": 10, "count": 18, "exists": 14, "relation": 12, "which": 12}
+"""How often each kind is asked; "side" is only taught."""
 
 
-def visual_question(scene: Scene, rng: random.Random) -> Question:
+def visual_question(scene: Scene, rng: random.Random, weights: Mapping[str, int] = WEIGHTS) -> Question:
     """A random question on the scene that has exactly one right answer."""
     while True:
-        made = rng.choices(_MAKERS, _WEIGHTS)[0](scene, rng)
+        made = _MAKERS[rng.choices(list(weights), list(weights.values()))[0]](scene, rng)
         if made is not None:
             return made
 

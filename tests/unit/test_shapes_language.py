@@ -19,7 +19,7 @@ from iaa_runtime.shapes.language import (
     left_to_right,
     relation_holds,
 )
-from iaa_runtime.shapes.questions import visual_question, visual_questions
+from iaa_runtime.shapes.questions import WEIGHTS, visual_question, visual_questions
 from iaa_runtime.shapes.scenes import KINDS, Background, Scene, Shape, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 
@@ -154,6 +154,23 @@ def test_visual_answers_agree_with_a_second_reading() -> None:
         if made.kind == "relation":
             phrase = made.question.removeprefix("Is ").removesuffix("?")
             assert (made.answer == "yes") == bool(truth(phrase, scene))
+
+
+def test_sides_agree_with_a_second_reading() -> None:
+    said = set()
+    for seed in range(300):
+        scene = make_scene(seed)
+        if len(scene.shapes) > 1:
+            made = visual_question(scene, random.Random(seed), WEIGHTS | {"side": 99})
+            if made.kind == "side":
+                said.add(made.answer)
+                named, asked = made.question.removeprefix("Is ").removesuffix("?"), "left or right of"
+                if asked in named:
+                    phrase = named.replace(asked, f"{made.answer} of")
+                else:
+                    phrase = named.replace("above or below", made.answer)
+                assert truth(phrase, scene)
+    assert said == {"left", "right", "above", "below"}
 
 
 def test_questions_of_one_scene_differ() -> None:
