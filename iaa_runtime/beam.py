@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import sampling
 from .config import GenerationConfig
-from .generation import Answer, OnToken, room, seen_tokens
+from .generation import Answer, OnToken, check_numbers, room, seen_tokens
 from .model.stack import Stack
 from .prefill import Cancel, Prompt, check_cancelled, prefill
 
@@ -89,6 +89,7 @@ def beam_search(
     Raises:
         ContextLengthError: a prompt fills the context.
         Cancelled: ``cancelled`` returned True.
+        NumericsError: the model computes NaN.
     """
     beams, limits = config.num_beams, room(prompts, stack, config.max_new_tokens)
     cache, logits = prefill(stack, prompts, max(limits), cancelled)
@@ -100,6 +101,7 @@ def beam_search(
     finished = [_Finished(config, limit) for limit in limits]
     while True:
         check_cancelled(cancelled)
+        check_numbers(logits.logsumexp(-1), stack)
         following: list[_Beam] = []
         for row, candidates in enumerate(_candidates(logits, running, prompts, config, len(eos))):
             chosen = _continue(finished[row], candidates, eos)

@@ -5,6 +5,7 @@ Progress, stopping, cancelling and grammar are passed in; nothing here knows tex
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from . import sampling
 from .config import IMAGE_TOKEN_INDEX, GenerationConfig
+from .decode import decode_steps
+from .errors import NumericsError
 from .model.stack import Stack
 from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
 
@@ -87,17 +90,20 @@ def generate(
     Raises:
         ContextLengthError: a prompt fills the context.
         Cancelled: ``cancelled`` returned True.
+        NumericsError: the model computes NaN.
     """
     limits = room(prompts, stack, config.max_new_tokens)
     cache, logits = prefill(stack, prompts, max(limits), cancelled)
     answers = [Answer() for _ in prompts]
+    steps = decode_steps(stack, cache)
     chooser = _Chooser(stack, prompts, config, constraint, limits)
     alive = list(range(len(prompts)))
     for step in range(max(limits)):
         check_cancelled(cancelled)
         tokens, logprobs = chooser.choose(logits, step)
+        said = check_numbers(logprobs, stack)
         kept = []
-        for place, (token, logprob) in enumerate(zip(tokens.tolist(), logprobs.tolist(), strict=True)):
+        for place, (token, logprob) in enumerate(zip(tokens.tolist(), said, strict=True)):
             row, answer = alive[place], answers[alive[place]]
             answer.ids.append(token)
             answer.logprobs.append(logprob)
@@ -110,11 +116,22 @@ def generate(
         if len(kept) < len(alive):
             alive = [alive[place] for place in kept]
             index = torch.tensor(kept, device=stack.device)
-            cache.select(index)
+            steps.select(index)
             chooser.select(index)
             tokens = tokens.index_select(0, index)
-        logits = stack.logits(stack.hidden(stack.embed(tokens[:, None]), cache)[:, -1])
+        logits = steps(tokens)
     return answers
+
+
+def check_numbers(logprobs: Tensor, stack: Stack) -> list[float]:
+    """Log-probabilities (B,) as a list; NaN would pass for a token of full confidence, so it raises an error."""
+    values: list[float] = logprobs.tolist()
+    if any(map(math.isnan, values)):
+        raise NumericsError(
+            f"The model computed NaN in place of an answer. Either {stack.dtype} is too narrow for these weights (try "
+            "bfloat16 or float32), or the checkpoint's files are damaged."
+        )
+    return values
 
 
 class _Chooser:

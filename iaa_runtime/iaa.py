@@ -50,6 +50,7 @@ class IAAModel:
         ops: Ops | None = None,
         *,
         precision: str | None = None,
+        cuda_graphs: bool = False,
         storage: torch.device | str | None = None,
         residency: Residency | None = None,
         on_read: Callable[[], object] | None = None,
@@ -62,6 +63,7 @@ class IAAModel:
             device: where activations are, and so where the model computes.
             ops: namespace of layer classes.
             precision: ``"fp8"``, ``"int8"`` or ``"int4"`` for the weights that :mod:`.model.precision` shrinks.
+            cuda_graphs: on CUDA, capture decode steps (see :mod:`.decode`); for weights that stay where they are.
             storage: where banks are read to, when a host moves them; ``device`` when None.
             residency: called with the banks at hand before each computation; None when weights stay where they are.
             on_read: called after each tensor that is read from disk; what it raises ends the reading of that bank.
@@ -72,7 +74,7 @@ class IAAModel:
         self.dtype = dtype or default_dtype(self.device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
-        self.precision, self._ops = precision, ops
+        self.precision, self._ops, self._cuda_graphs = precision, ops, cuda_graphs
         self._storage = torch.device(storage) if storage is not None else self.device
         self._residency = residency
         self._on_read = on_read
@@ -91,6 +93,7 @@ class IAAModel:
         ops: Ops | None = None,
         *,
         precision: str | None = None,
+        cuda_graphs: bool = False,
         vision_tower: str | Path | None = None,
         download: bool = False,
         revision: str | None = None,
@@ -104,6 +107,7 @@ class IAAModel:
             ops: namespace of layer classes (``Linear``, ``Embedding``, ``RMSNorm``, ``LayerNorm``, ``Conv2d``);
                 ``torch.nn`` when None.
             precision: below 16 bits, of the largest weights: ``"fp8"``, ``"int8"``, ``"int4"``; None keeps ``dtype``.
+            cuda_graphs: on CUDA, capture decode steps as a graph instead of launching their kernels one by one.
             vision_tower: folder of the CLIP tower, where it is neither in the shards nor where the config says.
             download: fetch a repository of the Hugging Face hub that is not on this machine.
             revision: of that repository.
@@ -116,7 +120,7 @@ class IAAModel:
         path = Path(folder).expanduser()
         if download and not path.exists():
             path = fetch(str(folder), revision)
-        return cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision)
+        return cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision, cuda_graphs=cuda_graphs)
 
     # Banks -----------------------------------------------------------------------------------------------------------
 
@@ -185,7 +189,8 @@ class IAAModel:
         head = cast(HeadBank, self.bank(task.stack_bank))
         if isinstance(head, AdaptorBank):
             base = interleave(base, cast("list[Block]", list(head.layers)), self.config.iaa_insert_layers)
-        return Stack(self.config, head.embed_tokens, base, head.norm, head.lm_head, self.dtype, self.device)
+        layers = (head.embed_tokens, base, head.norm, head.lm_head)
+        return Stack(self.config, *layers, self.dtype, self.device, self._cuda_graphs)
 
     # Images ----------------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 from .boxes import Detection
 from .chat import Chat, Reply
 from .config import GenerationConfig, Task
-from .errors import CheckpointError, InputError, NumericsError
+from .errors import CheckpointError, InputError
 from .generation import Answer, Constraint
 from .grammar import grammar_for
 from .grounding import GroundingAnswer, read_answer
@@ -296,11 +295,6 @@ class IAAPipeline:
         answers = self.model.answer(
             prompts, task, config, [self.eos], constraint=constraint, on_token=listen, cancelled=cancelled
         )
-        if any(math.isnan(logprob) for answer in answers for logprob in answer.logprobs):
-            raise NumericsError(
-                f"The model computed NaN in place of an answer. Either {self.model.dtype} is too narrow for these "
-                f"weights (try bfloat16 or float32), or the files in {self.model.checkpoint.folder} are damaged."
-            )
         for row, (stream, answer) in enumerate(zip(streams, answers, strict=True)):
             # Beams change their minds, so their text is read at the end.
             rest = stream.read(answer.ids) if config.num_beams > 1 else stream.finish()

@@ -56,6 +56,8 @@ class AnnotateSettings:
             raise InputError(f"The batch is {self.batch}; it must be at least 1.")
         for task in (Task.MM, Task.G):
             GenerationConfig.for_task(task, **self.generation)  # complains now, not at the first picture
+        if self.ground and GenerationConfig.for_task(Task.G, **self.generation).num_beams > 1:
+            raise InputError("Beam search does not go together with the grammar of boxes. Use it for captions alone.")
         for phrase in self.phrases:
             grounding_question(phrase)
 
@@ -85,20 +87,22 @@ class Annotator:
     Args:
         pipeline: who answers.
         settings: what is asked.
+
+    Raises:
+        InputError: a question that does not fit into the context.
     """
 
     def __init__(self, pipeline: IAAPipeline | RemotePipeline, settings: AnnotateSettings) -> None:
         self.pipeline, self.settings = pipeline, settings
         self._caption = GenerationConfig.for_task(Task.MM, **settings.generation)
         self._ground = GenerationConfig.for_task(Task.G, **settings.generation)
-        self._grammar = self._ground.num_beams == 1  # beams and the grammar do not go together
         # What is asked of all pictures has to fit, or each of them would fail alike.
         for text, task in self._common():
             if pipeline.prompt_length(Conversation().user(text), task, image=True) >= pipeline.context:
                 raise InputError(
                     f"{text[:60]!r} … does not fit into the context of {pipeline.context} tokens. Shorten it."
                 )
-        if settings.ground and self._grammar and isinstance(pipeline, IAAPipeline):
+        if settings.ground and isinstance(pipeline, IAAPipeline):
             model = pipeline.model
             grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, settings.several)
             grammar.start(torch.tensor([self._ground.max_new_tokens]))
@@ -162,7 +166,6 @@ class Annotator:
             [Question(picture, grounding_question(phrase)) for _, picture, phrase in wanted],
             Task.G,
             self._ground,
-            grammar=self._grammar,
             several=self.settings.several,
             batch_rows=self.settings.batch,
         )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
+from ..decode import decode_steps
 from ..export import export
 from ..iaa import IAAModel
 from ..memory import Format
@@ -39,6 +40,7 @@ class Settings:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     precision: str | None = None
+    cuda_graphs: bool = False
     batches: tuple[int, ...] = (1, 4, 8, 16)
     new_tokens: int = 64
     repeats: int = 5
@@ -59,7 +61,11 @@ class Bench:
         say(f"writing a checkpoint of size {settings.size} …")
         self.folder = write_checkpoint(folder / "checkpoint", size, stored, settings.seed)
         self.model = IAAModel.from_pretrained(
-            self.folder, settings.dtype, settings.device, precision=settings.precision
+            self.folder,
+            settings.dtype,
+            settings.device,
+            precision=settings.precision,
+            cuda_graphs=settings.cuda_graphs,
         )
         random = torch.Generator().manual_seed(settings.seed)
         side = size.vision.image_size
@@ -121,12 +127,13 @@ class Bench:
         for batch in self.settings.batches:
             projected = model.encode_images(self.pixels[:batch], "MM")
             prompts = [Prompt(tuple(self.ids()[0].tolist()), image) for image in projected]
-            state = prefill(stack, prompts, 64 * (self.settings.repeats + 1))
+            cache, logits = prefill(stack, prompts, 64 * (self.settings.repeats + 1))
+            state = decode_steps(stack, cache), logits
 
             def step(state: Any = state) -> None:
-                cache, logits = state
+                steps, logits = state
                 for _ in range(8):
-                    logits = stack.logits(stack.hidden(stack.embed(logits.argmax(-1)[:, None]), cache)[:, -1])
+                    logits = steps(logits.argmax(-1))
 
             runs: dict[str, Callable[[], object]] = {
                 "vision": partial(model.vision_features, self.pixels[:batch]),

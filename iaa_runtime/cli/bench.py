@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", choices=SIZES, default="small", help="of the checkpoint (full: Llama-3-8B, 33 GB)")
     parser.add_argument("--dtype", choices=common.DTYPES, default="auto", help="auto: fp32 on the CPU, else 16 bit")
     parser.add_argument("--precision", choices=("full", *PRECISIONS), default="full", help="of the large matrices")
+    parser.add_argument("--cuda-graphs", action="store_true", help="capture decode steps on CUDA")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8 and 16)")
     parser.add_argument("--new-tokens", type=int, default=64, metavar="N", help="of a caption (default 64)")
@@ -55,6 +56,7 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
         dtype=common.pick_dtype(options.dtype) or default_dtype(torch.device(device)),
         device=device,
         precision=common.pick_precision(options.precision),
+        cuda_graphs=options.cuda_graphs,
         batches=tuple(options.batch or benchmark.Settings.batches),
         new_tokens=options.new_tokens,
         repeats=options.repeats,

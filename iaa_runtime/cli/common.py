@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from ..checkpoint import Checkpoint
 from ..config import GenerationConfig
 from ..errors import IAAError, InputError, UsageError
 from ..images import load_image
@@ -192,10 +193,15 @@ def open_pipeline(options: argparse.Namespace) -> Pipeline:
     return open_model(options)
 
 
+def open_checkpoint(options: argparse.Namespace) -> Checkpoint:
+    """Opens the headers of the checkpoint that the options name; no weights."""
+    return Checkpoint(_folder(options), options.vision_tower)
+
+
 def open_model(options: argparse.Namespace) -> IAAPipeline:
     """Opens the checkpoint that the options name, on this machine."""
     pipeline = IAAPipeline.from_pretrained(
-        DEMO_CHECKPOINT if options.model is None else options.model,
+        _folder(options),
         dtype=pick_dtype(options.dtype),
         device=pick_device(options.device),
         precision=pick_precision(options.precision),
@@ -205,6 +211,10 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
     if pipeline.is_demo:
         tell("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
     return pipeline
+
+
+def _folder(options: argparse.Namespace) -> str | Path:
+    return DEMO_CHECKPOINT if options.model is None else options.model
 
 
 def pick_dtype(name: str) -> Any:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ..checkpoint import Checkpoint
 from ..config import Task
-from ..errors import InputError
+from ..errors import UsageError
 from ..export import FORMATS, export
-from ..pipeline import DEMO_CHECKPOINT
 from . import common
 
 
@@ -30,10 +28,10 @@ def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
     task = Task.parse(options.task)
     if FORMATS[task] != options.to:
-        raise InputError(
+        raise UsageError(
             f"Task {task.value} is a {FORMATS[task]} model, not a {options.to} one: use --to {FORMATS[task]}."
         )
-    source = Checkpoint(options.model or DEMO_CHECKPOINT, options.vision_tower)
+    source = common.open_checkpoint(options)
     out = export(source, task, options.out, progress=lambda name: common.tell(f"wrote {name}"))
     if options.json:
         common.put({"task": task.value, "format": options.to, "folder": str(out)})

@@ -11,7 +11,6 @@ from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
-from ..pipeline import DEMO_CHECKPOINT
 from . import common
 
 COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Describes the checkpoint from its headers; no weights are read. Fails when something is missing."""
-    about = describe(Checkpoint(options.model or DEMO_CHECKPOINT, options.vision_tower))
+    about = describe(common.open_checkpoint(options))
     if options.json:
         common.put(about)
     else:

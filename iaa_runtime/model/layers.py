@@ -15,6 +15,9 @@ from torch.nn import functional as F
 
 from ..config import IAAConfig
 from .cache import KVCache
+from .fixed_cache import FixedCache
+
+Cache = KVCache | FixedCache
 
 
 class Ops(Protocol):
@@ -94,7 +97,7 @@ class Attention(nn.Module):
         self.v_proj = make.linear(config.hidden_size, shared)
         self.o_proj = make.linear(width, config.hidden_size)
 
-    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: KVCache | None, slot: int) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None, slot: int) -> Tensor:
         """Attends from ``x`` (B, T, H) to itself and to what ``cache`` holds in ``slot``.
 
         Args:
@@ -114,9 +117,17 @@ class Attention(nn.Module):
         q, k = rotation(q), rotation(k)
         if cache is not None:
             k, v = cache.append(slot, k, v)
-        causal = mask is None and q.shape[2] > 1
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=self.grouped)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).flatten(2))
+        if q.shape[2] == 1:
+            # The query heads of a group look at the same keys, as the queries of one head do; as such they spare the
+            # copy of keys and values for each head that enable_gqa makes on the CPU.
+            rows = q.reshape(len(q), k.shape[1], -1, self.head_dim)
+            mixed = F.scaled_dot_product_attention(rows, k, v, attn_mask=mask).flatten(1)[:, None]
+        else:
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
+            )
+            mixed = mixed.transpose(1, 2).flatten(2)
+        out: Tensor = self.o_proj(mixed)
         return out
 
 
@@ -145,7 +156,7 @@ class Block(nn.Module):
         self.post_attention_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config, make)
 
-    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: KVCache | None, slot: int) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None, slot: int) -> Tensor:
         """(B, T, H) -> (B, T, H); the arguments are those of :meth:`Attention.forward`."""
         x = x + self.self_attn(self.input_layernorm(x), rotation, mask, cache, slot)
         out: Tensor = x + self.mlp(self.post_attention_layernorm(x))

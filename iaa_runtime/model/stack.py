@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..config import IAAConfig
 from .cache import KVCache, Places
-from .layers import Block, Rotation
+from .layers import Block, Cache, Rotation
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Stack:
     lm_head: nn.Module
     dtype: torch.dtype
     device: torch.device
+    cuda_graphs: bool = False
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, H)."""
@@ -38,7 +39,7 @@ class Stack:
         c = self.config
         return KVCache(len(self.blocks), rows, capacity, c.num_key_value_heads, c.head_dim, self.dtype, self.device)
 
-    def hidden(self, embedded: Tensor, cache: KVCache | None = None, real: Tensor | None = None) -> Tensor:
+    def hidden(self, embedded: Tensor, cache: Cache | None = None, real: Tensor | None = None) -> Tensor:
         """Runs the blocks.
 
         Args:

@@ -96,7 +96,8 @@ def test_one_progress_bar_for_a_batch(client: Client) -> None:
     assert {data["node"] for data in bars} == {"ground"}
     assert len({data["max"] for data in bars}) == 1
     values = [data["value"] for data in bars]
-    assert len(values) > 5 and values == sorted(values) and values[-1] == bars[-1]["max"]
+    # The server leaves out what comes too fast, so the quicker the machine, the fewer.
+    assert len(values) > 2 and values == sorted(values) and values[-1] == bars[-1]["max"]
 
 
 def cancelled_after(client: Client, graph: Graph) -> float:

@@ -167,5 +167,5 @@ def test_command_line(reference: Path, tmp_path: Path, capsys: pytest.CaptureFix
     words = ["export", "--model", str(reference / "checkpoint"), "--task", "Text", "--out", str(tmp_path / "out")]
     assert main([*words, "--to", "llama", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["folder"] == str(tmp_path / "out")
-    assert main([*words[:-1], str(tmp_path / "other"), "--to", "llava"]) == 1
+    assert main([*words[:-1], str(tmp_path / "other"), "--to", "llava"]) == 2
     assert "use --to llama" in capsys.readouterr().err

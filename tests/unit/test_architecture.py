@@ -50,7 +50,7 @@ LAYERS: dict[str, Layer] = {
     ),
     "model": Layer(("model", "model.*"), ("errors", "config", "model")),
     "generation": Layer(
-        ("generation", "prefill", "beam", "memory"), ("errors", "config", "leaves", "model", "generation")
+        ("generation", "prefill", "decode", "beam", "memory"), ("errors", "config", "leaves", "model", "generation")
     ),
     "iaa": Layer(("iaa", "reading"), (*UP_TO_GENERATION, "iaa")),
     "text": Layer(("tokenizer", "streaming"), ("errors", "config", "text"), ("transformers",)),

@@ -225,6 +225,9 @@ def test_arguments_that_clash_exit_with_2_before_any_work(
         (["ground", "--image", "PHOTO", "--phrase", "a", "--max-new-tokens", "3"], "too few for a box"),
         (["text", "--prompt", "half \udcff"], "which is no character"),
         (["text", "--prompt", "a", "--model", ""], "no config.json"),
+        (["info", "--model", ""], "no config.json"),
+        (["export", "--task", "Text", "--to", "llama", "--out", "nowhere", "--model", ""], "no config.json"),
+        (["annotate", "nowhere.png", "--phrase", "a", "--beams", "2", "--out", "nowhere"], "Beam search"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )

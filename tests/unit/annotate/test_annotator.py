@@ -52,6 +52,11 @@ def test_a_threshold_drops_boxes(pipeline: IAAPipeline) -> None:
     assert record["detections"] == []
 
 
+def test_boxes_with_beams_are_refused() -> None:
+    with pytest.raises(InputError, match="Beam search"):
+        AnnotateSettings(prompt="What?", phrases=("cat",), ground=True, generation={"num_beams": 2})
+
+
 def test_a_bad_picture_is_recorded_and_the_others_go_on(pipeline: IAAPipeline, tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"no picture")
     Image.new("RGB", (30, 30), "red").save(tmp_path / "good.png")
