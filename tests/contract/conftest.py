@@ -79,6 +79,12 @@ class Bench:
     def __init__(self, client: Client) -> None:
         self.client = client
 
+    def needs_core(self, kind: str, name: str) -> None:
+        """Skips where ComfyUI is too old for the core node ``kind`` with the input ``name``."""
+        offered = self.client.get_json("/object_info").get(kind, {"input": {}})["input"]
+        if not any(name in inputs for inputs in offered.values()):
+            pytest.skip(f"this ComfyUI has no {kind} with {name}")
+
     def picture(self, name: str, size: tuple[int, int], channels: int = 3) -> np.ndarray:
         """Uploads noise, different in every pixel; returns it as (H, W, channels) uint8."""
         seed = int.from_bytes(name.encode(), "big") % 2**32

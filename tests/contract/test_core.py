@@ -102,6 +102,7 @@ def test_nothing_selected_ends_the_branch_and_no_more(bench: Bench) -> None:
 
 
 def test_create_bounding_boxes_keeps_places_and_labels(bench: Bench) -> None:
+    bench.needs_core("CreateBoundingBoxes", "bboxes")
     graph = bench.boxes([[A, B]])
     canvas = {"width": SIZE[0], "height": SIZE[1], "editor_state": {"__value__": []}}
     graph["edit"] = node("CreateBoundingBoxes", bboxes=["boxes", 0], **canvas)
@@ -112,6 +113,7 @@ def test_create_bounding_boxes_keeps_places_and_labels(bench: Bench) -> None:
 
 
 def test_layers_lie_where_their_crops_were(bench: Bench) -> None:
+    bench.needs_core("LayersFromBoundingBoxes", "bboxes")
     levels = bench.picture("one.png", SIZE)
     graph = bench.batch("one.png") | bench.boxes([[A, B]])
     graph["crop"] = node("IAA_CropBoxes", image=["batch", 0], bboxes=["boxes", 0])
