@@ -166,6 +166,7 @@ class Annotator:
             [Question(picture, grounding_question(phrase)) for _, picture, phrase in wanted],
             Task.G,
             self._ground,
+            grammar=True,
             several=self.settings.several,
             batch_rows=self.settings.batch,
         )
