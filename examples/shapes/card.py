@@ -65,13 +65,13 @@ MM's. While they learn, two of their attention heads are told which shape an ans
 `iaa_runtime/shapes`; no other data were used. The tower's last layer, which IAA never reads, is left at zero.
 
 These weights are not one unbroken run of the script: the text stage began on a wider mixture of questions, the tower
-came from an earlier version, MM learned 2,200 steps and then 2,100 more once its heads were also told what is counted,
-and G, begun from MM in the midst of the latter, learned 2,300 steps.
+came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads were also told what is counted, and 2,600
+more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300 steps.
 
 ## To go on
 
-`python examples/shapes/train.py --out DIR --start-from iaa_runtime/demo_checkpoint --take text tower mm` takes what is
-finished from here and learns on; `python examples/shapes/card.py --model DIR/checkpoint` measures the result and writes
+`python examples/shapes/train.py --out DIR --start-from iaa_runtime/demo_checkpoint --take text tower mm g` takes
+what is here and learns on; `python examples/shapes/card.py --model DIR/checkpoint` measures the result and writes
 its page.
 
 ## Licence

@@ -224,7 +224,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--take", nargs="+", choices=("text", "tower", "mm", "g"), default=["text", "tower"], help="what of it"
     )
-    for name, steps in (("text", 1600), ("tower", 3500), ("mm", 3500), ("g", 2500)):
+    for name, steps in (("text", 1600), ("tower", 3500), ("mm", 6500), ("g", 6500)):
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     return parser.parse_args()
 
