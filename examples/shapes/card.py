@@ -54,7 +54,8 @@ Measured on {scenes} scenes of seeds that training never saw, on a CPU in float3
 {verdict}
 
 `score` is the geometric mean of the probabilities of a box's coordinate tokens. Training spreads the right answer over
-neighbouring coordinates, so a sure box scores about 0.1 to 0.4, never near 1.
+neighbouring coordinates, so a sure box scores about 0.25, never near 1; a box of something that is not there scores
+about 0.03. A threshold of 0.1 tells them apart.
 
 ## How it was made
 
@@ -65,8 +66,8 @@ MM's. While they learn, two of their attention heads are told which shape an ans
 `iaa_runtime/shapes`; no other data were used. The tower's last layer, which IAA never reads, is left at zero.
 
 These weights are not one unbroken run of the script: the text stage began on a wider mixture of questions, the tower
-came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads were also told what is counted, and 2,600
-more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300 steps.
+came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads were also told what is counted, and
+2,600 more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300.
 
 ## To go on
 

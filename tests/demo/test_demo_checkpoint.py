@@ -21,7 +21,6 @@ from iaa_runtime.tokenizer import load_tokenizer
 
 SCENES, MUTATED_SCENES = 100, 20
 
-MEASURED = json.loads((DEMO_CHECKPOINT / "measured.json").read_text(encoding="utf-8"))
 AIMS = {
     "single_precision": 0.93,
     "single_iou": 0.80,
@@ -32,8 +31,8 @@ AIMS = {
     "caption_precision": 0.93,
     "text": 0.95,
 }
-# A little under the aims, or under what the card reports where that is less: 100 scenes scatter.
-THRESHOLDS = {name: min(aim - 0.02, MEASURED[name] - 0.08) for name, aim in AIMS.items()}
+THRESHOLDS = {name: aim - 0.02 for name, aim in AIMS.items()}
+"""A little under the aims: 100 scenes scatter more than the card's 1,000."""
 GROUNDING = ("single_precision", "single_iou", "elongated_precision", "several_f1")
 
 
@@ -55,7 +54,7 @@ def test_reaches_its_thresholds(measures: dict[str, float], name: str) -> None:
 
 @pytest.mark.slow
 def test_score_tells_present_from_absent(measures: dict[str, float]) -> None:
-    assert measures["absent_auc"] > 0.6
+    assert measures["absent_auc"] > 0.95
 
 
 class Altered:
@@ -107,6 +106,13 @@ def swap(task: Task | str) -> Task:
 
 def failing(measures: dict[str, float]) -> set[str]:
     return {name for name, least in THRESHOLDS.items() if not measures[name] >= least}
+
+
+def test_the_card_reports_its_aims_as_reached() -> None:
+    measured = json.loads((DEMO_CHECKPOINT / "measured.json").read_text(encoding="utf-8"))
+    assert measured["scenes"] >= 1000
+    assert all(measured[name] >= aim for name, aim in AIMS.items())
+    assert measured["single_precision"] - measured["elongated_precision"] <= 0.03
 
 
 @pytest.mark.slow
