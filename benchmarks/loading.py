@@ -44,7 +44,8 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
     loaded, loaded_peak = time.perf_counter(), memory("VmHWM")
     tensors = [tensor for bank in banks for tensor in model.bank(bank).state_dict().values()]
     for tensor in tensors:
-        tensor.view(torch.int16 if tensor.itemsize == 2 else torch.int32).flatten()[::512].sum()  # a word of each page
+        laid = tensor if tensor.is_contiguous() else tensor.t()  # flattened as it lies, or it would be copied
+        laid.view(torch.int16 if tensor.itemsize == 2 else torch.int32).flatten()[::512].sum()  # a word of each page
     touched, touched_peak = time.perf_counter(), memory("VmHWM")
     stored = sum(model.checkpoint.nbytes(bank) for bank in banks)
     return {

@@ -113,7 +113,8 @@ class Bench:
 
     def _touch(self, bank: BankName) -> None:
         for tensor in self.model.bank(bank).state_dict().values():
-            tensor.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
+            laid = tensor if tensor.is_contiguous() else tensor.t()  # flattened as it lies, or it would be copied
+            laid.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
 
     def parts(self) -> None:
         """Vision, prefill and one decode step, against the machine's floors."""
