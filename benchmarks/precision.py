@@ -12,7 +12,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -33,14 +32,14 @@ FORMS = {
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def scores(form: str, scenes: int) -> dict[str, Any]:
+def scores(form: str, scenes: int) -> dict[str, float]:
     """The demo checkpoint's figures at a precision."""
     dtype, precision = FORMS[form]
     command = [sys.executable, "-m", "iaa_runtime", "eval", "shapes", "--json", "--device", "cpu"]
     command += ["--scenes", str(scenes), "--dtype", dtype, "--precision", precision]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
-    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return measured
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])["measures"]
+    return {name: value for name, value in measured.items() if "/" not in name}
 
 
 def logit_error(form: str) -> float:
@@ -53,9 +52,9 @@ def logit_error(form: str) -> float:
     return float((model(ids, pixels, "MM") - exact).norm() / exact.norm())
 
 
-def table(rows: dict[str, dict[str, Any]]) -> str:
-    """A Markdown table: precisions down, figures across; only figures that are single numbers."""
-    names = [name for name, value in next(iter(rows.values())).items() if isinstance(value, (int, float))]
+def table(rows: dict[str, dict[str, float]]) -> str:
+    """A Markdown table: precisions down, figures across."""
+    names = list(next(iter(rows.values())))
     lines = ["| precision | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     lines += [f"| {form} | " + " | ".join(f"{row[name]:.4g}" for name in names) + " |" for form, row in rows.items()]
     return "\n".join(lines)
