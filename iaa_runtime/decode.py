@@ -104,8 +104,7 @@ class GraphSteps(FixedSteps):
         torch.cuda.current_stream(self._stack.device).wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._logits = self._step(self._tokens)
-        self._undo(before)
+            self._logits = self._step(self._tokens)  # recorded, not run
 
     def _undo(self, before: list[Tensor]) -> None:
         for tensor, old in zip(self._fixed.state(), before, strict=True):

@@ -63,7 +63,7 @@ class IAAModel:
             device: where activations are, and so where the model computes.
             ops: namespace of layer classes.
             precision: ``"fp8"``, ``"int8"`` or ``"int4"`` for the weights that :mod:`.model.precision` shrinks.
-            cuda_graphs: on CUDA, capture decode steps (see :mod:`.decode`); for weights that stay where they are.
+            cuda_graphs: on CUDA, capture decode steps (see :mod:`.decode`); not where a host moves weights.
             storage: where banks are read to, when a host moves them; ``device`` when None.
             residency: called with the banks at hand before each computation; None when weights stay where they are.
             on_read: called after each tensor that is read from disk; what it raises ends the reading of that bank.
@@ -74,7 +74,8 @@ class IAAModel:
         self.dtype = dtype or default_dtype(self.device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
-        self.precision, self._ops, self._cuda_graphs = precision, ops, cuda_graphs
+        self.precision, self._ops = precision, ops
+        self._cuda_graphs = cuda_graphs and residency is None  # a graph remembers where weights were
         self._storage = torch.device(storage) if storage is not None else self.device
         self._residency = residency
         self._on_read = on_read

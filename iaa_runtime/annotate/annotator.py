@@ -54,9 +54,8 @@ class AnnotateSettings:
             raise InputError("The prompt for captions is empty.")
         if self.batch < 1:
             raise InputError(f"The batch is {self.batch}; it must be at least 1.")
-        for task in (Task.MM, Task.G):
-            GenerationConfig.for_task(task, **self.generation)  # complains now, not at the first picture
-        if self.ground and GenerationConfig.for_task(Task.G, **self.generation).num_beams > 1:
+        GenerationConfig.for_task(Task.MM, **self.generation)  # complains now, not at the first picture
+        if GenerationConfig.for_task(Task.G, **self.generation).num_beams > 1 and self.ground:
             raise InputError("Beam search does not go together with the grammar of boxes. Use it for captions alone.")
         for phrase in self.phrases:
             grounding_question(phrase)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -34,7 +35,7 @@ SHRUNK = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight|lm_head\.we
 """Names, in a bank, of the matrices that shrink. The vision tower's begin with ``tower.``."""
 
 
-class QuantizedLinear(nn.Module):
+class QuantizedLinear(nn.Module, ABC):
     """A linear layer without bias whose weight is stored as integers or 8-bit floats, and scales.
 
     Takes the arguments of :class:`torch.nn.Linear`, so that it can stand in an ``ops`` namespace. ``weight`` and
@@ -67,9 +68,9 @@ class QuantizedLinear(nn.Module):
         return inputs, 1
 
     @classmethod
+    @abstractmethod
     def shrink(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Rows of weights (O, M) -> the same as stored, and their scales, already rounded to ``dtype``."""
-        raise NotImplementedError
 
     @classmethod
     def multiply(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

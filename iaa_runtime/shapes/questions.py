@@ -131,14 +131,27 @@ _MAKERS: dict[str, Callable[[Scene, random.Random], Question | None]] = {
 }
 WEIGHTS = {"color": 17, "kind": 17, "size": 10, "count": 18, "exists": 14, "relation": 12, "which": 12}
 """How often each kind is asked; "side" is only taught."""
+ATTEMPTS = 1000
+"""Draws until a scene is given up; some kinds suit few scenes."""
 
 
 def visual_question(scene: Scene, rng: random.Random, weights: Mapping[str, int] = WEIGHTS) -> Question:
-    """A random question on the scene that has exactly one right answer."""
-    while True:
-        made = _MAKERS[rng.choices(list(weights), list(weights.values()))[0]](scene, rng)
+    """A random question on the scene that has exactly one right answer.
+
+    Args:
+        scene: what is asked about.
+        rng: chooses.
+        weights: how often each kind of question is asked, in any unit.
+
+    Raises:
+        ValueError: none of these kinds can be asked about the scene.
+    """
+    kinds, shares = list(weights), list(weights.values())
+    for _ in range(ATTEMPTS):
+        made = _MAKERS[rng.choices(kinds, shares)[0]](scene, rng)
         if made is not None:
             return made
+    raise ValueError(f"Of scene {scene.seed} nothing of {', '.join(kinds)} can be asked. Allow 'count': it always can.")
 
 
 def visual_questions(scene: Scene, rng: random.Random, count: int) -> Sequence[Question]:

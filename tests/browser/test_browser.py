@@ -134,7 +134,7 @@ def test_a_chat_turn_shows_boxes_or_words_as_its_task_is(comfy: ComfyPage) -> No
         shown = comfy.page.evaluate(f"() => {turn}.widgets.find(w => w.name === 'iaa_result').element.outerHTML")
         assert view in shown
         assert comfy.page.evaluate(f"() => {turn}.widgets.filter(w => w.name === 'iaa_result').length") == 1
-    assert max(heights) - min(heights) < 100, "but for the room that ComfyUI's own live text takes"
+    assert len(heights) == 1
 
 
 def test_json_is_copied(comfy: ComfyPage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def test_score_tells_present_from_absent(measures: dict[str, float]) -> None:
     assert measures["absent_auc"] > 0.95
 
 
-class Altered:
+class Altered(ABC):
     """The pipeline with every detection changed on its way out."""
 
     def __init__(self, pipeline: IAAPipeline) -> None:
@@ -69,8 +70,8 @@ class Altered:
             for image, detections in zip(images, self._ground(images, phrases, **options), strict=True)
         ]
 
-    def alter(self, found: Detection, size: tuple[int, int]) -> Detection:
-        raise NotImplementedError
+    @abstractmethod
+    def alter(self, found: Detection, size: tuple[int, int]) -> Detection: ...
 
 
 class Mirrored(Altered):

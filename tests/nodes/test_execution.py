@@ -91,13 +91,12 @@ def test_text_appears_while_it_is_written(client: Client) -> None:
 
 
 def test_one_progress_bar_for_a_batch(client: Client) -> None:
-    run = client.run(ground_graph(20, "the star\nthe ring"))
+    run = client.run(ground_graph(60, "the star\nthe ring"))  # long enough: the server leaves out what comes fast
     bars = [data for data in run.of("progress") if data["prompt_id"] == run.prompt_id]
     assert {data["node"] for data in bars} == {"ground"}
     assert len({data["max"] for data in bars}) == 1
     values = [data["value"] for data in bars]
-    # The server leaves out what comes too fast, so the quicker the machine, the fewer.
-    assert len(values) > 2 and values == sorted(values) and values[-1] == bars[-1]["max"]
+    assert len(values) > 5 and values == sorted(values) and values[-1] == bars[-1]["max"]
 
 
 def cancelled_after(client: Client, graph: Graph) -> float:

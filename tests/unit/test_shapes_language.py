@@ -173,6 +173,12 @@ def test_sides_agree_with_a_second_reading() -> None:
     assert said == {"left", "right", "above", "below"}
 
 
+def test_a_scene_of_one_shape_has_no_sides() -> None:
+    alone = next(scene for scene in map(make_scene, range(100)) if len(scene.shapes) == 1)
+    with pytest.raises(ValueError, match="nothing of side can be asked"):
+        visual_question(alone, random.Random(0), {"side": 1})
+
+
 def test_questions_of_one_scene_differ() -> None:
     made = visual_questions(SCENE, random.Random(3), 12)
     assert len({q.question for q in made}) == len(made) == 12
