@@ -101,7 +101,7 @@ def beam_search(
     finished = [_Finished(config, limit) for limit in limits]
     while True:
         check_cancelled(cancelled)
-        check_numbers(logits.logsumexp(-1), stack)
+        check_numbers(logits.logsumexp(-1).tolist(), stack)
         following: list[_Beam] = []
         for row, candidates in enumerate(_candidates(logits, running, prompts, config, len(eos))):
             chosen = _continue(finished[row], candidates, eos)

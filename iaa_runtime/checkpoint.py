@@ -184,15 +184,15 @@ class Checkpoint:
         names: Iterable[str],
         dtype: torch.dtype,
         device: torch.device | str,
-        by_column: Iterable[str] = (),
+        buffer: Tensor | None = None,
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields the bank's tensors by our names, each straight in ``dtype`` on ``device``, one at a time.
 
-        ``by_column`` names matrices to be laid out as :meth:`WeightFiles.read` says.
+        ``buffer`` is as in :meth:`WeightFiles.read`.
         """
         files, published = self._source(bank)
         ours = {published[name]: name for name in names}
-        for name, tensor in files.read(ours, dtype, device, {published[name] for name in by_column}):
+        for name, tensor in files.read(ours, dtype, device, buffer):
             yield ours[name], tensor
 
     def pieces(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:

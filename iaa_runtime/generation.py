@@ -101,9 +101,10 @@ def generate(
     for step in range(max(limits)):
         check_cancelled(cancelled)
         tokens, logprobs = chooser.choose(logits, step)
-        said = check_numbers(logprobs, stack)
+        chosen, said = to_host(tokens, logprobs)
+        check_numbers(said, stack)
         kept = []
-        for place, (token, logprob) in enumerate(zip(tokens.tolist(), said, strict=True)):
+        for place, (token, logprob) in enumerate(zip(chosen, said, strict=True)):
             row, answer = alive[place], answers[alive[place]]
             answer.ids.append(token)
             answer.logprobs.append(logprob)
@@ -123,15 +124,19 @@ def generate(
     return answers
 
 
-def check_numbers(logprobs: Tensor, stack: Stack) -> list[float]:
-    """Log-probabilities (B,) as a list; NaN would pass for a token of full confidence, so it raises an error."""
-    values: list[float] = logprobs.tolist()
-    if any(map(math.isnan, values)):
+def to_host(tokens: Tensor, logprobs: Tensor) -> tuple[list[int], list[float]]:
+    """A step's tokens (B,) and log-probabilities (B,) in one transfer: all that the host waits for."""
+    both = torch.stack((tokens.int(), logprobs.float().view(torch.int32))).cpu()  # as bits, so that neither is rounded
+    return both[0].tolist(), both[1].view(torch.float32).tolist()
+
+
+def check_numbers(logprobs: Sequence[float], stack: Stack) -> None:
+    """Raises :class:`NumericsError` where a log-probability is NaN, which would pass for a token of full confidence."""
+    if any(map(math.isnan, logprobs)):
         raise NumericsError(
             f"The model computed NaN in place of an answer. Either {stack.dtype} is too narrow for these weights (try "
             "bfloat16 or float32), or the checkpoint's files are damaged."
         )
-    return values
 
 
 class _Chooser:

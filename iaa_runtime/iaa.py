@@ -18,6 +18,7 @@ from .generation import Answer, Constraint, OnToken, generate
 from .memory import generation_bytes, vision_bytes, widening_bytes
 from .model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, bank_shapes, build_bank
 from .model.layers import Block, Ops
+from .model.packed import can_pack
 from .model.stack import Stack, interleave
 from .prefill import Cancel, Prompt, embed
 from .reading import read_bank
@@ -77,6 +78,7 @@ class IAAModel:
         self.precision, self._ops = precision, ops
         self._cuda_graphs = cuda_graphs and residency is None  # a graph remembers where weights were
         self._storage = torch.device(storage) if storage is not None else self.device
+        self._packed = ops is None and residency is None and can_pack(self.dtype, self._storage)
         self._residency = residency
         self._on_read = on_read
         self._banks: dict[BankName, nn.Module] = {}
@@ -167,7 +169,9 @@ class IAAModel:
                 )
             module = self._build(name)
             weights = {}
-            for key, tensor in read_bank(self.checkpoint, name, self.dtype, self._storage, self.precision):
+            for key, tensor in read_bank(
+                self.checkpoint, name, self.dtype, self._storage, self.precision, self._packed
+            ):
                 weights[key] = tensor
                 if self._on_read is not None:
                     self._on_read()
@@ -181,7 +185,8 @@ class IAAModel:
             self._residency(modules, working_bytes)
 
     def _build(self, bank: BankName) -> nn.Module:
-        return build_bank(bank, self.config, self.checkpoint.vision, self._ops, self.dtype, precision=self.precision)
+        shape = (self.config, self.checkpoint.vision)
+        return build_bank(bank, *shape, self._ops, self.dtype, precision=self.precision, packed=self._packed)
 
     def stack(self, task: Task | str) -> Stack:
         """The task's stack; reads the banks it needs."""

@@ -28,8 +28,9 @@ def generation_bytes(
     """Bytes of an answer's KV cache and activations, weights not counted.
 
     With e bytes an element: the cache ``2 L B (P + A) G D e``, twice because handing a shared front to many rows copies
-    it; the block in flight ``B T (4 H + 3 I) e`` and its attention mask ``B T (P + A)``; the logits ``5 B V`` float32,
-    for the raw ones, penalty, grammar and a sorted copy; the embedded prompt ``B P H e``.
+    it; the block in flight ``T (4 H + 3 I) e`` and its attention mask ``T (P + A)``, with the T tokens of all rows that
+    are read at once; the logits ``5 B V`` float32, for the raw ones, penalty, grammar and a sorted copy; the embedded
+    prompt ``B P H e``.
 
     Args:
         config: the checkpoint's geometry.
@@ -40,12 +41,12 @@ def generation_bytes(
         dtype: of the activations.
     """
     columns = prompt_tokens + new_tokens
-    piece = min(prompt_tokens, PIECE_TOKENS)
+    at_once = min(rows * prompt_tokens, PIECE_TOKENS)
     blocks = config.num_blocks if task.sees else config.num_hidden_layers
     per_token = KVCache.bytes_per_token(blocks, config.num_key_value_heads, config.head_dim, dtype)
     cache = 2 * rows * columns * per_token
-    block = rows * piece * (4 * config.hidden_size + 3 * config.intermediate_size) * dtype.itemsize
-    mask = rows * piece * columns
+    block = at_once * (4 * config.hidden_size + 3 * config.intermediate_size) * dtype.itemsize
+    mask = at_once * columns
     logits = 5 * rows * config.vocab_size * 4
     embedded = rows * prompt_tokens * config.hidden_size * dtype.itemsize
     return cache + block + mask + logits + embedded

@@ -17,8 +17,8 @@ from .errors import Cancelled, ContextLengthError, InputError
 from .model.cache import KVCache
 from .model.stack import Stack
 
-PIECE_TOKENS = 512
-"""Tokens per row that go through the blocks at once; bounds the memory of activations."""
+PIECE_TOKENS = 1024
+"""Tokens of all rows together that go through the blocks at once; bounds the memory of activations."""
 
 Cancel = Callable[[], bool] | None
 
@@ -91,13 +91,22 @@ def pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
 
 
 def read(stack: Stack, rows: Sequence[Tensor], cache: KVCache, cancelled: Cancel = None) -> Tensor:
-    """Runs embedded rows (T_i, H) through the stack, in pieces. Returns the last token's hidden state, (B, H)."""
+    """Runs embedded rows (T_i, H) through the stack, in pieces: so many rows as fit one, or parts of a row.
+
+    Returns the last token's hidden state, (B, H).
+    """
     embedded, real = pad_left(rows)
-    for start in range(0, embedded.shape[1], PIECE_TOKENS):
-        check_cancelled(cancelled)
-        piece = slice(start, start + PIECE_TOKENS)
-        hidden = stack.hidden(embedded[:, piece], cache, real[:, piece] if real is not None else None)
-    return hidden[:, -1]
+    tokens = embedded.shape[1]
+    at_once = max(1, PIECE_TOKENS // tokens)
+    last = []
+    for number, part in enumerate(cache.parts(at_once)):
+        some = slice(number * at_once, (number + 1) * at_once)
+        for start in range(0, tokens, PIECE_TOKENS):
+            check_cancelled(cancelled)
+            piece = slice(start, start + PIECE_TOKENS)
+            hidden = stack.hidden(embedded[some, piece], part, real[some, piece] if real is not None else None)
+        last.append(hidden[:, -1])
+    return torch.cat(last)
 
 
 def shared_fronts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]:

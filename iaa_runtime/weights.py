@@ -1,16 +1,16 @@
 """Weight files of either format, opened without reading them and read tensor by tensor.
 
-Safetensors files are memory-mapped by their library: a tensor that is wanted as it is stored is a view of the file and
-costs no copy; any other is converted in pieces, so that neither the file's pages nor a second copy pile up.
+Safetensors files are memory-mapped by their library: a tensor that is wanted as it is stored can be a view of the file
+and cost no copy; any other is read and converted in pieces, so that neither the file's pages nor a second copy pile up.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +41,12 @@ SAFETENSORS_DTYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor's place: which file, its shape and its dtype."""
+    """A tensor's place: which file, its shape and dtype, and (of safetensors) the byte at which it starts."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
+    start: int = 0
 
     @property
     def nbytes(self) -> int:
@@ -53,22 +54,38 @@ class Entry:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-Target = tuple[torch.dtype, torch.device]
-Rows = Callable[[str, int, int], Tensor]
-"""Reads rows ``start`` to ``end`` of a tensor."""
+@dataclass(frozen=True)
+class Target:
+    """In what form tensors are wanted, and the buffer that each is read into; None: memory of its own."""
+
+    dtype: torch.dtype
+    device: torch.device
+    buffer: Tensor | None = None
+
+    def memory(self, entry: Entry) -> Tensor:
+        """Where a tensor goes."""
+        if self.buffer is None:
+            return torch.empty(entry.shape, dtype=self.dtype, device=self.device)
+        return self.buffer[: torch.Size(entry.shape).numel()].view(entry.shape)
+
+
+Rows = Callable[[Entry, str, int, int], Tensor]
+"""Reads rows ``start`` to ``end`` of a tensor; what it returns holds until the next call."""
 
 
 class _Format(Protocol):
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]: ...
-    def read(
-        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
-    ) -> Iterator[tuple[str, Tensor]]: ...
-    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor: ...
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]: ...
+    def rows(self, entry: Entry, name: str, start: int, end: int) -> Tensor: ...
 
 
 class _Safetensors:
+    def __init__(self) -> None:
+        self._buffer = torch.empty(0, dtype=torch.uint8)
+
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
-        with _open(file) as opened:
+        with _open(file) as opened:  # which checks the header, so that the places in it can be trusted
+            starts = _starts(file)
             for name in opened.keys():  # noqa: SIM118 - not a dict
                 part = opened.get_slice(name)
                 dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
@@ -77,21 +94,30 @@ class _Safetensors:
                         f"{name} in {file} is stored as {part.get_dtype()}, which cannot be read. Use a checkpoint in "
                         "16 or 32 bits."
                     )
-                yield name, Entry(file, tuple(part.get_shape()), dtype)
+                yield name, Entry(file, tuple(part.get_shape()), dtype, starts[name])
 
-    def read(
-        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
-    ) -> Iterator[tuple[str, Tensor]]:
-        with _open(file) as opened:  # once, so that all views share one mapping
-            for name in _as_stored(entries, target):
-                yield name, opened.get_tensor(name)
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+        stored = _as_stored(entries, target)
+        if stored:
+            with _open(file) as opened:  # once, so that all views share one mapping
+                for name in stored:
+                    yield name, opened.get_tensor(name)
 
-        yield from _converted(entries, target, partial(self.rows, file), by_column)
+        yield from _converted(entries, target, self.rows)
 
-    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor:
-        with _open(file) as opened:
-            part: Tensor = opened.get_slice(name)[start:end]
-        return part
+    def rows(self, entry: Entry, name: str, start: int, end: int) -> Tensor:
+        # Read, not mapped: the pages of a mapping take twice the time, and count as ours until its end. And into one
+        # buffer: thousands of them would leave holes in the heap.
+        row = entry.nbytes // entry.shape[0]
+        size = (end - start) * row
+        if len(self._buffer) < size:
+            self._buffer = torch.empty(size, dtype=torch.uint8)
+        part = self._buffer[:size]
+        with entry.file.open("rb", buffering=0) as opened:
+            opened.seek(entry.start + start * row)
+            if opened.readinto(part.numpy().data) != size:
+                raise CheckpointError(f"{entry.file} ends within {name}. Fetch the file again.")
+        return part.view(entry.dtype).view(end - start, *entry.shape[1:])
 
 
 class _Pickled:
@@ -101,22 +127,21 @@ class _Pickled:
         for name, tensor in self._load(file)[0].items():
             yield name, Entry(file, tuple(tensor.shape), tensor.dtype)
 
-    def read(
-        self, file: Path, entries: Mapping[str, Entry], target: Target, by_column: Container[str]
-    ) -> Iterator[tuple[str, Tensor]]:
+    def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
         content, mapped = self._load(file)
         for name in _as_stored(entries, target):
             yield name, content.pop(name)
         if mapped:
             content.clear()
 
-        def rows(name: str, start: int, end: int) -> Tensor:
-            return self.rows(file, name, start, end) if mapped else content[name][start:end]
+        def rows(entry: Entry, name: str, start: int, end: int) -> Tensor:
+            return self.rows(entry, name, start, end) if mapped else content[name][start:end]
 
-        yield from _converted(entries, target, rows, by_column)
+        yield from _converted(entries, target, rows)
 
-    def rows(self, file: Path, name: str, start: int, end: int) -> Tensor:
-        return self._load(file)[0][name][start:end]
+    def rows(self, entry: Entry, name: str, start: int, end: int) -> Tensor:
+        # Mapped anew for each piece: pages of one mapping would count as ours until its end.
+        return self._load(entry.file)[0][name][start:end]
 
     @staticmethod
     def _load(file: Path) -> tuple[dict[str, Tensor], bool]:
@@ -137,29 +162,20 @@ class _Pickled:
 
 def _as_stored(entries: Mapping[str, Entry], target: Target) -> list[str]:
     """Names of the tensors that can be views of the file."""
-    dtype, device = target
-    return [name for name, entry in entries.items() if entry.dtype == dtype and device.type == "cpu"]
+    if target.buffer is not None or target.device.type != "cpu":
+        return []
+    return [name for name, entry in entries.items() if entry.dtype == target.dtype]
 
 
-def _converted(
-    entries: Mapping[str, Entry], target: Target, rows: Rows, by_column: Container[str]
-) -> Iterator[tuple[str, Tensor]]:
-    """The other tensors, each copied to the target in pieces.
-
-    ``rows`` maps the file anew for each piece: pages of one mapping would count as ours until its end.
-    """
-    dtype, device = target
+def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iterator[tuple[str, Tensor]]:
+    """The other tensors, each copied to the target in pieces."""
     stored = set(_as_stored(entries, target))
     for name, entry in entries.items():
         if name in stored:
             continue
-        columns = name in by_column
-        memory = torch.empty(entry.shape[::-1] if columns else entry.shape, dtype=dtype, device=device)
-        out = memory.t() if columns else memory
+        out = target.memory(entry)
         for start, end in _steps(entry):
-            piece = rows(name, start, end)
-            # Turned around first, as it is stored: torch does that in blocks, and three times as fast as on the way.
-            out[start:end].copy_(piece.t().contiguous().t() if columns else piece)
+            out[start:end].copy_(rows(entry, name, start, end))
         yield name, out
 
 
@@ -168,6 +184,14 @@ def _steps(entry: Entry) -> Iterator[tuple[int, int]]:
     step = max(1, PIECE_BYTES * entry.shape[0] // max(1, entry.nbytes))
     for start in range(0, entry.shape[0], step):
         yield start, min(start + step, entry.shape[0])
+
+
+def _starts(file: Path) -> dict[str, int]:
+    """The byte at which each tensor starts: a safetensors file is a length, so much JSON, and the tensors."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        header = json.loads(opened.read(length))
+    return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}
 
 
 def _open(file: Path) -> Any:
@@ -234,25 +258,26 @@ class WeightFiles:
         return self.entries[name].nbytes
 
     def read(
-        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str, by_column: Container[str] = ()
+        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str, buffer: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields tensors by name, in ``dtype`` on ``device``, file by file.
 
-        Matrices named in ``by_column`` get their memory column by column where they have to be copied anyway; a view of
-        the file stays one.
+        On the CPU, those that are stored so are views of the file. With a ``buffer`` (N,) of that dtype and device
+        there are no views: each tensor is read into it, and holds until the next one.
         """
         wanted = set(names)
-        target = (dtype, torch.device(device))
+        target = Target(dtype, torch.device(device), buffer)
         for file in self.files:
             entries = {n: e for n, e in self.entries.items() if e.file == file and n in wanted}
             if entries:
-                yield from _format(file).read(file, entries, target, by_column)
+                yield from _format(file).read(file, entries, target)
 
     def pieces(self, name: str) -> Iterator[Tensor]:
-        """Yields a tensor as stored, in pieces of rows of bounded size that nothing here keeps."""
+        """Yields a tensor as stored, in pieces of rows of bounded size, each of which holds until the next."""
         entry = self.entries[name]
+        file = _format(entry.file)
         for start, end in _steps(entry):
-            yield _format(entry.file).rows(entry.file, name, start, end)
+            yield file.rows(entry, name, start, end)
 
     def summary(self) -> str:
         """What is there, in a few words, for error messages."""

@@ -1,50 +1,116 @@
-"""What a user would run instead: the exported checkpoint in stock transformers. The only place that runs its models."""
+"""What a user would run instead: the exported checkpoint in stock transformers and in vLLM. Runs models of others."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-PEERS = {"eager": None, "static": "static"}
-"""Name -> ``cache_implementation`` of transformers' ``generate``."""
+from ..config import IMAGE_TOKEN_INDEX
+
+PEERS = {"eager": "transformers eager x1", "static": "transformers static x1", "vllm": "vLLM x1"}
+"""Stock transformers' ``generate`` with its default and with a static cache, vLLM's engine; and their rows' names."""
 
 
-class StockLlava:
-    """An exported MM or G task in ``LlavaForConditionalGeneration``."""
+@dataclass(frozen=True)
+class Workload:
+    """One caption: ``ids`` (T) with -200 for the image, given as picture and as ``pixels`` (1, 3, size, size)."""
 
-    def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
-        from transformers import LlavaForConditionalGeneration
+    ids: Sequence[int]
+    picture: Image.Image
+    pixels: Tensor
+    patches: int
+    new_tokens: int
 
-        model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
-        self._model = model.to(device).eval()
-        self._device = device
-        self._image_token = int(model.config.image_token_index)
+
+Caption = Callable[[], Tensor]
+"""Writes the caption; returns its ``new_tokens`` greedy tokens (1, new)."""
+
+
+def missing(peer: str) -> str | None:
+    """Why a peer cannot run here; None where it can."""
+    if peer == "vllm" and importlib.util.find_spec("vllm") is None:
+        return "vLLM is not installed here"
+    return None
+
+
+def captions(
+    peers: Sequence[str], folder: Path, dtype: torch.dtype, device: torch.device, work: Workload
+) -> dict[str, Caption]:
+    """Loads an exported MM or G task into each peer that is here."""
+    stock = _stock_llava(folder, dtype, device) if {"eager", "static"} & set(peers) else None
+    made: dict[str, Caption] = {}
+    for peer in peers:
+        if missing(peer) is None:
+            made[peer] = _in_vllm(folder, dtype, device, work) if peer == "vllm" else _in_stock(stock, peer, work)
+    return made
+
+
+def _stock_llava(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    from transformers import LlavaForConditionalGeneration
+
+    model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
+    return model.to(device).eval()
+
+
+def _in_stock(model: Any, peer: str, work: Workload) -> Caption:
+    image = [int(model.config.image_token_index)] * work.patches
+    longer = [t for i in work.ids for t in (image if i == IMAGE_TOKEN_INDEX else [i])]
+    given = torch.tensor([longer], device=model.device)
+    asked = {
+        "input_ids": given,
+        "attention_mask": torch.ones_like(given),
+        "pixel_values": work.pixels.to(model.device, model.dtype),
+        "max_new_tokens": work.new_tokens,
+        "min_new_tokens": work.new_tokens,
+        "do_sample": False,
+        "pad_token_id": 0,
+        "cache_implementation": "static" if peer == "static" else None,
+    }
 
     @torch.no_grad()
-    def generate(self, ids: Tensor, pixels: Tensor, patches: int, new_tokens: int, cache: str | None) -> Tensor:
-        """Exactly ``new_tokens`` greedy tokens (B, new) for ids (B, T) with -200 for each row's image."""
-        image = [self._image_token] * patches
-        longer = [[t for i in row for t in (image if i == -200 else [i])] for row in ids.tolist()]
-        given = torch.tensor(longer, device=self._device)
-        out: Tensor = self._model.generate(
-            input_ids=given,
-            attention_mask=torch.ones_like(given),
-            pixel_values=pixels.to(self._device, self._model.dtype),
-            max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,
-            do_sample=False,
-            pad_token_id=0,
-            cache_implementation=cache,
-        )
+    def caption() -> Tensor:
+        out: Tensor = model.generate(**asked)
         return out[:, given.shape[1] :].cpu()
 
+    return caption
 
-def vllm_note() -> str:
-    """Why there is no row for vLLM."""
-    if importlib.util.find_spec("vllm") is None:
-        return "vLLM is not installed here"
-    return "vLLM is installed; it keeps the device to itself, so time it apart: vllm bench latency --model EXPORTED"
+
+def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Caption:
+    """vLLM prepares the picture itself, which is timed with the rest; nothing is remembered from run to run."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    from vllm import LLM, SamplingParams
+
+    room: dict[str, Any] = {"enforce_eager": True}  # on a CPU it would compile for minutes
+    if device.type == "cuda":
+        weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+        total = torch.cuda.get_device_properties(device).total_memory
+        room = {"gpu_memory_utilization": min(0.9, (1.1 * weights + (4 << 30)) / total)}  # others share the device
+    engine: Any = LLM(
+        str(folder),
+        dtype=str(dtype).removeprefix("torch."),
+        max_model_len=len(work.ids) + work.patches + work.new_tokens,
+        max_num_seqs=1,
+        enable_prefix_caching=False,
+        mm_processor_cache_gb=0,
+        **room,
+    )
+    count = work.new_tokens
+    sampling: Any = SamplingParams(temperature=0, max_tokens=count, min_tokens=count, ignore_eos=True)
+    image = int(engine.llm_engine.model_config.hf_config.image_token_index)
+    ids = [image if i == IMAGE_TOKEN_INDEX else i for i in work.ids]
+    asked = {"prompt_token_ids": ids, "multi_modal_data": {"image": work.picture}}
+
+    def caption() -> Tensor:
+        said = engine.generate(asked, sampling, use_tqdm=False)
+        return torch.tensor([said[0].outputs[0].token_ids])
+
+    return caption

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .. import __version__
@@ -19,11 +20,12 @@ from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
 from ..decode import decode_steps
 from ..export import export
 from ..iaa import IAAModel
+from ..images import preprocess
 from ..memory import Format
 from ..prefill import Prompt, prefill
 from . import floors
 from .checkpoints import SIZES, write_checkpoint
-from .peers import PEERS, StockLlava, vllm_note
+from .peers import PEERS, Workload, captions, missing
 from .timing import Clock, interleaved, median_ratio, spread
 
 BANKS_OF_A_CAPTION: tuple[BankName, ...] = ("base", "mm", "vision")
@@ -113,8 +115,8 @@ class Bench:
 
     def _touch(self, bank: BankName) -> None:
         for tensor in self.model.bank(bank).state_dict().values():
-            laid = tensor if tensor.is_contiguous() else tensor.t()  # flattened as it lies, or it would be copied
-            laid.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
+            if not tensor.is_mkldnn:  # what is packed has been written, all of it
+                tensor.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
 
     def parts(self) -> None:
         """Vision, prefill and one decode step, against the machine's floors."""
@@ -176,20 +178,27 @@ class Bench:
             return
         self.say("exporting for the peers …")
         exported = export(self.model.checkpoint, "MM", folder / "llava")
-        stock = StockLlava(exported, self.settings.dtype, self.device)
-        new = self.settings.new_tokens
+        side = self.pixels.shape[-1]
+        picture = random_picture(side, self.settings.seed)
+        pixels = preprocess([picture], side)
+        work = Workload(self.ids()[0].tolist(), picture, pixels, self.model.num_image_tokens, self.settings.new_tokens)
+        theirs = captions(self.settings.peers, exported, self.settings.dtype, self.device, work)
 
-        def theirs(cache: str | None) -> Tensor:
-            return stock.generate(self.ids(), self.pixels[:1], self.model.num_image_tokens, new, cache)
+        def ours() -> Tensor:
+            return self.model.generate(self.ids(), pixels, "MM", max_new_tokens=self.settings.new_tokens)
 
-        runs: dict[str, Callable[[], object]] = {"ours": partial(self.caption, 1, new)}
-        runs |= {name: partial(theirs, PEERS[name]) for name in self.settings.peers}
-        expected = self.caption(1, new)
-        seconds = interleaved(runs, self.settings.repeats, self.clock)
-        for name in self.settings.peers:
-            same = torch.equal(theirs(PEERS[name]), expected)
+        expected = ours()
+        seconds = interleaved({"ours": ours} | theirs, self.settings.repeats, self.clock)
+        for name, caption in theirs.items():
+            same = torch.equal(caption(), expected)
             ratio = median_ratio(seconds["ours"], seconds[name])
-            self.add(f"transformers {name} x1", seconds[name], ours_to_theirs=ratio, identical_tokens=same)
+            self.add(PEERS[name], seconds[name], ours_to_theirs=ratio, identical_tokens=same)
+
+
+def random_picture(side: int, seed: int) -> Image.Image:
+    """A square of random colours."""
+    colours = torch.randint(0, 256, (side, side, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Image.fromarray(colours.numpy())
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -205,7 +214,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
         "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},
         "machine": describe_machine(settings.device) | asdict(bench.machine),
         "rows": bench.rows,
-        "notes": [vllm_note()],
+        "notes": [why for peer in settings.peers if (why := missing(peer))],
     }
 
 

@@ -82,5 +82,5 @@ def run(options: argparse.Namespace) -> int:
     print(", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix")))
     print(f"copies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s\n")
     print(benchmark.table(results["rows"]))
-    print("\n" + "; ".join(results["notes"]))
+    print("".join(f"\n{note}" for note in results["notes"]))
     return 0

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ..config import BankName, IAAConfig, VisionConfig
 from . import ops as default_ops
 from .layers import Block, Factory, Ops
-from .precision import layer_for
+from .packed import PACKED, PackedLinear
+from .precision import QuantizedLinear, layer_for
 from .projector import make_projector
 from .vision import VisionTower
 
@@ -61,6 +62,7 @@ def build_bank(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "meta",
     precision: str | None = None,
+    packed: bool = False,
 ) -> nn.Module:
     """Builds a bank's module; on the default ``meta`` device it takes no memory until weights are assigned.
 
@@ -72,15 +74,26 @@ def build_bank(
         dtype: of the parameters.
         device: where the parameters are made.
         precision: below 16 bits, of the matrices that :mod:`.precision` shrinks; None keeps all in ``dtype``.
+        packed: whether the CPU's products find the decoder blocks' matrices packed (see :mod:`.packed`).
     """
     bank = _plain_bank(name, config, vision, ops, dtype, device)
-    if precision is not None:
-        for key, tensor in bank.state_dict().items():
-            layer = layer_for(precision, key)
-            if layer is not None:
-                outputs, inputs = tensor.shape
-                bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
+    for key, tensor in bank.state_dict().items():
+        layer = special_layer(key, precision, packed)
+        if layer is not None:
+            outputs, inputs = tensor.shape
+            bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
     return bank
+
+
+def special_layer(name: str, precision: str | None, packed: bool) -> type[QuantizedLinear | PackedLinear] | None:
+    """The class that holds a bank's matrix ``name`` otherwise than a plain linear layer does; None where that does.
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision is not None:
+        return layer_for(precision, name)
+    return PackedLinear if packed and PACKED.fullmatch(name) else None
 
 
 def _plain_bank(

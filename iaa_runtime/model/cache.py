@@ -7,6 +7,8 @@ between a shared prefix and a shorter continuation), marked in ``real``. Positio
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +65,18 @@ class KVCache:
         """Bytes that one token of one row takes: keys and values, every block."""
         return 2 * blocks * kv_heads * head_dim * dtype.itemsize
 
+    def parts(self, rows: int) -> Iterator[KVCache]:
+        """Yields the cache in parts of at most ``rows`` rows, which share its memory.
+
+        Each part must open the same columns before the next is asked for; at the end they are open here too.
+        """
+        for start in range(0, self.rows, rows):
+            part, some = copy(self), slice(start, start + rows)
+            part.keys, part.values = ([tensor[some] for tensor in tensors] for tensors in (self.keys, self.values))
+            part.real, part.tokens = self.real[some], self.tokens[some]
+            yield part
+        self.columns, self.padded = part.columns, part.padded
+
     def place(self, count: int, real: Tensor | None = None) -> Places:
         """Opens ``count`` (T) new columns and says where their tokens stand and what they may look at.
 
@@ -80,12 +94,12 @@ class KVCache:
             steps = torch.arange(count, device=self.real.device)[None]
             positions = self.tokens[:, None] + steps
             self.real[:, start:end] = True
-            self.tokens = self.tokens + count
+            self.tokens += count
         else:
             seen = real.long().cumsum(-1)
             positions = self.tokens[:, None] + (seen - 1).clamp_min(0)
             self.real[:, start:end] = real
-            self.tokens = self.tokens + seen[:, -1]
+            self.tokens += seen[:, -1]
             self.padded = True
         self.columns, self._new = end, count
         return Places(positions, self._mask(start, end))

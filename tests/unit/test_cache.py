@@ -100,3 +100,20 @@ def test_bytes_per_token_are_what_is_allocated() -> None:
     cache = make(rows=1, capacity=10)
     allocated = sum(tensor.nbytes for tensor in cache.keys + cache.values)
     assert KVCache.bytes_per_token(2, 1, 2, torch.float32) * 10 == allocated
+
+
+def test_parts_share_the_memory_and_the_count() -> None:
+    cache = make(rows=3)
+    real = torch.tensor([[True, True], [False, True], [True, True]])
+    for number, part in enumerate(cache.parts(2)):
+        rows = slice(2 * number, 2 * number + 2)
+        assert part.rows == (2, 1)[number]
+        part.place(2, real[rows])
+        fill(part, 2, start=10.0 * number)
+    assert cache.tokens.tolist() == [2, 1, 2]
+    places = cache.place(1)
+    assert places.positions.tolist() == [[2], [1], [2]]
+    assert places.mask is not None
+    assert places.mask[:, 0, 0].tolist() == [[True] * 3, [False, True, True], [True] * 3]
+    keys, _ = cache.append(0, torch.zeros(3, 1, 1, 2), torch.zeros(3, 1, 1, 2))
+    assert keys[:, 0, :, 0].tolist() == [[0, 1, 0], [0, 1, 0], [10, 11, 0]]

@@ -12,7 +12,7 @@ from iaa_runtime import IAAModel
 from iaa_runtime.boxes import parse_boxes
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import Cancelled, InputError
-from iaa_runtime.generation import Answer
+from iaa_runtime.generation import Answer, to_host
 from iaa_runtime.grammar import BoxGrammar
 from iaa_runtime.prefill import Prompt
 
@@ -169,3 +169,8 @@ def test_inputs_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=said):
         model(torch.tensor(ids), torch.zeros(pixels) if pixels else None, task=task)
+
+
+def test_what_the_host_gets_is_exact() -> None:
+    said = torch.tensor([-0.1, float("-inf"), -1e-30])
+    assert to_host(torch.tensor([0, 128255, 2**31 - 1]), said) == ([0, 128255, 2**31 - 1], said.tolist())

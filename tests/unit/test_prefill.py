@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from make_checkpoint import Geometry, make_checkpoint
+from torch import Tensor
 
 from iaa_runtime import IAAModel
 from iaa_runtime import prefill as prefill_module
 from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
+from iaa_runtime.model.stack import Stack
 from iaa_runtime.prefill import Prompt, check_context, pad_left, prefill, shared_fronts
 
 IMAGE, OTHER = torch.zeros(4, 32), torch.ones(4, 32)
@@ -120,3 +124,30 @@ def test_cancelling_stops_between_pieces(model: IAAModel, monkeypatch: pytest.Mo
     with pytest.raises(Cancelled):
         model.generate(ids, task="Text", max_new_tokens=5, cancelled=third_time)
     assert len(asked) == 3, "ten pieces there are; the third was never read"
+
+
+@pytest.mark.parametrize("piece", [1, 7, 16, 1 << 20])
+def test_rows_read_in_groups_and_pieces_say_the_same(
+    model: IAAModel, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So many tokens at once as asked for, however the rows have to be divided, and no others in the cache for it."""
+    prompts = [Prompt((1, -200, *range(3, 3 + count)), torch.randn(4, 32)) for count in (1, 6, 3, 4, 2)]
+    stack, read = model.stack("MM"), []
+    with torch.no_grad():
+        alone = [prefill(stack, [prompt], 1) for prompt in prompts]
+    hidden = Stack.hidden
+
+    def seen(self: Stack, embedded: Tensor, *given: Any) -> Tensor:
+        read.append(embedded.shape[0] * embedded.shape[1])
+        return hidden(self, embedded, *given)
+
+    monkeypatch.setattr(prefill_module, "PIECE_TOKENS", piece)
+    monkeypatch.setattr(Stack, "hidden", seen)
+    with torch.no_grad():
+        cache, logits = prefill(stack, prompts, 1)
+        following = stack.logits(stack.hidden(stack.embed(torch.tensor([[9]] * 5)), cache)[:, -1])
+        after = [stack.logits(stack.hidden(stack.embed(torch.tensor([[9]])), c)[:, -1]) for c, _ in alone]
+    assert max(read) <= max(piece, 5)
+    assert sum(read[: -1 - len(prompts)]) == 5 * 11, "every row at the length of the longest, once"
+    torch.testing.assert_close(logits, torch.cat([one for _, one in alone]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(following, torch.cat(after), atol=1e-5, rtol=1e-5)

@@ -51,6 +51,26 @@ def test_reading_converts_every_row(
         assert torch.equal(tensor, TENSORS[name].to(dtype)), name
 
 
+def test_a_buffer_is_used_again_and_again(file: Path) -> None:
+    buffer = torch.empty(40, dtype=torch.float32)
+    count = 0
+    for name, tensor in WeightFiles.find(file).read(TENSORS, torch.float32, "cpu", buffer):
+        assert torch.equal(tensor, TENSORS[name].float()), name
+        assert tensor.data_ptr() == buffer.data_ptr()
+        count += 1
+    assert count == len(TENSORS)
+
+
+def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(TENSORS, path)
+    files = WeightFiles.find(path)
+    assert files.names
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CheckpointError, match="ends within"):
+        dict(files.read(TENSORS, torch.float16, "cpu"))
+
+
 def test_only_what_is_asked_for_is_yielded(file: Path) -> None:
     assert [name for name, _ in WeightFiles.find(file).read(["b.bias"], torch.float16, "cpu")] == ["b.bias"]
 
