@@ -18,7 +18,7 @@ from .generation import Answer, Constraint, OnToken, generate
 from .memory import generation_bytes, vision_bytes, widening_bytes
 from .model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, bank_shapes, build_bank
 from .model.layers import Block, Ops
-from .model.packed import can_pack
+from .model.packed import can_pack, fast_in_bf16
 from .model.stack import Stack, interleave
 from .prefill import Cancel, Prompt, embed
 from .reading import read_bank
@@ -105,7 +105,8 @@ class IAAModel:
 
         Args:
             folder: the checkpoint's folder, a single weight file in it, or (with ``download``) a hub repository.
-            dtype: of weights and activations; float32 on the CPU and bfloat16 elsewhere when None.
+            dtype: of weights and activations; when None, bfloat16 where the device computes in it, a CPU with
+                instructions for it included, and else float32 on the CPU and float16 elsewhere.
             device: where the model runs.
             ops: namespace of layer classes (``Linear``, ``Embedding``, ``RMSNorm``, ``LayerNorm``, ``Conv2d``);
                 ``torch.nn`` when None.
@@ -340,9 +341,9 @@ class IAAModel:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """float32 on the CPU, where it is exact and everywhere supported; bfloat16 on accelerators that have it."""
+    """bfloat16 where the device computes in it, a CPU with instructions for it included; else float16, or float32."""
     if device.type == "cpu":
-        return torch.float32
+        return torch.bfloat16 if fast_in_bf16() else torch.float32
     if device.type == "cuda" and not torch.cuda.is_bf16_supported():
         return torch.float16
     return torch.float16 if device.type == "mps" else torch.bfloat16

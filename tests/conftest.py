@@ -48,6 +48,14 @@ def reference() -> Path:
     return PROJECT / "tests" / "reference"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def exact_on_every_processor() -> Iterator[None]:
+    """Models that a test opens without naming a dtype compute in float32, whatever this processor is fastest in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("iaa_runtime.iaa.fast_in_bf16", lambda: False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Lets a test connect to this machine only, so that none passes or fails by what the network does."""

@@ -8,14 +8,17 @@ Decode at batch 1 reads every weight of the stack and the head once a token, so 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..config import IAAConfig, Task
 from ..memory import Format
 from ..model.banks import bank_shapes
+from ..model.packed import PackedLinear, can_pack
 from ..model.precision import stored_bytes
 from .timing import Clock
 
@@ -35,10 +38,15 @@ def measure_machine(dtype: torch.dtype, device: torch.device, clock: Clock) -> M
     accelerator = device.type != "cpu"
     source = torch.ones((512 << 20) // 4 if accelerator else (128 << 20) // 4, device=device)
     target = torch.empty_like(source)
-    side = 8192 if accelerator else 1024
-    left = torch.ones((side, side), dtype=dtype, device=device)
+    side = 8192 if accelerator else 2048
+    square = torch.ones((side, side), dtype=dtype, device=device)
+    products: list[Callable[[], Tensor]] = [lambda: square @ square]
+    if can_pack(dtype, device):
+        layer = PackedLinear(side, side, dtype=dtype)
+        layer.weight = PackedLinear.pack(square)
+        products.append(lambda: layer(square))
     copying = min(clock.time(lambda: target.copy_(source)) for _ in range(REPEATS))
-    multiplying = min(clock.time(lambda: left @ left) for _ in range(REPEATS))
+    multiplying = min(clock.time(product) for _ in range(REPEATS) for product in products)
     return Machine(2 * source.nbytes / copying, 2 * side**3 / multiplying)
 
 

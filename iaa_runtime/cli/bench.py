@@ -50,10 +50,11 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
     device = common.pick_device(options.device)
     if options.clock == "cpu" and device != "cpu":
         raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
+    dtype = torch.float32 if device == "cpu" else default_dtype(torch.device(device))
     peers = [name for name in options.peer or PEERS if name != "none"]
     return benchmark.Settings(
         size=options.size,
-        dtype=common.pick_dtype(options.dtype) or default_dtype(torch.device(device)),
+        dtype=common.pick_dtype(options.dtype) or dtype,
         device=device,
         precision=common.pick_precision(options.precision),
         cuda_graphs=options.cuda_graphs,

@@ -78,7 +78,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
     )
-    group.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: fp32 on the CPU, 16 bit elsewhere")
+    group.add_argument(
+        "--dtype", choices=DTYPES, default="auto", help="auto: 16 bit where the device computes in it, else fp32"
+    )
     group.add_argument(
         "--precision",
         choices=("full", *PRECISIONS),

@@ -32,6 +32,12 @@ def can_pack(dtype: torch.dtype, device: torch.device) -> bool:
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
+def fast_in_bf16() -> bool:
+    """Whether bfloat16 is the faster dtype on this CPU: it has instructions for it, and weights can be packed."""
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return bool(native()) and can_pack(torch.bfloat16, torch.device("cpu"))
+
+
 class PackedLinear(nn.Module):
     """A linear layer without bias whose weight is packed. It has no gradient, and its weight cannot leave the CPU.
 

@@ -76,7 +76,7 @@ LAYERS: dict[str, Layer] = {
             "jobs.*",
         ),
         ALL_BUT_CLI,
-        ("torch", "numpy", "PIL", "safetensors", "accelerate", "pyarrow", "transformers"),
+        ("torch", "numpy", "PIL", "safetensors", "accelerate", "pyarrow", "transformers", "vllm"),
     ),
     "cli": Layer(("cli", "cli.*", "__main__"), (*ALL_BUT_CLI, "cli"), ("torch", "PIL")),
 }

@@ -10,9 +10,9 @@ import torch
 from make_checkpoint import Geometry, make_checkpoint
 from torch.nn import functional as F
 
-from iaa_runtime import IAAModel
+from iaa_runtime import IAAModel, iaa
 from iaa_runtime.model import ops
-from iaa_runtime.model.packed import PackedLinear, can_pack
+from iaa_runtime.model.packed import PackedLinear, can_pack, fast_in_bf16
 
 CPU = torch.device("cpu")
 PACKS = [dtype for dtype in (torch.float32, torch.bfloat16) if can_pack(dtype, CPU)]
@@ -76,3 +76,14 @@ def test_elsewhere_weights_stay_in_rows_and_say_the_same(folder: Path, monkeypat
 def test_what_cannot_be_packed() -> None:
     assert not can_pack(torch.float16, CPU)
     assert not can_pack(torch.float32, torch.device("cuda"))
+
+
+def test_bf16_is_chosen_where_the_processor_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iaa, "fast_in_bf16", fast_in_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert IAAModel.from_pretrained(folder).dtype == torch.float32
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert (IAAModel.from_pretrained(folder).dtype == torch.bfloat16) == can_pack(torch.bfloat16, CPU)
+    assert IAAModel.from_pretrained(folder, torch.float32).dtype == torch.float32
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert IAAModel.from_pretrained(folder).dtype == torch.float32
