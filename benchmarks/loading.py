@@ -1,18 +1,21 @@
-"""What loading a bank costs: peak resident memory over its bytes, and time over that of reading the same bytes.
+"""What loading a bank costs: peak resident memory over its bytes, and time over that of reading its bytes.
 
 Writes a seeded checkpoint of random weights (1.4 GB in bf16, 2.9 GB in fp32) into a temporary folder and loads each
-bank in a process of its own, as stored and converted. Linux only: the peak is VmHWM of /proc/self/status.
+bank in a process of its own, as stored and converted; figures are medians of several. Reading is what any loader has to
+do at least: the bank's bytes, from the warm file into memory of their own. Linux only: the peak is VmHWM of
+/proc/self/status.
 
     python benchmarks/loading.py [--bin] [--json FILE]
 
-A tensor that is wanted as it is stored is a view of the file, whose pages count only once they are used. So a second
-peak is taken after every weight has been summed up: by then everything is resident that ever will be.
+A tensor that is wanted as it is stored, and not packed, is a view of the file, whose pages count only once they are
+used. So a second peak is taken after a word of every page has been summed up: by then everything is resident.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +30,7 @@ BANKS = ("base", "text", "mm", "g", "vision")
 DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 ROUTES = (("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "fp32"), ("fp32", "bf16"))
 BOUND = 1.15
+ROUNDS = 3
 
 
 def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
@@ -35,7 +39,6 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
 
     from iaa_runtime import IAAModel
 
-    torch.set_num_threads(1)
     torch.zeros(1 << 16).bfloat16().float().sum()  # what torch itself needs to convert is not the loader's
     model = IAAModel.from_pretrained(folder, dtype=getattr(torch, DTYPES[dtype]))
     baseline = memory("VmRSS")
@@ -56,6 +59,14 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
         "load_seconds": loaded - begin,
         "load_and_touch_seconds": touched - begin,
         "read_seconds": reading(Path(folder), stored),
+    }
+
+
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Of each figure, and of the ratio of the times of a run: (load and touch) / read."""
+    ratios = [run["load_and_touch_seconds"] / run["read_seconds"] for run in runs]
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]} | {
+        "load_to_read": statistics.median(ratios)
     }
 
 
@@ -104,21 +115,24 @@ def run(packing: str) -> list[dict[str, Any]]:
             for wanted in (wanted for source, wanted in ROUTES if source == stored):
                 for banks in [*([bank] for bank in BANKS), list(BANKS)]:
                     command = [sys.executable, __file__, "--measure", str(folder), ",".join(banks), wanted]
-                    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                    runs = [
+                        json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+                        for _ in range(ROUNDS)
+                    ]
                     name = banks[0] if len(banks) == 1 else "all"
-                    results.append({"stored": stored, "wanted": wanted, "bank": name} | json.loads(done.stdout))
+                    results.append({"stored": stored, "wanted": wanted, "bank": name} | medians(runs))
                     say(line(results[-1]))
     return results
 
 
 def line(result: dict[str, Any]) -> str:
     """A result as a row of the table."""
-    size, read = result["bank_bytes"], result["read_seconds"]
+    size = result["bank_bytes"]
     return (
         f"{result['stored']} -> {result['wanted']}  {result['bank']:<7}{size / 1e6:>8.0f} MB"
         f"{result['peak_after_load'] / size:>12.3f}{result['peak_after_use'] / size:>12.3f}"
         f"{result['load_seconds']:>10.2f}{result['load_and_touch_seconds']:>10.2f}"
-        f"{result['load_and_touch_seconds'] / read:>10.1f}"
+        f"{result['load_to_read']:>10.2f}"
     )
 
 

@@ -195,6 +195,11 @@ class Checkpoint:
         for name, tensor in files.read(ours, dtype, device, buffer):
             yield ours[name], tensor
 
+    def dtype(self, bank: BankName, name: str) -> torch.dtype:
+        """What one of the bank's tensors is stored in."""
+        files, published = self._source(bank)
+        return files.dtype(published[name])
+
     def pieces(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:
         """Yields one of the bank's tensors in pieces of rows, each in the dtype it is stored in, on ``device``."""
         files, published = self._source(bank)

@@ -18,7 +18,7 @@ from .generation import Answer, Constraint, OnToken, generate
 from .memory import generation_bytes, vision_bytes, widening_bytes
 from .model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, bank_shapes, build_bank
 from .model.layers import Block, Ops
-from .model.packed import can_pack, fast_in_bf16
+from .model.onednn import can_multiply, fast_in_bf16
 from .model.stack import Stack, interleave
 from .prefill import Cancel, Prompt, embed
 from .reading import read_bank
@@ -78,7 +78,7 @@ class IAAModel:
         self.precision, self._ops = precision, ops
         self._cuda_graphs = cuda_graphs and residency is None  # a graph remembers where weights were
         self._storage = torch.device(storage) if storage is not None else self.device
-        self._packed = ops is None and residency is None and can_pack(self.dtype, self._storage)
+        self._onednn = ops is None and residency is None and can_multiply(self.dtype, self._storage)
         self._residency = residency
         self._on_read = on_read
         self._banks: dict[BankName, nn.Module] = {}
@@ -171,7 +171,7 @@ class IAAModel:
             module = self._build(name)
             weights = {}
             for key, tensor in read_bank(
-                self.checkpoint, name, self.dtype, self._storage, self.precision, self._packed
+                self.checkpoint, name, self.dtype, self._storage, self.precision, self._onednn
             ):
                 weights[key] = tensor
                 if self._on_read is not None:
@@ -187,7 +187,7 @@ class IAAModel:
 
     def _build(self, bank: BankName) -> nn.Module:
         shape = (self.config, self.checkpoint.vision)
-        return build_bank(bank, *shape, self._ops, self.dtype, precision=self.precision, packed=self._packed)
+        return build_bank(bank, *shape, self._ops, self.dtype, precision=self.precision, onednn=self._onednn)
 
     def stack(self, task: Task | str) -> Stack:
         """The task's stack; reads the banks it needs."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from .checkpoint import Checkpoint
 from .config import BankName
 from .model.banks import bank_shapes, special_layer
-from .model.packed import PackedLinear
+from .model.onednn import OneDNNLinear
 from .model.precision import QuantizedLinear, shrink
 
 
@@ -21,7 +21,7 @@ def read_bank(
     dtype: torch.dtype,
     device: torch.device,
     precision: str | None = None,
-    packed: bool = False,
+    onednn: bool = False,
 ) -> Iterator[tuple[str, Tensor]]:
     """Yields a bank's tensors under the names that its module has in this form.
 
@@ -32,17 +32,21 @@ def read_bank(
         device: where they go.
         precision: one of :data:`.model.precision.PRECISIONS`; None shrinks nothing. What shrinks is read in pieces of
             rows, so that no full-precision copy of it is ever held.
-        packed: as :func:`.model.banks.build_bank` says.
+        onednn: as :func:`.model.banks.build_bank` says.
     """
     # Not the module's own names: a host's layers may have no parameters until weights are assigned.
     shapes = bank_shapes(bank, checkpoint.config, checkpoint.vision)
-    kinds = {name: special_layer(name, precision, packed) for name in shapes}
-    plain = [name for name, kind in kinds.items() if kind is None]
+    kinds = {name: special_layer(name, precision, onednn) for name in shapes}
+    packs = [
+        name
+        for name, kind in kinds.items()
+        if kind is OneDNNLinear and OneDNNLinear.packs(checkpoint.dtype(bank, name), dtype)
+    ]
+    plain = [name for name, kind in kinds.items() if kind in (None, OneDNNLinear) and name not in packs]
     yield from checkpoint.read(bank, plain, dtype, device)
-    packs = [name for name, kind in kinds.items() if kind is PackedLinear]
     buffer = torch.empty(max((math.prod(shapes[name]) for name in packs), default=0), dtype=dtype, device=device)
     for name, tensor in checkpoint.read(bank, packs, dtype, device, buffer):
-        yield name, PackedLinear.pack(tensor)
+        yield name, OneDNNLinear.pack(tensor)
     for name, kind in kinds.items():
         if kind is not None and issubclass(kind, QuantizedLinear):
             weight, scale = shrink(kind, checkpoint.pieces(bank, name, device), dtype)

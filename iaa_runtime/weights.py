@@ -113,7 +113,7 @@ class _Safetensors:
         if len(self._buffer) < size:
             self._buffer = torch.empty(size, dtype=torch.uint8)
         part = self._buffer[:size]
-        with entry.file.open("rb", buffering=0) as opened:
+        with entry.file.open("rb") as opened:  # buffered, which goes on until it has everything
             opened.seek(entry.start + start * row)
             if opened.readinto(part.numpy().data) != size:
                 raise CheckpointError(f"{entry.file} ends within {name}. Fetch the file again.")

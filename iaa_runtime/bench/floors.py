@@ -18,7 +18,7 @@ from torch import Tensor
 from ..config import IAAConfig, Task
 from ..memory import Format
 from ..model.banks import bank_shapes
-from ..model.packed import PackedLinear, can_pack
+from ..model.onednn import OneDNNLinear, can_multiply
 from ..model.precision import stored_bytes
 from .timing import Clock
 
@@ -41,9 +41,9 @@ def measure_machine(dtype: torch.dtype, device: torch.device, clock: Clock) -> M
     side = 8192 if accelerator else 2048
     square = torch.ones((side, side), dtype=dtype, device=device)
     products: list[Callable[[], Tensor]] = [lambda: square @ square]
-    if can_pack(dtype, device):
-        layer = PackedLinear(side, side, dtype=dtype)
-        layer.weight = PackedLinear.pack(square)
+    if can_multiply(dtype, device):
+        layer = OneDNNLinear(side, side, dtype=dtype)
+        layer.weight = OneDNNLinear.pack(square)
         products.append(lambda: layer(square))
     copying = min(clock.time(lambda: target.copy_(source)) for _ in range(REPEATS))
     multiplying = min(clock.time(product) for _ in range(REPEATS) for product in products)

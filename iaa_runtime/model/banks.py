@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..config import BankName, IAAConfig, VisionConfig
 from . import ops as default_ops
 from .layers import Block, Factory, Ops
-from .packed import PACKED, PackedLinear
+from .onednn import MATRICES, OneDNNLinear
 from .precision import QuantizedLinear, layer_for
 from .projector import make_projector
 from .vision import VisionTower
@@ -62,7 +62,7 @@ def build_bank(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "meta",
     precision: str | None = None,
-    packed: bool = False,
+    onednn: bool = False,
 ) -> nn.Module:
     """Builds a bank's module; on the default ``meta`` device it takes no memory until weights are assigned.
 
@@ -74,18 +74,18 @@ def build_bank(
         dtype: of the parameters.
         device: where the parameters are made.
         precision: below 16 bits, of the matrices that :mod:`.precision` shrinks; None keeps all in ``dtype``.
-        packed: whether the CPU's products find the decoder blocks' matrices packed (see :mod:`.packed`).
+        onednn: whether oneDNN multiplies the decoder blocks' matrices (see :mod:`.onednn`).
     """
     bank = _plain_bank(name, config, vision, ops, dtype, device)
     for key, tensor in bank.state_dict().items():
-        layer = special_layer(key, precision, packed)
+        layer = special_layer(key, precision, onednn)
         if layer is not None:
             outputs, inputs = tensor.shape
             bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
     return bank
 
 
-def special_layer(name: str, precision: str | None, packed: bool) -> type[QuantizedLinear | PackedLinear] | None:
+def special_layer(name: str, precision: str | None, onednn: bool) -> type[QuantizedLinear | OneDNNLinear] | None:
     """The class that holds a bank's matrix ``name`` otherwise than a plain linear layer does; None where that does.
 
     Raises:
@@ -93,7 +93,7 @@ def special_layer(name: str, precision: str | None, packed: bool) -> type[Quanti
     """
     if precision is not None:
         return layer_for(precision, name)
-    return PackedLinear if packed and PACKED.fullmatch(name) else None
+    return OneDNNLinear if onednn and MATRICES.fullmatch(name) else None
 
 
 def _plain_bank(
