@@ -123,7 +123,7 @@ def test_two_processes_write_what_one_does(
     refcoco: Path, tiny: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("accelerate")
-    words = refcoco_words(refcoco, tiny, "--batch", "1", "--json", "--device", "cpu")
+    words = refcoco_words(refcoco, tiny, "--batch", "1", "--json", "--device", "cpu", "--dtype", "fp32")
     assert main(words) == 0
     summary, alone = capsys.readouterr().out, (refcoco / "p.jsonl").read_bytes()
     (refcoco / "p.jsonl").unlink()
