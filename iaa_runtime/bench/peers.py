@@ -21,7 +21,15 @@ PEERS = {"eager": "transformers eager x1", "static": "transformers static x1", "
 
 @dataclass(frozen=True)
 class Workload:
-    """One caption: ``ids`` (T) with -200 for the image, given as picture and as ``pixels`` (1, 3, size, size)."""
+    """One caption, for every peer the same.
+
+    Attributes:
+        ids: the prompt (T), with -200 where the image goes.
+        picture: the image.
+        pixels: the same preprocessed, (1, 3, size, size) float32.
+        patches: tokens that the image takes.
+        new_tokens: exactly so many are written.
+    """
 
     ids: Sequence[int]
     picture: Image.Image
@@ -44,7 +52,7 @@ def missing(peer: str) -> str | None:
 def captions(
     peers: Sequence[str], folder: Path, dtype: torch.dtype, device: torch.device, work: Workload
 ) -> dict[str, Caption]:
-    """Loads an exported MM or G task into each peer that is here."""
+    """Loads an exported MM or G task into each peer that is here; returns a caption of ``work`` by each."""
     stock = _stock_llava(folder, dtype, device) if {"eager", "static"} & set(peers) else None
     made: dict[str, Caption] = {}
     for peer in peers:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import ConfigError
+from .onednn import MATRICES
 
 INT4_GROUP = 32
 """G of 4-bit weights: with a 16-bit scale each, 4.5 bits a weight."""
@@ -31,8 +32,8 @@ WIDENED, WIDENED_ON_CPU = 1 << 24, 1 << 20
 FEW_ROWS = 8
 """Rows up to which the CPU's own int8 product beats widening the weights."""
 
-SHRUNK = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight|lm_head\.weight")
-"""Names, in a bank, of the matrices that shrink. The vision tower's begin with ``tower.``."""
+SHRUNK = re.compile(rf"{MATRICES.pattern}|lm_head\.weight")
+"""Names, in a bank, of the matrices that shrink."""
 
 
 class QuantizedLinear(nn.Module, ABC):
