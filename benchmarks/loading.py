@@ -1,11 +1,11 @@
 """What loading a bank costs: peak resident memory over its bytes, and time over that of reading its bytes.
 
-Writes a seeded checkpoint of random weights (1.4 GB in bf16, 2.9 GB in fp32) into a temporary folder and loads each
+Writes a seeded checkpoint of random weights (wide: 1.4 GB in bf16; small: 0.5) into a temporary folder and loads each
 bank in a process of its own, as stored and converted; figures are medians of several. Reading is what any loader has to
-do at least: the bank's bytes, from the warm file into memory of their own. Linux only: the peak is VmHWM of
-/proc/self/status.
+do at least: the bank's bytes as stored, from the warm file into memory of their own. Reading them into one buffer again
+and again, which keeps nothing, is given beside it. Linux only: the peak is VmHWM of /proc/self/status.
 
-    python benchmarks/loading.py [--bin] [--json FILE]
+    python benchmarks/loading.py [--size wide|small] [--bin] [--json FILE]
 
 A tensor that is wanted as it is stored, and not packed, is a view of the file, whose pages count only once they are
 used. So a second peak is taken after a word of every page has been summed up: by then everything is resident.
@@ -31,6 +31,37 @@ DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 ROUTES = (("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "fp32"), ("fp32", "bf16"))
 BOUND = 1.15
 ROUNDS = 3
+PIECE = 16 << 20
+
+TOWER = {"image_size": 336, "vision_layers": 6}
+GEOMETRIES: dict[str, dict[str, Any]] = {
+    "small": {  # as iaa bench has it
+        "hidden_size": 512,
+        "intermediate_size": 1792,
+        "layers": 32,
+        "heads": 8,
+        "kv_heads": 2,
+        "vocab_size": 8192,
+        "insert_layers": (0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26),
+        "vision_size": 256,
+        "vision_mlp": 1024,
+        "vision_heads": 4,
+    }
+    | TOWER,
+    "wide": {
+        "hidden_size": 1024,
+        "intermediate_size": 3584,
+        "layers": 12,
+        "heads": 8,
+        "kv_heads": 2,
+        "vocab_size": 64000,
+        "insert_layers": (0, 5, 11),
+        "vision_size": 1024,
+        "vision_mlp": 4096,
+        "vision_heads": 16,
+    }
+    | TOWER,
+}
 
 
 def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
@@ -59,15 +90,17 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
         "load_seconds": loaded - begin,
         "load_and_touch_seconds": touched - begin,
         "read_seconds": reading(Path(folder), stored),
+        "pass_seconds": passing(Path(folder), stored),
     }
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Of each figure, and of the ratio of the times of a run: (load and touch) / read."""
-    ratios = [run["load_and_touch_seconds"] / run["read_seconds"] for run in runs]
-    return {key: statistics.median(run[key] for run in runs) for key in runs[0]} | {
-        "load_to_read": statistics.median(ratios)
-    }
+    """Of each figure, and of the ratios of the times of a run: (load and touch) / read, or / pass."""
+    figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    for to in ("read", "pass"):
+        ratios = [run["load_and_touch_seconds"] / run[f"{to}_seconds"] for run in runs]
+        figures[f"load_to_{to}"] = statistics.median(ratios)
+    return figures
 
 
 def memory(field: str) -> int:
@@ -79,33 +112,36 @@ def memory(field: str) -> int:
 def reading(folder: Path, count: int) -> float:
     """Seconds that it takes to read ``count`` bytes of the checkpoint's (warm) files into memory of their own."""
     begin, kept = time.perf_counter(), []
-    for file in sorted([*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]):
+    for file in files(folder):
         with file.open("rb", buffering=0) as opened:
-            while count > 0 and (got := opened.read(min(count, 16 << 20))):
+            while count > 0 and (got := opened.read(min(count, PIECE))):
                 kept.append(got)
                 count -= len(got)
     return time.perf_counter() - begin
 
 
-def run(packing: str) -> list[dict[str, Any]]:
+def passing(folder: Path, count: int) -> float:
+    """Seconds that it takes to read them into one buffer, again and again."""
+    buffer = memoryview(bytearray(PIECE))
+    begin = time.perf_counter()
+    for file in files(folder):
+        with file.open("rb", buffering=0) as opened:
+            while count > 0 and (got := opened.readinto(buffer[: min(count, PIECE)])):
+                count -= got
+    return time.perf_counter() - begin
+
+
+def files(folder: Path) -> list[Path]:
+    """The checkpoint's weight files."""
+    return sorted([*folder.rglob("*.safetensors"), *folder.rglob("*.bin")])
+
+
+def run(size: str, packing: str) -> list[dict[str, Any]]:
     """Measures every bank, and all together, on every route from a stored dtype to a wanted one."""
     import torch
     from make_checkpoint import Geometry, make_checkpoint
 
-    geometry = Geometry(
-        hidden_size=1024,
-        intermediate_size=3584,
-        layers=12,
-        heads=8,
-        kv_heads=2,
-        vocab_size=64000,
-        insert_layers=(0, 5, 11),
-        vision_size=1024,
-        vision_mlp=4096,
-        vision_layers=6,
-        vision_heads=16,
-        image_size=336,
-    )
+    geometry = Geometry(**GEOMETRIES[size])
     results = []
     with tempfile.TemporaryDirectory(prefix="iaa-loading-") as temporary:
         for stored, full in DTYPES.items():
@@ -132,7 +168,7 @@ def line(result: dict[str, Any]) -> str:
         f"{result['stored']} -> {result['wanted']}  {result['bank']:<7}{size / 1e6:>8.0f} MB"
         f"{result['peak_after_load'] / size:>12.3f}{result['peak_after_use'] / size:>12.3f}"
         f"{result['load_seconds']:>10.2f}{result['load_and_touch_seconds']:>10.2f}"
-        f"{result['load_to_read']:>10.2f}"
+        f"{result['load_to_read']:>10.2f}{result['load_to_pass']:>10.2f}"
     )
 
 
@@ -144,6 +180,7 @@ def say(message: str) -> None:
 def main() -> int:
     """Runs the benchmark; exit code 1 when a peak is over the bound."""
     parser = argparse.ArgumentParser(description="Memory and time of loading a bank.")
+    parser.add_argument("--size", choices=GEOMETRIES, default="wide", help="the checkpoint's geometry")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures there")
     parser.add_argument("--bin", action="store_true", help="shards as torch saves them instead of safetensors")
     parser.add_argument("--measure", nargs=3, metavar=("FOLDER", "BANKS", "DTYPE"), help=argparse.SUPPRESS)
@@ -152,8 +189,8 @@ def main() -> int:
         folder, banks, dtype = options.measure
         print(json.dumps(measure(folder, banks.split(","), dtype)))
         return 0
-    results = run("bin shards" if options.bin else "shards")
-    print("stored -> wanted  bank      size   peak: load     and use   load s  +touch s    x read")
+    results = run(options.size, "bin shards" if options.bin else "shards")
+    print("stored -> wanted  bank      size   peak: load     and use   load s  +touch s    x read    x pass")
     print("\n".join(map(line, results)))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")

@@ -184,21 +184,21 @@ class Checkpoint:
         names: Iterable[str],
         dtype: torch.dtype,
         device: torch.device | str,
-        buffer: Tensor | None = None,
+        brief: bool = False,
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields the bank's tensors by our names, each straight in ``dtype`` on ``device``, one at a time.
 
-        ``buffer`` is as in :meth:`WeightFiles.read`.
+        ``brief`` is as in :meth:`WeightFiles.read`.
         """
         files, published = self._source(bank)
         ours = {published[name]: name for name in names}
-        for name, tensor in files.read(ours, dtype, device, buffer):
+        for name, tensor in files.read(ours, dtype, device, brief):
             yield ours[name], tensor
 
-    def dtype(self, bank: BankName, name: str) -> torch.dtype:
-        """What one of the bank's tensors is stored in."""
+    def stored_dtypes(self, bank: BankName) -> dict[str, torch.dtype]:
+        """What each of the bank's tensors is stored in, by our names."""
         files, published = self._source(bank)
-        return files.dtype(published[name])
+        return {name: files.dtype(theirs) for name, theirs in published.items()}
 
     def pieces(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:
         """Yields one of the bank's tensors in pieces of rows, each in the dtype it is stored in, on ``device``."""

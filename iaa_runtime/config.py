@@ -74,7 +74,7 @@ def _take(cls: type, raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     for f in fields(cls):
         if f.name in chosen and not _is(str(f.type), chosen[f.name]):
             raise ConfigError(f"{where} sets {f.name!r} to {chosen[f.name]!r}, which is no {f.type}. Fetch it again.")
-    return chosen
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 
 
 def _is(kind: str, value: Any) -> bool:
@@ -258,9 +258,7 @@ class IAAConfig:
         )
         rope = _section(raw, "rope_parameters", where)
         _require(rope, {"rope_type": ("default",)}, f"{where}, rope_parameters")
-        chosen = _take(cls, {**raw, "rope_theta": rope.get("rope_theta", raw.get("rope_theta"))}, where)
-        chosen["iaa_insert_layers"] = tuple(chosen.get("iaa_insert_layers", PUBLISHED_INSERT_LAYERS))
-        return cls(**chosen)
+        return cls(**_take(cls, {**raw, "rope_theta": rope.get("rope_theta", raw.get("rope_theta"))}, where))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -35,17 +34,13 @@ def read_bank(
         onednn: as :func:`.model.banks.build_bank` says.
     """
     # Not the module's own names: a host's layers may have no parameters until weights are assigned.
-    shapes = bank_shapes(bank, checkpoint.config, checkpoint.vision)
-    kinds = {name: special_layer(name, precision, onednn) for name in shapes}
-    packs = [
-        name
-        for name, kind in kinds.items()
-        if kind is OneDNNLinear and OneDNNLinear.packs(checkpoint.dtype(bank, name), dtype)
-    ]
+    names = bank_shapes(bank, checkpoint.config, checkpoint.vision)
+    kinds = {name: special_layer(name, precision, onednn) for name in names}
+    stored = checkpoint.stored_dtypes(bank)
+    packs = [name for name, kind in kinds.items() if kind is OneDNNLinear and kind.packs(stored[name], dtype)]
     plain = [name for name, kind in kinds.items() if kind in (None, OneDNNLinear) and name not in packs]
     yield from checkpoint.read(bank, plain, dtype, device)
-    buffer = torch.empty(max((math.prod(shapes[name]) for name in packs), default=0), dtype=dtype, device=device)
-    for name, tensor in checkpoint.read(bank, packs, dtype, device, buffer):
+    for name, tensor in checkpoint.read(bank, packs, dtype, device, brief=True):
         yield name, OneDNNLinear.pack(tensor)
     for name, kind in kinds.items():
         if kind is not None and issubclass(kind, QuantizedLinear):

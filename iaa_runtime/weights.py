@@ -1,15 +1,16 @@
 """Weight files of either format, opened without reading them and read tensor by tensor.
 
-Safetensors files are memory-mapped by their library: a tensor that is wanted as it is stored can be a view of the file
-and cost no copy; any other is read and converted in pieces, so that neither the file's pages nor a second copy pile up.
+A tensor that is wanted as it is stored can be a view of the file and cost no copy; any other is converted in pieces,
+each mapped apart, so that neither the file's pages nor a second copy pile up.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,28 +50,40 @@ class Entry:
     start: int = 0
 
     @property
+    def numel(self) -> int:
+        """How many elements it has."""
+        return torch.Size(self.shape).numel()
+
+    @property
     def nbytes(self) -> int:
         """Bytes as stored."""
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
+        return self.numel * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Target:
-    """In what form tensors are wanted, and the buffer that each is read into; None: memory of its own."""
+    """In what form tensors are wanted, and for how long.
+
+    ``buffer`` takes each conversion in turn, and a view lasts no longer; None: they stay.
+    """
 
     dtype: torch.dtype
     device: torch.device
     buffer: Tensor | None = None
 
     def memory(self, entry: Entry) -> Tensor:
-        """Where a tensor goes."""
+        """Where a tensor goes that has to be converted."""
         if self.buffer is None:
             return torch.empty(entry.shape, dtype=self.dtype, device=self.device)
-        return self.buffer[: torch.Size(entry.shape).numel()].view(entry.shape)
+        return self.buffer[: entry.numel].view(entry.shape)
+
+    def takes(self, entry: Entry) -> bool:
+        """Whether a tensor is wanted as it is stored."""
+        return self.device.type == "cpu" and entry.dtype == self.dtype
 
 
 Rows = Callable[[Entry, str, int, int], Tensor]
-"""Reads rows ``start`` to ``end`` of a tensor; what it returns holds until the next call."""
+"""Rows ``start`` to ``end`` of a tensor."""
 
 
 class _Format(Protocol):
@@ -80,9 +93,6 @@ class _Format(Protocol):
 
 
 class _Safetensors:
-    def __init__(self) -> None:
-        self._buffer = torch.empty(0, dtype=torch.uint8)
-
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
         with _open(file) as opened:  # which checks the header, so that the places in it can be trusted
             starts = _starts(file)
@@ -106,18 +116,19 @@ class _Safetensors:
         yield from _converted(entries, target, self.rows)
 
     def rows(self, entry: Entry, name: str, start: int, end: int) -> Tensor:
-        # Read, not mapped: the pages of a mapping take twice the time, and count as ours until its end. And into one
-        # buffer: thousands of them would leave holes in the heap.
+        # A mapping for each piece: pages of one for the whole file would count as ours until its end.
         row = entry.nbytes // entry.shape[0]
-        size = (end - start) * row
-        if len(self._buffer) < size:
-            self._buffer = torch.empty(size, dtype=torch.uint8)
-        part = self._buffer[:size]
-        with entry.file.open("rb") as opened:  # buffered, which goes on until it has everything
-            opened.seek(entry.start + start * row)
-            if opened.readinto(part.numpy().data) != size:
-                raise CheckpointError(f"{entry.file} ends within {name}. Fetch the file again.")
-        return part.view(entry.dtype).view(end - start, *entry.shape[1:])
+        at = entry.start + start * row
+        before = at % mmap.ALLOCATIONGRANULARITY
+        with entry.file.open("rb") as opened:
+            try:
+                mapped = mmap.mmap(
+                    opened.fileno(), before + (end - start) * row, access=mmap.ACCESS_COPY, offset=at - before
+                )
+            except ValueError:
+                raise CheckpointError(f"{entry.file} ends within {name}. Fetch the file again.") from None
+        rows = torch.frombuffer(mapped, dtype=entry.dtype, offset=before)  # holds the mapping
+        return rows.view(end - start, *entry.shape[1:])
 
 
 class _Pickled:
@@ -162,16 +173,17 @@ class _Pickled:
 
 def _as_stored(entries: Mapping[str, Entry], target: Target) -> list[str]:
     """Names of the tensors that can be views of the file."""
-    if target.buffer is not None or target.device.type != "cpu":
-        return []
-    return [name for name, entry in entries.items() if entry.dtype == target.dtype]
+    return [name for name, entry in entries.items() if target.takes(entry) and target.buffer is None]
 
 
 def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iterator[tuple[str, Tensor]]:
-    """The other tensors, each copied to the target in pieces."""
+    """The other tensors: brief views, or each copied to the target in pieces."""
     stored = set(_as_stored(entries, target))
     for name, entry in entries.items():
         if name in stored:
+            continue
+        if target.takes(entry):
+            yield name, rows(entry, name, 0, entry.shape[0])
             continue
         out = target.memory(entry)
         for start, end in _steps(entry):
@@ -258,22 +270,26 @@ class WeightFiles:
         return self.entries[name].nbytes
 
     def read(
-        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str, buffer: Tensor | None = None
+        self, names: Iterable[str], dtype: torch.dtype, device: torch.device | str, brief: bool = False
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields tensors by name, in ``dtype`` on ``device``, file by file.
 
-        On the CPU, those that are stored so are views of the file. With a ``buffer`` (N,) of that dtype and device
-        there are no views: each tensor is read into it, and holds until the next one.
+        On the CPU, those that are stored so are views of the file. ``brief``: each holds until the next one, and no
+        longer than that takes memory.
         """
-        wanted = set(names)
-        target = Target(dtype, torch.device(device), buffer)
+        target = Target(dtype, torch.device(device))
+        chosen = set(names)
+        wanted = {name: entry for name, entry in self.entries.items() if name in chosen}  # in the file's order
+        if brief:
+            longest = max((e.numel for e in wanted.values() if not target.takes(e)), default=0)
+            target = replace(target, buffer=torch.empty(longest, dtype=dtype, device=device))
         for file in self.files:
-            entries = {n: e for n, e in self.entries.items() if e.file == file and n in wanted}
+            entries = {name: entry for name, entry in wanted.items() if entry.file == file}
             if entries:
                 yield from _format(file).read(file, entries, target)
 
     def pieces(self, name: str) -> Iterator[Tensor]:
-        """Yields a tensor as stored, in pieces of rows of bounded size, each of which holds until the next."""
+        """Yields a tensor as stored, in pieces of rows of bounded size."""
         entry = self.entries[name]
         file = _format(entry.file)
         for start, end in _steps(entry):

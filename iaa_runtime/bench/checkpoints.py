@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def write_checkpoint(folder: Path, size: Size, dtype: torch.dtype, seed: int = 0
     return folder
 
 
-def _published(bank: BankName, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _published(bank: BankName, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     named = {}
     for name, shape in shapes.items():
         ours = next(prefix for prefix in PREFIXES[bank] if name.startswith(prefix))
@@ -89,7 +89,7 @@ def _whole_tower(size: Size) -> dict[str, tuple[int, ...]]:
     """The hub's names of the tower's tensors, those behind the selected layer too: other engines want them."""
     whole = bank_shapes("vision", replace(size.config, mm_vision_select_layer=-1), size.vision)
     behind = {f"tower.post_layernorm.{part}": (size.vision.hidden_size,) for part in ("weight", "bias")}
-    return {name.replace("tower.", "vision_model.", 1): shape for name, shape in (whole | behind).items()}
+    return {name.replace("tower.", "vision_model.", 1): shape for name, shape in {**whole, **behind}.items()}
 
 
 def _write(file: Path, shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, seed: int) -> None:

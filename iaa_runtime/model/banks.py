@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
@@ -100,9 +104,9 @@ def _plain_bank(
     name: BankName,
     config: IAAConfig,
     vision: VisionConfig | None,
-    ops: Ops | None,
-    dtype: torch.dtype,
-    device: torch.device | str,
+    ops: Ops | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "meta",
 ) -> nn.Module:
     make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device))
     if name == "base":
@@ -115,6 +119,8 @@ def _plain_bank(
     return AdaptorBank(config, make)
 
 
-def bank_shapes(name: BankName, config: IAAConfig, vision: VisionConfig | None) -> dict[str, tuple[int, ...]]:
+@cache
+def bank_shapes(name: BankName, config: IAAConfig, vision: VisionConfig | None) -> Mapping[str, tuple[int, ...]]:
     """Names and shapes of a bank's tensors, without making them."""
-    return {name: tuple(tensor.shape) for name, tensor in build_bank(name, config, vision).state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in _plain_bank(name, config, vision).state_dict().items()}
+    return MappingProxyType(shapes)

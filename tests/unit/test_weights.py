@@ -51,14 +51,17 @@ def test_reading_converts_every_row(
         assert torch.equal(tensor, TENSORS[name].to(dtype)), name
 
 
-def test_a_buffer_is_used_again_and_again(file: Path) -> None:
-    buffer = torch.empty(40, dtype=torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_read_briefly_take_no_memory_of_their_own(file: Path, dtype: torch.dtype) -> None:
+    places = set()
     count = 0
-    for name, tensor in WeightFiles.find(file).read(TENSORS, torch.float32, "cpu", buffer):
-        assert torch.equal(tensor, TENSORS[name].float()), name
-        assert tensor.data_ptr() == buffer.data_ptr()
+    for name, tensor in WeightFiles.find(file).read(TENSORS, dtype, "cpu", brief=True):
+        assert torch.equal(tensor, TENSORS[name].to(dtype)), name
+        if TENSORS[name].dtype != dtype:
+            places.add(tensor.data_ptr())
         count += 1
     assert count == len(TENSORS)
+    assert len(places) == 1, "conversions do not share one buffer"
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
