@@ -82,10 +82,11 @@ class IAAModel:
         self._residency = residency
         self._on_read = on_read
         self._banks: dict[BankName, nn.Module] = {}
+        self._built: dict[BankName, nn.Module] = {}  # on no device, waiting for their weights
         for bank in BANK_NAMES:
             if checkpoint.has(bank):
                 checkpoint.check(bank, bank_shapes(bank, self.config, checkpoint.vision))
-                self._build(bank)  # on no device: what cannot be built is said now
+                self._built[bank] = self._build(bank)  # what cannot be built is said now
 
     @classmethod
     def from_pretrained(
@@ -168,7 +169,7 @@ class IAAModel:
                 raise CheckpointError(
                     f"{self.checkpoint.folder} holds no bank {name!r}, which is needed here. Use a complete checkpoint."
                 )
-            module = self._build(name)
+            module = self._built.pop(name) if name in self._built else self._build(name)
             weights = {}
             for key, tensor in read_bank(
                 self.checkpoint, name, self.dtype, self._storage, self.precision, self._onednn

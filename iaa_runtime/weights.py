@@ -21,9 +21,6 @@ from torch import Tensor
 
 from .errors import CheckpointError
 
-PIECE_BYTES = 16 << 20
-"""Conversions hold about this many bytes of a file at a time."""
-
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -87,12 +84,16 @@ Rows = Callable[[Entry, str, int, int], Tensor]
 
 
 class _Format(Protocol):
+    piece_bytes: int  # conversions hold about this much of a file at a time
+
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]: ...
     def read(self, file: Path, entries: Mapping[str, Entry], target: Target) -> Iterator[tuple[str, Tensor]]: ...
     def rows(self, entry: Entry, name: str, start: int, end: int) -> Tensor: ...
 
 
 class _Safetensors:
+    piece_bytes = 1 << 20  # little beside the smallest bank; a mapping costs microseconds
+
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
         with _open(file) as opened:  # which checks the header, so that the places in it can be trusted
             starts = _starts(file)
@@ -133,6 +134,8 @@ class _Safetensors:
 
 class _Pickled:
     """``.bin`` files as torch saved them, opened with ``weights_only=True``: no code of the file runs."""
+
+    piece_bytes = 16 << 20  # the file's whole table is read anew for each
 
     def entries(self, file: Path) -> Iterator[tuple[str, Entry]]:
         for name, tensor in self._load(file)[0].items():
@@ -192,8 +195,8 @@ def _converted(entries: Mapping[str, Entry], target: Target, rows: Rows) -> Iter
 
 
 def _steps(entry: Entry) -> Iterator[tuple[int, int]]:
-    """Cuts a tensor's rows into pieces of about ``PIECE_BYTES``."""
-    step = max(1, PIECE_BYTES * entry.shape[0] // max(1, entry.nbytes))
+    """Cuts a tensor's rows into pieces of about its format's ``piece_bytes``."""
+    step = max(1, _format(entry.file).piece_bytes * entry.shape[0] // max(1, entry.nbytes))
     for start in range(0, entry.shape[0], step):
         yield start, min(start + step, entry.shape[0])
 

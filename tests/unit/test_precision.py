@@ -96,7 +96,7 @@ def test_the_rule_of_what_shrinks() -> None:
 def test_a_model_keeps_its_words_and_counts_its_bytes(
     folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights, "PIECE_BYTES", 4000)
+    monkeypatch.setattr(weights._Safetensors, "piece_bytes", 4000)
     full = IAAModel.from_pretrained(folder)
     small = IAAModel.from_pretrained(folder, precision=precision)
     ids, pixels = torch.tensor([[5, 6, -200, 7, 8]]), torch.zeros(1, 3, 28, 28)

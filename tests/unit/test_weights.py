@@ -44,7 +44,8 @@ def test_entries_tell_shape_dtype_and_bytes(file: Path) -> None:
 def test_reading_converts_every_row(
     file: Path, dtype: torch.dtype, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_module, "PIECE_BYTES", piece)
+    for kind in (weights_module._Safetensors, weights_module._Pickled):
+        monkeypatch.setattr(kind, "piece_bytes", piece)
     got = dict(WeightFiles.find(file).read(TENSORS, dtype, "cpu"))
     assert got.keys() == TENSORS.keys()
     for name, tensor in got.items():
