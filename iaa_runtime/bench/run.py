@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .. import __version__
 from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
 from ..decode import decode_steps
 from ..export import export
@@ -25,7 +23,9 @@ from ..memory import Format
 from ..prefill import Prompt, prefill
 from . import floors
 from .checkpoints import SIZES, write_checkpoint
+from .peak import peak_bytes
 from .peers import PEERS, Workload, captions, missing
+from .report import describe_machine
 from .timing import Clock, interleaved, median_ratio, spread
 
 BANKS_OF_A_CAPTION: tuple[BankName, ...] = ("base", "mm", "vision")
@@ -102,6 +102,14 @@ class Bench:
         self.model.generate(torch.tensor([WORDS]), task="Text", max_new_tokens=self.settings.new_tokens)
 
     # Measurements ----------------------------------------------------------------------------------------------------
+
+    def memory(self) -> dict[str, int | None]:
+        """What the first caption takes, loading included, and the weights in it. Bytes."""
+        self.say("captioning once, for its memory …")
+        peak = peak_bytes(partial(self.caption, 1, self.settings.new_tokens), self.device)
+        banks = [self.model.bank(name) for name in self.model.loaded_banks]
+        weights = sum(tensor.nbytes for bank in banks for tensor in bank.state_dict().values())
+        return {"caption": peak, "weights": weights}
 
     def load(self) -> None:
         """Each bank, every byte of it touched, against reading the same bytes from the warm file."""
@@ -206,6 +214,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
         folder = Path(temporary)
         bench = Bench(settings, folder, say)
+        memory = bench.memory()
         bench.load()
         bench.parts()
         bench.ends()
@@ -213,50 +222,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
     return {
         "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},
         "machine": describe_machine(settings.device) | asdict(bench.machine),
+        "memory": memory,
         "rows": bench.rows,
         "notes": [why for peer in settings.peers if (why := missing(peer))],
     }
-
-
-def describe_machine(device: str) -> dict[str, Any]:
-    """Hardware and versions."""
-    from importlib.metadata import version
-
-    about: dict[str, Any] = {
-        "processor": _processor(),
-        "threads": torch.get_num_threads(),
-        "iaa": __version__,
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "python": platform.python_version(),
-    }
-    if torch.device(device).type == "cuda":
-        about |= {
-            "gpu": torch.cuda.get_device_name(device),
-            "peak_gpu_bytes": torch.cuda.max_memory_allocated(device),
-        }
-    return about
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    named = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.processor() or platform.machine()
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table: time, share of the floor reached, noise, and what it is compared with."""
-    lines = ["| what | time | floor | reached | spread | |", "|---|---:|---:|---:|---:|---|"]
-    for row in rows:
-        floor = row.get("floor_seconds")
-        compared = [
-            f"{key.replace('_', ' ')}: {value if isinstance(value, bool) else f'{value:.2f}'}"
-            for key, value in row.items()
-            if key in ("ratio_to_singles", "ratio_to_one", "ours_to_theirs", "identical_tokens")
-        ]
-        shown = [f"{floor * 1e3:.1f} ms", f"{floor / row['seconds']:.0%}"] if floor else ["", ""]
-        lines.append(
-            f"| {row['name']} | {row['seconds'] * 1e3:.1f} ms | {' | '.join(shown)} | {row['spread']:.0%} | "
-            f"{', '.join(compared)} |"
-        )
-    return "\n".join(lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..bench import report
 from ..bench import run as benchmark
 from ..bench.checkpoints import SIZES
 from ..bench.peers import PEERS
@@ -81,7 +82,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     machine = results["machine"]
     print(", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix")))
-    print(f"copies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s\n")
-    print(benchmark.table(results["rows"]))
+    print(f"copies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s")
+    print(report.memory_line(results["memory"]) + "\n")
+    print(report.table(results["rows"]))
     print("".join(f"\n{note}" for note in results["notes"]))
     return 0

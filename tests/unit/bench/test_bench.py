@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ import torch
 from iaa_runtime import IAAModel
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
 from iaa_runtime.bench.floors import block_parameters, decode_bytes
+from iaa_runtime.bench.peak import peak_bytes
 from iaa_runtime.bench.timing import Clock, interleaved, median_ratio
 from iaa_runtime.cli import main
 from iaa_runtime.config import BANK_NAMES, Task
-from iaa_runtime.memory import FORMATS
+from iaa_runtime.memory import FORMATS, weight_bytes
 
 
 def test_floors_of_the_full_size() -> None:
@@ -53,6 +55,16 @@ def test_what_is_compared_runs_in_turn() -> None:
     assert median_ratio([1.0, 8.0, 3.0], [2.0, 2.0, 3.0]) == 1.0
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says how much was resident at most")
+def test_the_peak_is_the_most_that_a_run_held() -> None:
+    def run() -> None:
+        for megabytes in (64, 128, 32):
+            torch.ones(megabytes << 18)
+
+    peak = peak_bytes(run, torch.device("cpu"))
+    assert peak is None or 120 << 20 < peak < 160 << 20
+
+
 def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every part at the smallest size; transformers answers with our tokens."""
     words = ["bench", "--size", "tiny", "--batch", "1", "--batch", "3", "--new-tokens", "6", "--repeats", "1"]
@@ -65,6 +77,8 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {"load base", "vision x3", "prefill x1", "decode step x3", "caption x3", "ground 8", "text"} < rows.keys()
     for peer in ("eager", "static"):
         assert rows[f"transformers {peer} x1"]["identical_tokens"]
+    size = SIZES["tiny"]
+    assert results["memory"]["weights"] == weight_bytes(size.config, size.vision, Task.MM, FORMATS["fp32"])
     assert results["machine"]["torch"] == torch.__version__
     served = importlib.util.find_spec("vllm") is not None
     assert ("vLLM x1" in rows) == served
