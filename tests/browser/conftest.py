@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Server, find_comfyui, link_pack, running
+from comfyui_server import PACK, Server, find_comfyui, link_pack, running
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 180_000
@@ -98,6 +98,19 @@ class ComfyPage:
         """Loads a workflow in the UI's format and shows its nodes at full size."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(500)
+
+    def choose_template(self, name: str) -> None:
+        """Picks one of our templates in the template browser, once all have their pictures."""
+        browser = self.page.get_by_role("dialog")
+        if not browser.is_visible():  # it opens by itself where ComfyUI was never used before
+            self.page.get_by_role("button", name="Templates").first.click()
+        browser.get_by_text(PACK).click()
+        self.page.wait_for_function(
+            "count => [...document.images].filter(image => image.naturalWidth).length >= count",
+            arg=len(list((PROJECT / "workflows").glob("*.json"))),
+        )
+        browser.get_by_text(name, exact=True).click()
+        browser.wait_for(state="hidden")
 
     def missing_nodes(self) -> list[str]:
         """Types of nodes that the frontend does not know."""

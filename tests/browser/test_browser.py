@@ -46,6 +46,16 @@ def test_templates_open_and_run(comfy: ComfyPage, template: Path) -> None:
     assert sorted(with_view) == sorted(ours) != []
 
 
+def test_a_template_opens_from_the_template_browser(comfy: ComfyPage) -> None:
+    """Chosen by its picture, run by the button."""
+    comfy.choose_template(SCENE_AND_BOXES.stem)
+    comfy.page.wait_for_function("() => app.graph._nodes.some(node => node.type === 'IAA_Ground')")
+    kinds = comfy.page.evaluate("() => app.graph._nodes.map(node => node.type)")
+    assert sorted(kinds) == sorted(node["type"] for node in read(SCENE_AND_BOXES)["nodes"])
+    comfy.page.get_by_role("button", name="Run", exact=True).first.click()
+    comfy.look_at("IAA_Ground").locator(".iaa-box").first.wait_for(state="attached")
+
+
 @pytest.mark.parametrize("template", sorted(NEEDS_MORE))
 def test_templates_that_need_more_open(comfy: ComfyPage, template: str) -> None:
     """Nodes of other packs are missing where those are, and none besides."""

@@ -25,7 +25,7 @@ STEPS = ["--text-steps", "2", "--tower-steps", "2", "--mm-steps", "2", "--g-step
 @pytest.fixture(scope="module")
 def training(project_root: Path) -> Iterator[Any]:
     """The script's modules, which stand beside it and import one another by name."""
-    folder = str(project_root / "examples" / "shapes")
+    folder = str(project_root / "training")
     sys.path.insert(0, folder)
     import answers
     import branching
@@ -164,7 +164,7 @@ def test_patch_labels_stay_with_their_shapes_when_pictures_are_flipped(training:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs torch 2.9's Muon")
 def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path: Path) -> None:
-    script = [sys.executable, str(project_root / "examples" / "shapes" / "train.py"), "--out", str(tmp_path)]
+    script = [sys.executable, str(project_root / "training" / "train.py"), "--out", str(tmp_path)]
     command = [*script, "--pictures", "600", "--scenes", "2", "--threads", "1", "--device", "cpu", *STEPS]
     for _ in range(2):  # the second run finds everything done, but writes the checkpoint again
         subprocess.run(command, check=True, cwd=project_root, env={"PYTHONPATH": str(project_root)}, timeout=300)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from comfyui_server import Client, Graph, PromptError, Run, Server
+from comfyui_server import PACK, Client, Graph, PromptError, Run, Server
 from PIL import Image
 
 from iaa_runtime.prompts import asked_phrase
@@ -78,6 +78,14 @@ def without(graph: Graph, kinds: set[str]) -> Graph:
     }:
         rest = {name: node for name, node in rest.items() if name not in lost}
     return rest
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_templates_are_where_the_template_browser_looks(path: Path, client: Client) -> None:
+    """ComfyUI serves folders of several names under this address; a second one of ours would hide the templates."""
+    assert path.stem in client.get_json("/workflow_templates")[PACK]
+    for file in (path, path.with_suffix(".jpg")):
+        assert client.get(f"/api/workflow_templates/{PACK}/{file.name}") == file.read_bytes()
 
 
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)

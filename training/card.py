@@ -1,6 +1,6 @@
 """Measures a checkpoint and writes what it can do beside it: ``measured.json``, and the model card made of it.
 
-python examples/shapes/card.py [--model DIR] [--scenes 1000]
+python training/card.py [--model DIR] [--scenes 1000]
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ about 0.03. A threshold of 0.1 tells them apart.
 
 ## How it was made
 
-By the paper's recipe in small, over this project's own model classes (`examples/shapes/README.md` tells it step by
+By the paper's recipe in small, over this project's own model classes (`training/README.md` tells it step by
 step): a Llama of four layers learns from text alone and is frozen; a CLIP vision tower learns from labels per patch and
 is frozen; then the MM and the G adaptors learn, with their embeddings, norms, heads and projectors, G's from a copy of
 MM's. While they learn, two of their attention heads are told which shape an answer is about. The data are drawn by
@@ -71,8 +71,8 @@ came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads 
 
 ## To go on
 
-`python examples/shapes/train.py --out DIR --start-from iaa_runtime/demo_checkpoint --take text tower mm g` takes
-what is here and learns on; `python examples/shapes/card.py --model DIR/checkpoint` measures the result and writes
+`python training/train.py --out DIR --start-from iaa_runtime/demo_checkpoint --take text tower mm g` takes
+what is here and learns on; `python training/card.py --model DIR/checkpoint` measures the result and writes
 its page.
 
 ## Licence

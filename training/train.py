@@ -1,6 +1,6 @@
 """Trains the demo model: text first, then the tower, then MM, then G; one command, resumable at any point.
 
-python examples/shapes/train.py --out DIR [--device cuda]
+python training/train.py --out DIR [--device cuda]
 """
 
 from __future__ import annotations
