@@ -17,6 +17,11 @@ ARRIVED = """sent => Object.entries(sent).every(([id, wanted]) => {
     const result = app.graph._nodes.find(node => `${node.id}` === id)?.properties.iaa_result;
     return JSON.stringify(result?.images ?? result?.texts) === JSON.stringify(wanted);
 })"""
+PICTURED = """title => {
+    let card = title;
+    while (card && !card.querySelector("img")) card = card.parentElement;
+    return card?.querySelector("img").naturalWidth > 0;
+}"""
 LAUNCH = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -100,16 +105,14 @@ class ComfyPage:
         self.page.wait_for_timeout(500)
 
     def choose_template(self, name: str) -> None:
-        """Picks one of our templates in the template browser, once all have their pictures."""
+        """Picks one of our templates in the template browser, once its picture is there."""
         browser = self.page.get_by_role("dialog")
         if not browser.is_visible():  # it opens by itself where ComfyUI was never used before
             self.page.get_by_role("button", name="Templates").first.click()
         browser.get_by_text(PACK).click()
-        self.page.wait_for_function(
-            "count => [...document.images].filter(image => image.naturalWidth).length >= count",
-            arg=len(list((PROJECT / "workflows").glob("*.json"))),
-        )
-        browser.get_by_text(name, exact=True).click()
+        title = browser.get_by_text(name, exact=True)
+        self.page.wait_for_function(PICTURED, arg=title.element_handle())
+        title.click()
         browser.wait_for(state="hidden")
 
     def missing_nodes(self) -> list[str]:
