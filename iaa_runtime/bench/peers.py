@@ -15,31 +15,31 @@ from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX
 
-PEERS = {"eager": "transformers eager x1", "static": "transformers static x1", "vllm": "vLLM x1"}
-"""Stock transformers' ``generate`` with its default and with a static cache, vLLM's engine; and their rows' names."""
+PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM"}
+"""Stock transformers' ``generate`` with its default and with a static cache, vLLM's engine; and their names in rows."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One caption, for every peer the same.
+    """One answer, for every peer the same.
 
     Attributes:
         ids: the prompt (T), with -200 where the image goes.
-        picture: the image.
+        new_tokens: exactly so many are written.
+        picture: the image; None for the language model alone.
         pixels: the same preprocessed, (1, 3, size, size) float32.
         patches: tokens that the image takes.
-        new_tokens: exactly so many are written.
     """
 
     ids: Sequence[int]
-    picture: Image.Image
-    pixels: Tensor
-    patches: int
     new_tokens: int
+    picture: Image.Image | None = None
+    pixels: Tensor | None = None
+    patches: int = 0
 
 
-Caption = Callable[[], Tensor]
-"""Writes the caption; returns its ``new_tokens`` greedy tokens (1, new)."""
+Answer = Callable[[], Tensor]
+"""Writes the answer; returns its ``new_tokens`` greedy tokens (1, new)."""
 
 
 def missing(peer: str) -> str | None:
@@ -49,49 +49,50 @@ def missing(peer: str) -> str | None:
     return None
 
 
-def captions(
+def answers(
     peers: Sequence[str], folder: Path, dtype: torch.dtype, device: torch.device, work: Workload
-) -> dict[str, Caption]:
-    """Loads an exported MM or G task into each peer that is here; returns a caption of ``work`` by each."""
-    stock = _stock_llava(folder, dtype, device) if {"eager", "static"} & set(peers) else None
-    made: dict[str, Caption] = {}
+) -> dict[str, Answer]:
+    """Loads an exported task into each peer that is here; returns an answer to ``work`` by each."""
+    stock = _stock(folder, dtype, device, work) if {"eager", "static"} & set(peers) else None
+    made: dict[str, Answer] = {}
     for peer in peers:
         if missing(peer) is None:
             made[peer] = _in_vllm(folder, dtype, device, work) if peer == "vllm" else _in_stock(stock, peer, work)
     return made
 
 
-def _stock_llava(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    from transformers import LlavaForConditionalGeneration
+def _stock(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Any:
+    from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
 
-    model: Any = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype)
-    return model.to(device).eval()
+    kind: Any = LlamaForCausalLM if work.pixels is None else LlavaForConditionalGeneration
+    return kind.from_pretrained(folder, dtype=dtype).to(device).eval()
 
 
-def _in_stock(model: Any, peer: str, work: Workload) -> Caption:
-    image = [int(model.config.image_token_index)] * work.patches
+def _in_stock(model: Any, peer: str, work: Workload) -> Answer:
+    image = [int(model.config.image_token_index)] * work.patches if work.patches else []
     longer = [t for i in work.ids for t in (image if i == IMAGE_TOKEN_INDEX else [i])]
     given = torch.tensor([longer], device=model.device)
     asked = {
         "input_ids": given,
         "attention_mask": torch.ones_like(given),
-        "pixel_values": work.pixels.to(model.device, model.dtype),
         "max_new_tokens": work.new_tokens,
         "min_new_tokens": work.new_tokens,
         "do_sample": False,
         "pad_token_id": 0,
         "cache_implementation": "static" if peer == "static" else None,
     }
+    if work.pixels is not None:
+        asked["pixel_values"] = work.pixels.to(model.device, model.dtype)
 
     @torch.no_grad()
-    def caption() -> Tensor:
+    def answer() -> Tensor:
         out: Tensor = model.generate(**asked)
         return out[:, given.shape[1] :].cpu()
 
-    return caption
+    return answer
 
 
-def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Caption:
+def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Answer:
     """vLLM prepares the picture itself, which is timed with the rest; nothing is remembered from run to run."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -113,12 +114,14 @@ def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workl
     )
     count = work.new_tokens
     sampling: Any = SamplingParams(temperature=0, max_tokens=count, min_tokens=count, ignore_eos=True)
-    image = int(engine.llm_engine.model_config.hf_config.image_token_index)
-    ids = [image if i == IMAGE_TOKEN_INDEX else i for i in work.ids]
-    asked = {"prompt_token_ids": ids, "multi_modal_data": {"image": work.picture}}
+    asked: dict[str, Any] = {"prompt_token_ids": list(work.ids)}
+    if work.picture is not None:
+        image = int(engine.llm_engine.model_config.hf_config.image_token_index)
+        asked["prompt_token_ids"] = [image if i == IMAGE_TOKEN_INDEX else i for i in work.ids]
+        asked["multi_modal_data"] = {"image": work.picture}
 
-    def caption() -> Tensor:
+    def answer() -> Tensor:
         said = engine.generate(asked, sampling, use_tqdm=False)
         return torch.tensor([said[0].outputs[0].token_ids])
 
-    return caption
+    return answer

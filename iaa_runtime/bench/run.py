@@ -24,7 +24,7 @@ from ..prefill import Prompt, prefill
 from . import floors
 from .checkpoints import SIZES, write_checkpoint
 from .peak import peak_bytes
-from .peers import PEERS, Workload, captions, missing
+from .peers import PEERS, Answer, Workload, answers, missing
 from .report import describe_machine
 from .timing import Clock, interleaved, median_ratio, spread
 
@@ -97,9 +97,9 @@ class Bench:
         prompts = [Prompt((1, 5, IMAGE_TOKEN_INDEX, *WORDS, 60 + n), projected) for n in range(phrases)]
         self.model.answer(prompts, Task.G, GenerationConfig(max_new_tokens=24), ())
 
-    def text(self) -> None:
+    def text(self) -> Tensor:
         """The language model alone."""
-        self.model.generate(torch.tensor([WORDS]), task="Text", max_new_tokens=self.settings.new_tokens)
+        return self.model.generate(torch.tensor([WORDS]), task="Text", max_new_tokens=self.settings.new_tokens)
 
     # Measurements ----------------------------------------------------------------------------------------------------
 
@@ -181,26 +181,29 @@ class Bench:
             self.add(name, values, **against)
 
     def against_peers(self, folder: Path) -> None:
-        """A caption at batch 1, ours and theirs in turn; their tokens must be ours."""
+        """A caption at batch 1, and the language model alone."""
         if not self.settings.peers:
             return
-        self.say("exporting for the peers …")
-        exported = export(self.model.checkpoint, "MM", folder / "llava")
-        side = self.pixels.shape[-1]
+        new, side = self.settings.new_tokens, self.pixels.shape[-1]
         picture = random_picture(side, self.settings.seed)
         pixels = preprocess([picture], side)
-        work = Workload(self.ids()[0].tolist(), picture, pixels, self.model.num_image_tokens, self.settings.new_tokens)
-        theirs = captions(self.settings.peers, exported, self.settings.dtype, self.device, work)
+        caption = Workload(self.ids()[0].tolist(), new, picture, pixels, self.model.num_image_tokens)
+        ours = partial(self.model.generate, self.ids(), pixels, "MM", max_new_tokens=new)
+        self._compare(Task.MM, "x1", caption, ours, folder)
+        self._compare(Task.TEXT, "text", Workload(list(WORDS), new), self.text, folder)
 
-        def ours() -> Tensor:
-            return self.model.generate(self.ids(), pixels, "MM", max_new_tokens=self.settings.new_tokens)
-
-        expected = ours()
-        seconds = interleaved({"ours": ours} | theirs, self.settings.repeats, self.clock)
-        for name, caption in theirs.items():
-            same = torch.equal(caption(), expected)
-            ratio = median_ratio(seconds["ours"], seconds[name])
-            self.add(PEERS[name], seconds[name], ours_to_theirs=ratio, identical_tokens=same)
+    def _compare(self, task: Task, name: str, work: Workload, ours: Answer, folder: Path) -> None:
+        """Ours and theirs in turn; their tokens should be ours. What they need is gone before the next."""
+        self.say(f"exporting {task.value} for the peers …")
+        with tempfile.TemporaryDirectory(dir=folder) as exported:
+            export(self.model.checkpoint, task.value, Path(exported))
+            theirs = answers(self.settings.peers, Path(exported), self.settings.dtype, self.device, work)
+            expected = ours()
+            seconds = interleaved({"ours": ours} | theirs, self.settings.repeats, self.clock)
+            for peer, answer in theirs.items():
+                same = torch.equal(answer(), expected)
+                ratio = median_ratio(seconds["ours"], seconds[peer])
+                self.add(f"{PEERS[peer]} {name}", seconds[peer], ours_to_theirs=ratio, identical_tokens=same)
 
 
 def random_picture(side: int, seed: int) -> Image.Image:

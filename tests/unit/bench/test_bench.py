@@ -75,13 +75,13 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     rows = {row["name"]: row for row in results["rows"]}
     assert all(row["seconds"] > 0 for row in rows.values())
     assert {"load base", "vision x3", "prefill x1", "decode step x3", "caption x3", "ground 8", "text"} < rows.keys()
-    for peer in ("eager", "static"):
-        assert rows[f"transformers {peer} x1"]["identical_tokens"]
+    for peer in ("eager x1", "static x1", "eager text", "static text"):
+        assert rows[f"transformers {peer}"]["identical_tokens"]
     size = SIZES["tiny"]
     assert results["memory"]["weights"] == weight_bytes(size.config, size.vision, Task.MM, FORMATS["fp32"])
     assert results["machine"]["torch"] == torch.__version__
     served = importlib.util.find_spec("vllm") is not None
-    assert ("vLLM x1" in rows) == served
+    assert ("vLLM x1" in rows) == ("vLLM text" in rows) == served
     assert results["notes"] == ([] if served else ["vLLM is not installed here"])
 
 
