@@ -69,18 +69,19 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
     import torch
 
     from iaa_runtime import IAAModel
+    from iaa_runtime.bench.peak import resident
 
     torch.zeros(1 << 16).bfloat16().float().sum()  # what torch itself needs to convert is not the loader's
     model = IAAModel.from_pretrained(folder, dtype=getattr(torch, DTYPES[dtype]))
-    baseline = memory("VmRSS")
+    baseline = resident("VmRSS")
     begin = time.perf_counter()
     model.load(*banks)
-    loaded, loaded_peak = time.perf_counter(), memory("VmHWM")
+    loaded, loaded_peak = time.perf_counter(), resident("VmHWM")
     tensors = [tensor for bank in banks for tensor in model.bank(bank).state_dict().values()]
     for tensor in tensors:
         if not tensor.is_mkldnn:  # what is packed has been written, all of it
             tensor.view(torch.int16 if tensor.itemsize == 2 else torch.int32).flatten()[::512].sum()  # a word a page
-    touched, touched_peak = time.perf_counter(), memory("VmHWM")
+    touched, touched_peak = time.perf_counter(), resident("VmHWM")
     stored = sum(model.checkpoint.nbytes(bank) for bank in banks)
     return {
         "bank_bytes": sum(tensor.nbytes for tensor in tensors),
@@ -101,12 +102,6 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
         ratios = [run["load_and_touch_seconds"] / run[f"{to}_seconds"] for run in runs]
         figures[f"load_to_{to}"] = statistics.median(ratios)
     return figures
-
-
-def memory(field: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 
 def reading(folder: Path, count: int) -> float:

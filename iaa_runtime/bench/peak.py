@@ -25,17 +25,18 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
         return torch.cuda.max_memory_reserved(device)
     before = _start_anew() if device.type == "cpu" else None
     run()
-    return None if before is None else _resident("VmHWM") - before
+    return None if before is None else resident("VmHWM") - before
 
 
 def _start_anew() -> int | None:
     try:
         (PROCESS / "clear_refs").write_text(RESET)
-        return _resident("VmRSS")
+        return resident("VmRSS")
     except OSError:  # not Linux, or a container that keeps /proc to itself
         return None
 
 
-def _resident(field: str) -> int:
+def resident(field: str) -> int:
+    """``"VmRSS"``, what of this process is resident, or ``"VmHWM"``, what was at most. Bytes. Linux only."""
     lines = (PROCESS / "status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024

@@ -36,7 +36,7 @@ def _processor() -> str:
 
 
 def memory_line(memory: dict[str, int | None]) -> str:
-    """What the first caption took, in words."""
+    """What the first caption took, in words; ``memory`` is in bytes, None where unknown."""
     parts = {"weights": memory["weights"], "at most": memory["caption"]}
     said = [f"{name} {count / 1e9:.2f} GB" for name, count in parts.items() if count is not None]
     return f"memory of a caption: {', '.join(said)}"

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "comfyui" in getattr(item, "fixturenames", ()):
             item.add_marker("comfy")
             if find_comfyui(PROJECT) is None:
-                item.add_marker(pytest.mark.skip(reason="no ComfyUI"))
+                item.add_marker(pytest.mark.skip(reason=NO_COMFYUI))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -62,7 +62,9 @@ def test_the_peak_is_the_most_that_a_run_held() -> None:
             torch.ones(megabytes << 18)
 
     peak = peak_bytes(run, torch.device("cpu"))
-    assert peak is None or 120 << 20 < peak < 160 << 20
+    if peak is None:
+        pytest.skip("this container keeps /proc to itself")
+    assert 120 << 20 < peak < 160 << 20
 
 
 def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
