@@ -81,10 +81,11 @@ def build_bank(
         onednn: whether oneDNN multiplies the decoder blocks' matrices (see :mod:`.onednn`).
     """
     bank = _plain_bank(name, config, vision, ops, dtype, device)
-    for key, tensor in bank.state_dict().items():
+    # Not the module's own names: a host's layers may have no parameters until weights are assigned.
+    for key, shape in bank_shapes(name, config, vision).items():
         layer = special_layer(key, precision, onednn)
         if layer is not None:
-            outputs, inputs = tensor.shape
+            outputs, inputs = shape
             bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
     return bank
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Server, find_comfyui, link_pack, run_inside, running
+from comfyui_server import PACK, Client, Server, find_comfyui, link_pack, run_inside, running
 from make_checkpoint import Geometry, make_checkpoint
 
 PROJECT = Path(__file__).parents[2]
@@ -79,6 +79,20 @@ def server(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPath
     more = shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))  # such as --cache-classic
     with running(comfyui, base, "--extra-model-paths-config", str(paths), *more) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def dynamic_client(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Talks to a ComfyUI in which dynamic VRAM management is on, as it is by default on NVIDIA cards."""
+    base = tmp_path_factory.mktemp("dynamic")
+    link_pack(PROJECT, base)
+    (base / "custom_nodes" / "dynamic_vram.py").symlink_to(INSIDE / "dynamic_vram.py")
+    paths = base / "extra_model_paths.yaml"
+    paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n")
+    more = ("--extra-model-paths-config", str(paths), "--whitelist-custom-nodes", PACK, "dynamic_vram.py")
+    with running(comfyui, base, *more) as started:
+        assert "dynamic VRAM management is forced on" in started.log
+        yield started.client
 
 
 @pytest.fixture(scope="session")

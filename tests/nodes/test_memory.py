@@ -88,6 +88,14 @@ def test_another_precision_is_another_model(client: Client, precision: str) -> N
     assert run.status == "success", run.error
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp8", "int8", "int4"])
+def test_dynamic_vram_management_changes_no_answer(client: Client, dynamic_client: Client, precision: str) -> None:
+    graph = talk(TINY, precision=precision)
+    runs = [there.run(graph) for there in (client, dynamic_client)]
+    assert [run.error for run in runs] == ["", ""]
+    assert answers(runs[0].outputs) == answers(runs[1].outputs)
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it")
 class TestMegabytes:
     def test_free_gives_the_memory_back(
