@@ -12,6 +12,7 @@ from ..iaa_runtime.boxtools.convert import CONVENTIONS, read_boxes, to_json, to_
 from ..iaa_runtime.boxtools.reading import Boxes, described
 from ..iaa_runtime.boxtools.segs import is_segs, to_segs
 from .boxes_common import BOX_CATEGORY, SKIP, size_of
+from .inputs import Node
 
 BBOX, BBOXES, BOX = io.Custom("BBOX"), io.Custom("BBOXES"), io.Custom("BOX")
 SEGS, JSON = io.Custom("SEGS"), io.Custom("JSON")
@@ -20,7 +21,7 @@ ONE_IMAGE, ONE_EACH = "boxes of one image", "one box of each image"
 KJ_XYWH, KJ_XYXY, SAM2 = "KJNodes, xywh", "KJNodes, xyxy", "segment-anything-2"
 
 
-class ConvertBoxes(io.ComfyNode):
+class ConvertBoxes(Node):
     """Reads boxes in any usual format and gives them in every one."""
 
     @classmethod

@@ -24,11 +24,12 @@ from .boxes_common import (
     unit_input,
 )
 from .host import intermediate
+from .inputs import Node
 
 SKIP_BRANCH, WHOLE = "skip", "whole image"
 
 
-class CropBoxes(io.ComfyNode):
+class CropBoxes(Node):
     """Cuts out every box by itself. Takes whole lists, since what is left out of one image matters to all."""
 
     @classmethod

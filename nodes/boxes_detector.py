@@ -15,6 +15,7 @@ from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, size_of
 from .ground import lines
 from .host import ModelHandle, Progress, check_interrupt
+from .inputs import Node, check_input
 from .options import length_input, model_input
 from .values import pictures
 
@@ -70,7 +71,8 @@ class PhraseDetector:
         Raises:
             InputError: If several images come, or nobody said what to look for.
         """
-        if image.ndim != 4 or len(image) != 1:
+        check_input(io.Image.Input("image"), image)
+        if len(image) != 1:
             raise InputError(
                 f"A detector looks at one image at a time, and {len(image)} came. Make a list of the batch first, for "
                 "instance with Impact Pack's ImageBatchToImageList."
@@ -112,7 +114,7 @@ class PhraseDetector:
         return found
 
 
-class DetectorProvider(io.ComfyNode):
+class DetectorProvider(Node):
     """Makes the model a detector that finds phrases."""
 
     @classmethod

@@ -11,11 +11,12 @@ from ..iaa_runtime.boxtools.masks import box_masks, union_masks
 from ..iaa_runtime.boxtools.reading import boxes_per_image
 from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, size_of, unit_input
 from .host import intermediate
+from .inputs import Node
 
 PER_IMAGE, PER_BOX = "one per image", "one per box"
 
 
-class BoxesToMask(io.ComfyNode):
+class BoxesToMask(Node):
     """Fills boxes: one mask per image or one per box."""
 
     @classmethod

@@ -10,9 +10,10 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxtools.merge import BEST, MODES, merge_boxes
 from ..iaa_runtime.boxtools.reading import as_boxes
 from .boxes_common import BOX_CATEGORY, box_input, count_of, view, view_input
+from .inputs import Node
 
 
-class MergeBoxes(io.ComfyNode):
+class MergeBoxes(Node):
     """Makes one set of boxes of up to four: without duplicates, united, or what they have in common."""
 
     @classmethod

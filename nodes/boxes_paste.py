@@ -12,9 +12,10 @@ from ..iaa_runtime.boxtools.crops import Regions
 from ..iaa_runtime.boxtools.paste import paste_crops
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, RegionsType, first_of
+from .inputs import Node, check_inputs
 
 
-class PasteCrops(io.ComfyNode):
+class PasteCrops(Node):
     """Puts crops back. Asks for them only if there are any, so that images without boxes pass through untouched."""
 
     @classmethod
@@ -59,6 +60,7 @@ class PasteCrops(io.ComfyNode):
     @classmethod
     def check_lazy_status(cls, regions: list[list[Regions]], **inputs: Any) -> list[str]:
         """Crops and masks are wanted if there are any, and if something is connected."""
+        check_inputs(cls.define_schema(), {"regions": regions})
         if not any(planned.items for planned in regions[0]):
             return []
         return [name for name in ("crops", "masks") if None in list(inputs.get(name) or [])]

@@ -11,11 +11,12 @@ from ..iaa_runtime.boxtools.reading import as_boxes, repeated
 from ..iaa_runtime.boxtools.select import ORDERS, Selection, first_box, pick, select
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, view, view_input
+from .inputs import Node
 
 AS_GIVEN = next(iter(ORDERS))
 
 
-class SelectBoxes(io.ComfyNode):
+class SelectBoxes(Node):
     """Keeps boxes by label, score, size and place, puts them in order, and picks some by number."""
 
     @classmethod

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.prompts import CAPTION_PROMPTS
 from .host import ModelHandle, Progress, check_interrupt
+from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 from .values import pictures
@@ -18,7 +19,7 @@ QUESTION = "question"
 PRESETS = [*CAPTION_PROMPTS, QUESTION]
 
 
-class Caption(io.ComfyNode):
+class Caption(Node):
     """Describes each image of a batch, or answers a question about it."""
 
     @classmethod

@@ -14,6 +14,7 @@ from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.prompts import Conversation
 from .host import ModelHandle, Progress, check_interrupt
+from .inputs import Node
 from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input
 from .previews import boxes_ui, texts_ui
 from .values import bounding_boxes, pictures
@@ -27,7 +28,7 @@ class ChatHistory:
     image: Image.Image | None
 
 
-class ChatTurn(io.ComfyNode):
+class ChatTurn(Node):
     """Says one thing in a conversation and gives the answer and the longer history."""
 
     @classmethod

@@ -8,11 +8,12 @@ from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.shapes.language import caption
 from ..iaa_runtime.shapes.scenes import ASPECT_LIMIT, EVALUATION_SEED, draw_scene, make_scene
 from .host import intermediate
+from .inputs import Node
 from .options import CATEGORY
 from .values import image_batch
 
 
-class DemoScene(io.ComfyNode):
+class DemoScene(Node):
     """Draws scenes of coloured shapes, none of which the demo model was trained on."""
 
     @classmethod

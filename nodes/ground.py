@@ -14,6 +14,7 @@ from ..iaa_runtime.boxes import Detection
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from .host import ModelHandle, Progress, check_interrupt, intermediate
+from .inputs import Node
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
 from .values import annotated, bounding_boxes, pictures, union_masks
@@ -22,7 +23,7 @@ DEFAULTS = GenerationConfig.for_task(Task.G)
 EMPTY, FULL, ERROR = "empty", "full image", "error"
 
 
-class Ground(io.ComfyNode):
+class Ground(Node):
     """Finds phrases in each image of a batch: boxes, a mask, and the image with its boxes drawn."""
 
     @classmethod

@@ -8,10 +8,11 @@ import comfy.model_management as memory
 from comfy_api.latest import io
 
 from . import host
+from .inputs import Node
 from .options import CATEGORY, IAAModelType
 
 
-class Loader(io.ComfyNode):
+class Loader(Node):
     """Opens a checkpoint. Weights are read when a node first needs them, and only those it needs."""
 
     @classmethod

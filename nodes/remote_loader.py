@@ -14,6 +14,7 @@ from ..iaa_runtime.remote import RemotePipeline, Timeouts
 from ..iaa_runtime.remote.pipeline import CONCURRENCY
 from ..iaa_runtime.remote.servers import parse_server
 from .host import check_interrupt
+from .inputs import Node
 from .options import CATEGORY, IAAModelType
 
 TIMEOUT = int(Timeouts().silence)
@@ -42,7 +43,7 @@ class RemoteHandle:
         yield RemotePipeline.connect(self.servers, self.concurrency, timeouts, cancelled=check_interrupt)
 
 
-class RemoteLoader(io.ComfyNode):
+class RemoteLoader(Node):
     """Lets servers answer, such as vLLM with exported tasks."""
 
     @classmethod

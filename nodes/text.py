@@ -10,11 +10,12 @@ from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.prompts import DEFAULT_SYSTEM, Conversation
 from .host import ModelHandle, Progress, check_interrupt
+from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 
 
-class Text(io.ComfyNode):
+class Text(Node):
     """Answers a prompt without an image, for instance to expand a short prompt into a long one."""
 
     @classmethod

@@ -1,0 +1,200 @@
+"""What may come in at a node's inputs: one check, driven by the node's schema, in front of every ``execute``.
+
+ComfyUI checks what is typed into widgets. It checks nothing of what other nodes make while a graph runs, nor of JSON
+that an API graph hands to a socket as ``{"__value__": …}``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.errors import InputError
+
+
+class Node(io.ComfyNode):
+    """Base of our nodes: ``execute`` gets only inputs that fit the schema; others end in an :class:`InputError`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        execute = cls.__dict__["execute"].__func__
+        if not hasattr(execute, "__wrapped__"):  # ComfyUI clones a class for each run
+            cls.execute = classmethod(_checking(execute))  # type: ignore[method-assign, assignment]
+
+
+def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(execute)
+
+    @functools.wraps(execute)
+    def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
+        given = signature.bind(cls, *args, **inputs).arguments
+        schema = cls.define_schema()
+        check_choices(schema, cls.hidden)
+        check_inputs(schema, given)
+        return execute(**given)
+
+    return checked
+
+
+def check_choices(schema: io.Schema, hidden: Any) -> None:
+    """Raises :class:`InputError` where the graph sets a group to none of its choices: ComfyUI then leaves it out.
+
+    Args:
+        schema: the node's.
+        hidden: what ComfyUI tells the node: the graph (output nodes get it), and its own id there.
+    """
+    graph = (hidden.prompt if hidden is not None else None) or {}
+    inputs = graph.get(hidden.unique_id, {}).get("inputs", {}) if graph else {}
+    for declared in schema.inputs:
+        if isinstance(declared, io.DynamicCombo.Input) and declared.id in inputs:
+            _fail(declared.id, _group(declared, {declared.id: inputs[declared.id]}, declared.id))
+
+
+def check_inputs(schema: io.Schema, given: Mapping[str, Any]) -> None:
+    """Raises :class:`InputError` for the first input that is not what the schema says; names it and what to do."""
+    for declared in schema.inputs:
+        if declared.id not in given:
+            continue
+        value = given[declared.id]
+        # Nodes that take whole lists get each input as a list of values; a default comes without one.
+        listed = schema.is_input_list and isinstance(value, (list, tuple))
+        for single in value if listed else [value]:
+            check_input(declared, single)
+
+
+def check_input(declared: io.Input, value: Any, name: str = "") -> None:
+    """Raises :class:`InputError` where ``value`` is not what the input ``declared`` takes.
+
+    Args:
+        declared: the schema's input.
+        value: what came.
+        name: of the input in messages; its id where empty.
+    """
+    name = name or declared.id
+    is_widget = isinstance(declared, (io.WidgetInput, io.DynamicCombo.Input))
+    if value is None and (declared.lazy or declared.optional) and not is_widget:
+        return
+    check = _CHECKS.get(declared.get_io_type())
+    if check is not None:
+        _fail(name, check(declared, value, name))
+
+
+def _fail(name: str, problem: str) -> None:
+    if problem:
+        raise InputError(f"{name!r} {problem}")
+
+
+def _image(declared: io.Input, value: Any, name: str) -> str:
+    wanted = "must be an IMAGE, a tensor of (images, height, width, channels): connect an output for images."
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return f"{wanted} A {_kind(value)} came."
+    if value.ndim != 4 or not 1 <= value.shape[3] <= 4:
+        return f"{wanted} A tensor of shape {list(value.shape)} came."
+    return _content(value, "images")
+
+
+def _mask(declared: io.Input, value: Any, name: str) -> str:
+    wanted = "must be a MASK, a tensor of (masks, height, width): connect an output for masks."
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return f"{wanted} A {_kind(value)} came."
+    if value.ndim not in (2, 3):
+        return f"{wanted} A tensor of shape {list(value.shape)} came."
+    return _content(value, "masks")
+
+
+def _content(value: torch.Tensor, what: str) -> str:
+    if value.numel() == 0:
+        return f"is empty: a tensor of shape {list(value.shape)} came. Connect at least one of the {what}."
+    low, high = torch.aminmax(value)  # one pass, and NaN wins
+    if not math.isfinite(float(low) + float(high)):
+        return f"holds numbers that are not finite (NaN or infinity). The node that made these {what} went wrong."
+    return ""
+
+
+def _number(declared: Any, value: Any, name: str) -> str:
+    whole = declared.io_type == "INT"
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        return f"must be a {'whole number' if whole else 'number'}. A {_kind(value)} came."
+    if not declared.min <= value <= declared.max:
+        return f"must be from {declared.min} to {declared.max}. {_short(value)} came."
+    return ""
+
+
+def _boolean(declared: io.Input, value: Any, name: str) -> str:
+    return "" if isinstance(value, bool) else f"must be true or false. A {_kind(value)} came."
+
+
+def _string(declared: io.Input, value: Any, name: str) -> str:
+    return "" if isinstance(value, str) else f"must be text. A {_kind(value)} came."
+
+
+def _combo(declared: Any, value: Any, name: str) -> str:
+    if isinstance(value, str) and value in declared.options:
+        return ""
+    return f"is {_short(value)}. Choose one of: {', '.join(declared.options)}."
+
+
+def _group(declared: Any, value: Any, name: str) -> str:
+    """A group of inputs that unfolds from a choice: ``{name: choice, …}``."""
+    choices = {option.key: option.inputs for option in declared.options}
+    choice = value.get(declared.id) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping) or not isinstance(choice, str) or choice not in choices:
+        written = " or ".join(f'"{name}": "{choice}"' for choice in choices)
+        nested = next(input.id for inputs in choices.values() for input in inputs)
+        return (
+            f"is {_short(choice)}. In an API graph, write {written}, and beside the latter for instance "
+            f'"{name}.{nested}": ….'
+        )
+    for nested in choices[choice]:
+        if value.get(nested.id) is not None:  # ComfyUI names those that the graph leaves out, too
+            check_input(nested, value[nested.id], f"{name}.{nested.id}")
+    return ""
+
+
+def _having(attribute: str, what: str) -> Callable[[io.Input, Any, str], str]:
+    """A check of our own sockets, whose values only our nodes make."""
+    return lambda declared, value, name: "" if hasattr(value, attribute) else f"must be {what}. A {_kind(value)} came."
+
+
+def _regions(declared: io.Input, value: Any, name: str) -> str:
+    ours = isinstance(value, list) and all(hasattr(part, "image_size") for part in value)
+    return "" if ours else f"must be regions: connect those of IAA Crop Boxes. A {_kind(value)} came."
+
+
+_CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
+    "IMAGE": _image,
+    "MASK": _mask,
+    "INT": _number,
+    "FLOAT": _number,
+    "BOOLEAN": _boolean,
+    "STRING": _string,
+    "COMBO": _combo,
+    io.DynamicCombo.io_type: _group,
+    "IAA_MODEL": _having("in_use", "a model: connect IAA Loader or IAA Remote Loader"),
+    "IAA_CHAT": _having("messages", "a conversation: connect the history of an IAA Chat"),
+    "IAA_REGIONS": _regions,
+}
+"""By socket type. Boxes are not here: :mod:`iaa_runtime.boxtools.reading` reads and checks them."""
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"tensor of {str(value.dtype).removeprefix('torch.')}"
+    return {"NoneType": "null", "dict": "dict", "str": "text"}.get(type(value).__name__, type(value).__name__)
+
+
+def _short(value: object) -> str:
+    if not isinstance(value, (str, bool, Real, type(None))):
+        return f"a {_kind(value)}"
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python spells
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,115 @@
+"""What an API graph hands to sockets: JSON where images belong opens nothing, and every wrong kind is one sentence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import Client, Graph, Server, node, run_inside
+from PIL import Image
+
+INSIDE = Path(__file__).parent / "inside"
+TINY = "sub/tiny"
+SCENE: Graph = {
+    "scene": node("IAA_DemoScene", seed=5, width=120, height=80),
+    "loader": node("IAA_Loader", checkpoint=TINY),
+}
+BOX = {"x": 1, "y": 2, "width": 30, "height": 40, "label": "it"}
+NODES: dict[str, dict[str, Any]] = {
+    "IAA_Caption": {"model": ["loader", 0], "image": ["scene", 0], "max_new_tokens": 2},
+    "IAA_Ground": {"model": ["loader", 0], "image": ["scene", 0], "phrases": "the star"},
+    "IAA_Chat": {"model": ["loader", 0], "image": ["scene", 0], "message": "What?", "max_new_tokens": 2},
+    "IAA_Text": {"model": ["loader", 0], "prompt": "What?", "max_new_tokens": 2},
+    "IAA_SelectBoxes": {"bboxes": BOX, "image": ["scene", 0]},
+    "IAA_MergeBoxes": {"bboxes": BOX, "image": ["scene", 0]},
+    "IAA_ConvertBoxes": {"boxes": {"__value__": [BOX]}, "image": ["scene", 0]},
+    "IAA_BoxesToMask": {"bboxes": BOX, "image": ["scene", 0]},
+    "IAA_CropBoxes": {"bboxes": BOX, "image": ["scene", 0]},
+    "IAA_PasteCrops": {"image": ["scene", 0], "crops": ["crop", 0], "regions": ["crop", 2]},
+}
+"""Inputs with which each node runs."""
+WITH_IMAGE = sorted(name for name, inputs in NODES.items() if "image" in inputs)
+
+
+def run(client: Client, kind: str, **changed: Any) -> str:
+    """Runs a node; returns its error, empty if there is none."""
+    inputs = {name: value for name, value in (NODES[kind] | changed).items() if value is not ...}
+    crop = {"crop": node("IAA_CropBoxes", image=["scene", 0], bboxes=BOX), "7": node("PrimitiveFloat", value=7.0)}
+    shown = {"show": node("PreviewAny", source=["it", 0])}
+    return client.run(SCENE | crop | {"it": node(kind, **inputs)} | shown).error
+
+
+@pytest.mark.parametrize("kind", NODES)
+def test_right_inputs_run(client: Client, kind: str) -> None:
+    assert run(client, kind) == ""
+
+
+@pytest.mark.parametrize("kind", WITH_IMAGE)
+def test_a_path_in_place_of_an_image_is_not_opened(client: Client, server: Server, kind: str) -> None:
+    there, fifo = server.base / "private.png", server.base / "fifo.png"
+    Image.new("RGB", (9, 9)).save(there)
+    if not fifo.exists():
+        os.mkfifo(fifo)  # whoever opens it waits for ever
+    errors = {run(client, kind, image={"__value__": [str(path)]}) for path in (there, fifo, Path("/nowhere.png"))}
+    assert len(errors) == 1, "the answer does not tell what exists"
+    (error,) = errors
+    # A list of one string reaches a node that takes whole lists as that string.
+    assert "'image' must be an IMAGE" in error and error.strip().endswith((" list came.", " text came."))
+    assert "png" not in error
+
+
+@pytest.mark.parametrize("value", [None, 5, "a.png", True, {"a": 1}, {"__value__": [[[[0.5]]]]}])
+def test_other_json_is_no_image_either(client: Client, value: Any) -> None:
+    assert "'image' must be an IMAGE" in run(client, "IAA_Ground", image=value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "says"),
+    [
+        ("IAA_Ground", "model", {"a": 1}, "'model' must be a model: connect IAA Loader"),
+        ("IAA_Chat", "history", "hello", "'history' must be a conversation: connect the history of an IAA Chat"),
+        ("IAA_PasteCrops", "regions", "x", "'regions' must be regions: connect those of IAA Crop"),
+        ("IAA_PasteCrops", "masks", "x", "'masks' must be a MASK"),
+    ],
+)
+def test_other_sockets_take_their_kind_alone(client: Client, kind: str, name: str, value: Any, says: str) -> None:
+    assert says in run(client, kind, **{name: value})
+
+
+def test_every_input_of_every_node_takes_its_kind_alone(comfyui: Path) -> None:
+    """Linked values come unchecked, so every input is given everything, without a graph."""
+    takes = {
+        "IMAGE": {"an image"},
+        "MASK": {"a mask", "an image of rank 3"},
+        "INT": {"1"},
+        "FLOAT": {"1", "0.5"},
+        "BOOLEAN": {"true"},
+        "STRING": {"text", "no text"},
+        "COMBO": set(),
+        "COMFY_DYNAMICCOMBO_V3": set(),
+        "IAA_MODEL": set(),
+        "IAA_CHAT": set(),
+        "IAA_REGIONS": {"an empty list"},
+    }
+    report = run_inside(comfyui, INSIDE / "checks.py")
+    assert {kind for _, kind, _ in report} == {*takes, "boxes"}
+    for name, kind, accepted in report:
+        assert kind == "boxes" or set(accepted) - {"null, as it may be absent"} <= takes[kind], name
+    kinds = {kind for _, kind, accepted in report if set(accepted) & takes.get(kind, set())}
+    assert kinds == {kind for kind, values in takes.items() if values}, "what is right is let through"
+
+
+@pytest.mark.parametrize("kind", ["IAA_Caption", "IAA_Text", "IAA_Chat"])
+@pytest.mark.parametrize("value", [5, None, "drawn", {"sampling": "random"}, {"__value__": ["random"]}])
+def test_a_choice_that_does_not_exist_is_not_another(client: Client, kind: str, value: Any) -> None:
+    error = run(client, kind, sampling=value)
+    assert "'sampling' is" in error and '"sampling": "random"' in error and '"sampling.temperature"' in error
+
+
+def test_a_choice_alone_takes_the_defaults_of_its_group(client: Client) -> None:
+    assert run(client, "IAA_Text", sampling="random") == ""
+    assert "'sampling.top_p' must be from 0.01 to 1.0. 7.0 came." in run(
+        client, "IAA_Text", sampling="random", sampling__top_p=["7", 0]
+    )
