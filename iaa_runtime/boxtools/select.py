@@ -82,11 +82,11 @@ def pick(count: int, indices: str) -> list[int]:
     Raises:
         InputError: If something is not a number or range.
     """
-    chosen: list[int] = []
+    chosen: dict[int, None] = {}
     words = re.split(r"[,;\s]+", indices.strip(" ,;\n\t"))
     if words == [""]:
         return list(range(count))
-    for word in words:
+    for word in dict.fromkeys(words):
         match = _INDEX.fullmatch(word)
         if match is None:
             raise InputError(
@@ -95,8 +95,30 @@ def pick(count: int, indices: str) -> list[int]:
         start = int(match[1]) + (count if match[1].startswith("-") else 0)
         end = int(match[2]) if match[2] else start
         # Only the part of a range that exists is walked through, however far it is written to go.
-        chosen += range(max(start, 0), min(end, count - 1) + 1)
-    return list(dict.fromkeys(chosen))
+        if len(chosen) < count:
+            chosen.update(dict.fromkeys(range(max(start, 0), min(end, count - 1) + 1)))
+    return list(chosen)
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Whether a pattern describes the whole text; ``*`` stands for any characters, or none.
+
+    Each piece between stars is looked for behind the one before, as early as it stands. That finds a match if there is
+    one and takes linear time; a regular expression with many ``.*`` takes exponential time to find that there is none.
+    """
+    first, *pieces = pattern.split("*")
+    if not pieces:
+        return text == pattern
+    *middle, last = pieces
+    place, end = len(first), len(text) - len(last)
+    if place > end or not text.startswith(first) or not text.endswith(last):
+        return False
+    for piece in middle:
+        found = text.find(piece, place, end)
+        if found < 0:
+            return False
+        place = found + len(piece)
+    return True
 
 
 def first_box(boxes: Boxes) -> BoxDict | None:
@@ -109,11 +131,11 @@ def first_box(boxes: Boxes) -> BoxDict | None:
 
 
 def _select(boxes: list[BoxDict], selection: Selection, inside: list[BoxDict] | None) -> list[BoxDict]:
-    patterns = [_pattern(label) for label in selection.labels]
+    patterns = [label.strip().casefold() for label in selection.labels]
     kept = [
         box
         for box in boxes
-        if (not patterns or any(pattern.fullmatch(label_of(box).strip()) for pattern in patterns))
+        if (not patterns or any(matches(label_of(box).strip().casefold(), pattern) for pattern in patterns))
         and score_of(box) >= selection.min_score
         and min(box["width"], box["height"]) >= selection.min_side
         and (selection.max_side <= 0 or max(box["width"], box["height"]) <= selection.max_side)
@@ -122,10 +144,6 @@ def _select(boxes: list[BoxDict], selection: Selection, inside: list[BoxDict] | 
     kept.sort(key=ORDERS[selection.order])
     kept = [kept[index] for index in pick(len(kept), selection.indices)]
     return kept[: selection.limit] if selection.limit > 0 else kept
-
-
-def _pattern(label: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, label.strip().split("*"))), re.IGNORECASE | re.DOTALL)
 
 
 def _centre_in(box: BoxDict, regions: list[BoxDict]) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fnmatch
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iaa_runtime.boxtools.reading import as_boxes
-from iaa_runtime.boxtools.select import ORDERS, Selection, first_box, pick, select
+from iaa_runtime.boxtools.select import ORDERS, Selection, first_box, matches, pick, select
 from iaa_runtime.errors import InputError
 
 Batch = tuple[Any, list[list[dict[str, Any]]]]
@@ -117,3 +119,24 @@ def test_the_first_box_fits_nodes_for_one_box(batch: Batch) -> None:
 
 def test_whole_boxes_stay_as_they_are() -> None:
     assert first_box([[], [], [DOG, CAT]]) == DOG
+
+
+@given(st.text("ab*", max_size=8), st.text("ab", max_size=8))
+def test_stars_match_as_the_shells_do(pattern: str, text: str) -> None:
+    assert matches(text, pattern) == fnmatch.fnmatchcase(text, pattern)
+
+
+def test_many_stars_take_no_longer_than_few() -> None:
+    """A regular expression would go through all ways to place them: this one alone took minutes."""
+    labelled = box(0, 0, 1, 1, "a" * 100_000)
+    started = time.monotonic()
+    assert select([[labelled]], Selection(labels=("*a" * 1000 + "b", "*" * 1000 + "b"))) == [[]]
+    assert select([[labelled]], Selection(labels=("*a" * 1000,))) == [[labelled]]
+    assert time.monotonic() - started < 1
+
+
+def test_many_ranges_take_no_longer_than_few() -> None:
+    started = time.monotonic()
+    words = " ".join(f"0-{end}" for end in range(999_000_000, 999_020_000))
+    assert pick(20_000, words) == list(range(20_000))
+    assert time.monotonic() - started < 1
