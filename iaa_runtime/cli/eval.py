@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..evaluation import mme, refcoco
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
 from ..evaluation.report import write_mme_page, write_refcoco_page
-from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_results, remove_parts
+from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_results
 from ..jobs.files import write_jsonl
 from ..jobs.progress import Progress
 from ..jobs.team import Team, join_team
@@ -136,7 +136,7 @@ def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.T
     job = answer_refcoco(_open(options, team), targets, Path(options.images), parts, settings, team)
     if team.is_main:
         write_jsonl(Path(options.out), job.records())
-        remove_parts(job)
+        job.remove()
     team.wait()
     team.part()
 
@@ -185,7 +185,7 @@ def _run_mme(options: argparse.Namespace, questions: list[MmeQuestion], team: Te
     job = answer_mme(_open(options, team), questions, parts, settings, team)
     if team.is_main:
         mme.write_results(Path(options.out), mme_results(job))
-        remove_parts(job)
+        job.remove()
     team.wait()
     team.part()
 

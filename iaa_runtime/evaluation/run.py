@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,8 +180,3 @@ def _digest(rows: list[Row], kept: tuple[str, ...]) -> str:
     for row in rows:
         digest.update(json_line([row["ask"], *(row[name] for name in kept)]))
     return digest.hexdigest()[:16]
-
-
-def remove_parts(job: Job) -> None:
-    """Removes a finished job's folder, once its records are elsewhere."""
-    shutil.rmtree(job.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,9 +55,14 @@ def export(
     task, out = Task.parse(task), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} holds something already. Choose another folder, or empty this one.")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
+    except OSError as error:
+        raise InputError(
+            f"{partial}, where the files are written first, cannot be made ({error.strerror or error}). "
+            "Remove it, or choose another --out."
+        ) from error
     try:
         dtype = _write_weights(source, task, partial, shard_bytes, progress)
         _write_configs(source, task, partial, dtype)

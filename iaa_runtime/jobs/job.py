@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -121,9 +122,18 @@ class Job:
         return self.shards
 
     def tidy(self) -> None:
-        """Removes what a killed process had begun to write."""
-        for partial in self.folder.glob(f".*{TEMPORARY}"):
-            partial.unlink(missing_ok=True)
+        """Removes what a killed process had begun to write; nothing but our own files."""
+        for name in (LIST, MANIFEST, f"shard-*{self.format.suffix}"):
+            for partial in self.folder.glob(f".{name}.*{TEMPORARY}"):
+                partial.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Removes the job's files, and its folder unless somebody put others into it."""
+        self.tidy()
+        for path in [self.folder / LIST, self.folder / MANIFEST, *map(self.shard, range(self.shards))]:
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.folder.rmdir()
 
 
 def open_job(

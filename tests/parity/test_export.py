@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,20 @@ def test_nothing_is_overwritten_or_half_written(reference: Path, tmp_path: Path)
     with pytest.raises(KeyboardInterrupt):
         export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "new", progress=fail)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out"]
+
+
+def test_what_stands_beside_the_folder_is_left_alone(reference: Path, tmp_path: Path) -> None:
+    beside = [tmp_path / "keep.partial", tmp_path / f"keep.partial-{os.getpid()}"]
+    for folder in beside:
+        folder.mkdir()
+        (folder / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"keep\.partial-\d+, where the files are written first, cannot be made"):
+        export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "keep")
+    (beside[1] / "mine.txt").unlink()
+    beside[1].rmdir()
+    export(Checkpoint(reference / "checkpoint"), "Text", tmp_path / "keep")
+    assert (beside[0] / "mine.txt").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["keep", "keep.partial"]
 
 
 def test_tower_without_its_last_layer(tmp_path: Path) -> None:

@@ -115,6 +115,20 @@ def test_a_start_that_was_cut_short_is_repeated(tmp_path: Path) -> None:
     assert not list(folder.glob(".*.part"))
 
 
+def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
+    job = start(tmp_path / "job")
+    mine = tmp_path / "job" / ".thesis.part"
+    mine.write_text("mine")
+    compute(job)
+    job.remove()
+    assert list(job.folder.iterdir()) == [mine]
+    mine.unlink()
+    again = start(tmp_path / "job")
+    compute(again)
+    again.remove()
+    assert not again.folder.exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds something that is no job of ours \(thesis\.txt\)"):
