@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -22,6 +23,18 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 ImageFile = str | os.PathLike[str] | BinaryIO
 AnyImage = ImageFile | Image.Image | npt.NDArray[Any] | torch.Tensor
+
+# fmt: off
+FORMATS = (
+    "PNG", "JPEG", "MPO", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "ICO", "ICNS", "TGA", "PPM", "PSD",
+    "DDS", "PCX", "QOI", "SGI",
+)
+# fmt: on
+"""The formats that files are read in, by Pillow's names: those that hold pixels and are decoded within this process.
+
+Pillow goes by content, not by name, and has more: PostScript starts Ghostscript, Windows is asked to draw metafiles,
+and IPTC opens whatever is inside.
+"""
 
 _PADDING_ROWS = 1024
 _WIDE_GREY_FORMATS = frozenset({"PNG", "PPM"})
@@ -47,7 +60,7 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         return _decode(source, "The image")
     name = str(getattr(source, "name", "the given file") if hasattr(source, "read") else source)
     try:
-        with Image.open(source) as image:
+        with Image.open(source, formats=_formats()) as image:
             return _decode(image, name)
     except InputError:
         raise
@@ -59,6 +72,13 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         raise InputError(f"{name} may not be read. Check its permissions, and that it is not a folder.") from error
     except Exception as error:
         raise _unreadable(name, error) from error
+
+
+@cache
+def _formats() -> list[str]:
+    """Those of ``FORMATS`` that this build of Pillow has."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def to_pil(image: AnyImage) -> Image.Image:

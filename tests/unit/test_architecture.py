@@ -190,6 +190,8 @@ def check_safety(source: str) -> Iterator[str]:
                 yield f"line {node.lineno}: trust_remote_code"
             if called == "torch.load" and keywords.get("weights_only") != "True":
                 yield f"line {node.lineno}: torch.load without weights_only=True"
+            if called == "Image.open" and "formats" not in keywords:
+                yield f"line {node.lineno}: Image.open without formats, which may start other programs"
 
 
 def check_length(source: str) -> Iterator[str]:
@@ -321,6 +323,8 @@ def test_a_circle_is_found() -> None:
         ("safety", "torch.load(f)", 1),
         ("safety", "torch.load(f, weights_only=False)", 1),
         ("safety", "torch.load(f, weights_only=True)", 0),
+        ("safety", "Image.open(f)", 1),
+        ("safety", "Image.open(f, formats=FORMATS)", 0),
         ("length", "\n" * (MAX_LINES + 1), 1),
         ("length", "\n" * MAX_LINES, 0),
     ],

@@ -143,6 +143,31 @@ def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
         load_image(folder)
 
 
+POSTSCRIPT = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 32 32
+%%EndComments
+{} loop
+%%EOF
+"""
+
+
+def test_no_file_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands PostScript, whatever its name, to Ghostscript; this program never ends."""
+    path = tmp_path / "named.png"
+    path.write_bytes(POSTSCRIPT)
+    monkeypatch.setattr("PIL.EpsImagePlugin.has_ghostscript", lambda: True)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", "gs")
+    monkeypatch.setattr("subprocess.check_call", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    for source in (path, io.BytesIO(POSTSCRIPT)):
+        with pytest.raises(InputError, match="not an image that can be read here"):
+            load_image(source)
+
+
+def test_the_usual_formats_are_read() -> None:
+    for name in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "JPEG2000", "PCX", "SGI", "DDS"):
+        assert load_image(saved(UPRIGHT.resize((32, 32)), name)).size == (32, 32), name
+
+
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
 def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="no pixels"):
