@@ -109,6 +109,7 @@ def tokenizer_config(config: IAAConfig, template: str) -> dict[str, Any]:
         "bos_token": BEGIN_OF_TEXT,
         "eos_token": EOT,
         "pad_token": EOT,
+        "padding_side": "left",  # answers are written behind prompts, so what fills up shorter ones stands before them
         "clean_up_tokenization_spaces": False,
         "model_max_length": config.max_position_embeddings,
         "chat_template": template,

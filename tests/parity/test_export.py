@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from iaa_runtime import IAAModel
+from iaa_runtime import IAAModel, IAAPipeline
 from iaa_runtime.checkpoint import Checkpoint
 from iaa_runtime.cli import main
 from iaa_runtime.errors import CheckpointError, InputError
 from iaa_runtime.export import export
 from iaa_runtime.images import preprocess
+from iaa_runtime.pipeline import DEMO_CHECKPOINT
 from iaa_runtime.prompts import IMAGE_TOKEN, Conversation
+from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.tokenizer import load_tokenizer, token_id
 
 TASKS = ("MM", "G", "Text")
@@ -106,6 +109,40 @@ def test_processor_and_template_make_our_prompt(reference: Path, tmp_path: Path)
     ours = Conversation().user("What is it?").encode(load_tokenizer(reference / "checkpoint"), "MM")
     assert torch.equal(made["input_ids"], with_image_tokens(torch.tensor([ours]), 300, 16))
     assert torch.allclose(made["pixel_values"], preprocess([photo], 56), atol=1e-6)
+
+
+def test_a_batch_of_unequal_prompts_answers_as_each_alone(tmp_path: Path) -> None:
+    """The folder's own processor fills up shorter prompts on the side where that changes no answer."""
+    from transformers import AutoProcessor, AutoTokenizer
+
+    iaa = IAAPipeline.from_pretrained(dtype=torch.float32)
+    scenes = [draw_scene(make_scene(seed)) for seed in (7, 8, 9)]
+    questions = ["What is the opposite of left?", "What is 2 plus 3?", "Describe this image.", "What is on the left?"]
+    checkpoint = Checkpoint(DEMO_CHECKPOINT)
+
+    tokenizer = AutoTokenizer.from_pretrained(export(checkpoint, "Text", tmp_path / "text"))
+    texts = [chat_text(tokenizer, question) for question in questions[:2]]
+    batch = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
+    said = stock_model(tmp_path / "text", "Text").generate(**batch, max_new_tokens=20)
+    answers = tokenizer.batch_decode(said[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert [answer.strip() for answer in answers] == [iaa.text(question) for question in questions[:2]]
+    assert answers[0].strip() == "right"
+
+    processor = AutoProcessor.from_pretrained(export(checkpoint, "MM", tmp_path / "mm"))
+    asked = [[{"type": "image"}, {"type": "text", "text": question}] for question in questions[1:]]
+    texts = [chat_text(processor, content) for content in asked]
+    batch = processor(images=scenes, text=texts, add_special_tokens=False, padding=True, return_tensors="pt")
+    assert len(set(batch["attention_mask"].sum(-1).tolist())) > 1, "prompts of unequal length"
+    said = stock_model(tmp_path / "mm", "MM").generate(**batch, max_new_tokens=60)
+    answers = processor.batch_decode(said[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    alone = [iaa.caption(scene, question)[0] for scene, question in zip(scenes, questions[1:], strict=True)]
+    assert [answer.strip() for answer in answers] == alone
+
+
+def chat_text(processor: Any, content: Any) -> str:
+    """One question as a prompt's text, by the folder's own template."""
+    messages = [{"role": "user", "content": content}]
+    return str(processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
 
 
 def test_template_of_a_longer_conversation(reference: Path, tmp_path: Path) -> None:
