@@ -111,6 +111,7 @@ def tokenizer_config(config: IAAConfig, template: str) -> dict[str, Any]:
         "pad_token": EOT,
         "padding_side": "left",  # answers are written behind prompts, so what fills up shorter ones stands before them
         "clean_up_tokenization_spaces": False,
+        "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 adds token types, which no Llama takes
         "model_max_length": config.max_position_embeddings,
         "chat_template": template,
     }
