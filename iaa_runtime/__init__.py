@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import Task
-    from .iaa import IAAModel
-    from .pipeline import IAAPipeline
+    from .pipeline.local import IAAPipeline
+    from .pipeline.model import IAAModel
 
 __version__ = "0.1.0"
 __all__ = ["IAAModel", "IAAPipeline", "Task", "__version__"]
 
-_HOMES = {"IAAModel": ".iaa", "IAAPipeline": ".pipeline", "Task": ".config"}
+_HOMES = {"IAAModel": ".pipeline.model", "IAAPipeline": ".pipeline.local", "Task": ".config"}
 
 
 def __getattr__(name: str) -> Any:

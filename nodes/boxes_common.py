@@ -9,10 +9,10 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..iaa_runtime.boxes import Detection
-from ..iaa_runtime.boxtools.masks import Unit
-from ..iaa_runtime.boxtools.reading import BoxDict, Boxes, boxes_per_image, label_of, score_of
-from ..iaa_runtime.boxtools.spans import pixel_rectangle
+from ..iaa_runtime.boxes.answers import Detection
+from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, label_of, score_of
+from ..iaa_runtime.boxes.geometry import pixel_rectangle
+from ..iaa_runtime.boxes.masks import Unit
 from .options import CATEGORY
 from .previews import boxes_ui
 from .values import pictures

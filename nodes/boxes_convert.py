@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..iaa_runtime.boxtools.convert import CONVENTIONS, read_boxes, to_json, to_kjnodes, to_layerstyle, to_nested
-from ..iaa_runtime.boxtools.reading import Boxes, described
-from ..iaa_runtime.boxtools.segs import is_segs, to_segs
+from ..iaa_runtime.boxes.bounding_box import Boxes, described
+from ..iaa_runtime.boxes.convert import CONVENTIONS, read_boxes, to_json, to_kjnodes, to_layerstyle, to_nested
+from ..iaa_runtime.boxes.segs import is_segs, to_segs
 from .boxes_common import BOX_CATEGORY, SKIP, size_of
 from .inputs import Node
 

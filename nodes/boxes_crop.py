@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.crops import AS_BOX, ASPECTS, KEEP, RESIZES, CropOptions, cut, cut_mask, plan_crops
-from ..iaa_runtime.boxtools.reading import Boxes, boxes_per_image
-from ..iaa_runtime.boxtools.resample import FILTERS
+from ..iaa_runtime.boxes.bounding_box import Boxes, boxes_per_image
+from ..iaa_runtime.boxes.crops import AS_BOX, ASPECTS, KEEP, RESIZES, CropOptions, cut, cut_mask, plan_crops
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.images.resample import FILTERS
 from .boxes_common import (
     BOX_CATEGORY,
     ERROR,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.segs import Segs, segs_mask, to_segs
+from ..iaa_runtime.boxes.segs import Segs, segs_mask, to_segs
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, size_of

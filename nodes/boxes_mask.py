@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.masks import box_masks, union_masks
-from ..iaa_runtime.boxtools.reading import boxes_per_image
+from ..iaa_runtime.boxes.bounding_box import boxes_per_image
+from ..iaa_runtime.boxes.masks import box_masks, union_masks
 from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, size_of, unit_input
 from .host import intermediate
 from .inputs import Node

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.merge import BEST, MODES, merge_boxes
-from ..iaa_runtime.boxtools.reading import as_boxes
+from ..iaa_runtime.boxes.bounding_box import as_boxes
+from ..iaa_runtime.boxes.merge import BEST, MODES, merge_boxes
 from .boxes_common import BOX_CATEGORY, box_input, count_of, view, view_input
 from .inputs import Node
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.crops import Regions
-from ..iaa_runtime.boxtools.paste import paste_crops
+from ..iaa_runtime.boxes.crops import Regions
+from ..iaa_runtime.boxes.paste import paste_crops
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, RegionsType, first_of
 from .inputs import Node, check_inputs

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxtools.reading import as_boxes, repeated
-from ..iaa_runtime.boxtools.select import ORDERS, Selection, first_box, pick, select
+from ..iaa_runtime.boxes.bounding_box import as_boxes, repeated
+from ..iaa_runtime.boxes.select import ORDERS, Selection, first_box, pick, select
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, view, view_input
 from .inputs import Node

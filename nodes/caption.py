@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.prompts import CAPTION_PROMPTS
+from ..iaa_runtime.text.conversation import CAPTION_PROMPTS
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input

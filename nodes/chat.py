@@ -9,10 +9,10 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
-from ..iaa_runtime.chat import Chat, Reply
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.prompts import Conversation
+from ..iaa_runtime.pipeline.chat import Chat, Reply
+from ..iaa_runtime.text.conversation import Conversation
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
 from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 from PIL import Image
 
-from ..iaa_runtime.boxes import Detection
+from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from .host import ModelHandle, Progress, check_interrupt, intermediate

@@ -24,16 +24,16 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..iaa_runtime.checkpoint import Checkpoint
+from ..iaa_runtime.checkpoint.checkpoint import Checkpoint
+from ..iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, fetch
 from ..iaa_runtime.config import BankName
-from ..iaa_runtime.download import PUBLISHED_REPOSITORY, fetch
 from ..iaa_runtime.errors import Cancelled, CheckpointError
-from ..iaa_runtime.iaa import IAAModel
 from ..iaa_runtime.model.layers import Block
-from ..iaa_runtime.model.precision import PRECISIONS as SHRUNK_PRECISIONS
+from ..iaa_runtime.model.linear.quantized import PRECISIONS as SHRUNK_PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
-from ..iaa_runtime.pipeline import BATCH_ROWS, DEMO_CHECKPOINT, IAAPipeline
-from ..iaa_runtime.tokenizer import load_tokenizer
+from ..iaa_runtime.pipeline.local import BATCH_ROWS, DEMO_CHECKPOINT, IAAPipeline
+from ..iaa_runtime.pipeline.model import IAAModel
+from ..iaa_runtime.text.tokenizer import load_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def fingerprint(name: str) -> tuple[Any, ...]:
 
 
 class BankPatchers:
-    """Owns the banks through model patchers and loads the ones in use; a :class:`iaa_runtime.iaa.Residency`."""
+    """Owns the banks through model patchers and loads the ones in use: the host's side of ``Residency``."""
 
     def __init__(self, load_device: torch.device, offload_device: torch.device) -> None:
         self._load_device, self._offload_device = load_device, offload_device

@@ -181,7 +181,7 @@ _CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
     "IAA_CHAT": _having("messages", "a conversation: connect the history of an IAA Chat"),
     "IAA_REGIONS": _regions,
 }
-"""By socket type. Boxes are not here: :mod:`iaa_runtime.boxtools.reading` reads and checks them."""
+"""By socket type. Boxes are not here: :mod:`iaa_runtime.boxes.bounding_box` reads and checks them."""
 
 
 def _kind(value: object) -> str:

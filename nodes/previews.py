@@ -8,8 +8,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..iaa_runtime.boxes import Detection
-from ..iaa_runtime.render import label_colors
+from ..iaa_runtime.boxes.answers import Detection
+from ..iaa_runtime.images.draw import label_colors
 from .values import image_batch
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.remote import RemotePipeline, Timeouts
-from ..iaa_runtime.remote.pipeline import CONCURRENCY
-from ..iaa_runtime.remote.servers import parse_server
+from ..iaa_runtime.pipeline.remote import RemotePipeline, Timeouts
+from ..iaa_runtime.pipeline.remote.pipeline import CONCURRENCY
+from ..iaa_runtime.pipeline.remote.servers import parse_server
 from .host import check_interrupt
 from .inputs import Node
 from .options import CATEGORY, IAAModelType

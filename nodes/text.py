@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.prompts import DEFAULT_SYSTEM, Conversation
+from ..iaa_runtime.text.conversation import DEFAULT_SYSTEM, Conversation
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..iaa_runtime.boxes import Detection
+from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.images import to_pil
-from ..iaa_runtime.render import detections_mask, draw_detections
+from ..iaa_runtime.images.draw import detections_mask, draw_detections
+from ..iaa_runtime.images.load import to_pil
 
 BoundingBoxes = list[list[dict[str, Any]]]
 """One list of boxes per image, as ComfyUI's detectors give them."""

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from iaa_runtime.boxtools.crops import ASPECTS, RESIZES, CropOptions
-from iaa_runtime.boxtools.resample import FILTERS
+from iaa_runtime.boxes.crops import ASPECTS, RESIZES, CropOptions
+from iaa_runtime.images.resample import FILTERS
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 LABELS = st.sampled_from(["", "the cat", "a dog, black", "猫", "CAT*", "dog"])

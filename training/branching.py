@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iaa_runtime.model.cache import KVCache
+from iaa_runtime.model.kv_cache import KVCache
 from iaa_runtime.model.layers import Block, Rotation
 from iaa_runtime.model.stack import Stack
 

@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from iaa_runtime.config import IMAGE_TOKEN_INDEX, Task
-from iaa_runtime.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
 from iaa_runtime.shapes.language import (
     Question,
     absent_expression,
@@ -26,6 +25,7 @@ from iaa_runtime.shapes.language import (
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question
 from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
+from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
 
 IGNORED = -100
 ABSENT = "absent"

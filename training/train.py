@@ -41,8 +41,8 @@ from tower import OUTPUTS, dense_loss, fit_label_head, flip  # noqa: E402
 from iaa_runtime import IAAModel  # noqa: E402
 from iaa_runtime.config import IAAConfig, Task  # noqa: E402
 from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank  # noqa: E402
-from iaa_runtime.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
 from iaa_runtime.shapes.scenes import COLORS, KINDS  # noqa: E402
+from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
 
 STAGES = ("pictures", "tokenizer", "text", "tower", "features", "mm", "g", "export")
 WORDS = 318

@@ -1,4 +1,7 @@
-"""Captions and boxes for whole collections of pictures, in shards that survive a kill."""
+"""Captions and boxes for whole collections of pictures: what to list, what a record holds, exports.
+
+Not: how a long job is cut and resumed (jobs), nor how a question is answered (pipeline).
+"""
 
 from __future__ import annotations
 

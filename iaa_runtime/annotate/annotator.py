@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..boxes.grounding import read_answer
 from ..config import GenerationConfig, Task
 from ..errors import InputError
-from ..grammar import grammar_for
-from ..grounding import read_answer
-from ..images import load_image
+from ..generation.grammar import grammar_for
+from ..images.load import load_image
 from ..jobs.asking import Question, ask
 from ..jobs.job import Row
-from ..pipeline import BATCH_ROWS, IAAPipeline
-from ..prompts import Conversation, grounding_question
-from ..remote import RemotePipeline
+from ..pipeline.local import BATCH_ROWS, IAAPipeline
+from ..pipeline.remote import RemotePipeline
+from ..text.conversation import Conversation, grounding_question
 from .sources import Listed
 
 SCORE_DIGITS = 4

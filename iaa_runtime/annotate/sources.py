@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
 from ..jobs.job import Row
-from ..prompts import grounding_question
+from ..text.conversation import grounding_question
 from .parquet import read_list
 
 PICTURES = frozenset(

@@ -1,1 +1,5 @@
-"""Benchmarks: checkpoints of stated geometry, the machine's floors, ours and the usual alternative timed in turn."""
+"""How fast the runtime is here: checkpoints of stated geometry, the machine's roofline, ours and stock transformers
+timed in turn.
+
+Not: single measurements of a change (benchmarks/, at the top of the repository).
+"""

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import PREFIXES
+from ..checkpoint.checkpoint import PREFIXES
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..model.banks import bank_shapes
-from ..pipeline import DEMO_CHECKPOINT
+from ..pipeline.local import DEMO_CHECKPOINT
 
 POOL = (1 << 20) + 7
 """Random numbers that all weights are taken from; odd, so that no two rows of a matrix are alike."""

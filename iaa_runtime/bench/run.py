@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
-from ..decode import decode_steps
 from ..export import export
-from ..iaa import IAAModel
-from ..images import preprocess
-from ..memory import Format
-from ..prefill import Prompt, prefill
-from . import floors
+from ..generation.decode import decode_steps
+from ..generation.memory import Format
+from ..generation.prefill import Prompt, prefill
+from ..images.load import preprocess
+from ..pipeline.model import IAAModel
+from . import roofline as floors
 from .checkpoints import SIZES, write_checkpoint
 from .peak import peak_bytes
 from .peers import PEERS, Answer, Workload, answers, missing

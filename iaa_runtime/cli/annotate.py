@@ -15,11 +15,11 @@ from ..annotate.sources import list_images
 from ..errors import InputError
 from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Jsonl, ShardFormat, open_job
+from ..jobs.process_group import Team, join_team
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..jobs.team import Team, join_team
-from ..pipeline import BATCH_ROWS
-from ..prompts import CAPTION_PROMPTS
+from ..pipeline.local import BATCH_ROWS
+from ..text.conversation import CAPTION_PROMPTS
 from . import common
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}

@@ -14,8 +14,8 @@ from ..bench.checkpoints import SIZES
 from ..bench.peers import PEERS
 from ..bench.timing import CLOCKS
 from ..errors import InputError
-from ..iaa import default_dtype
-from ..model.precision import PRECISIONS
+from ..model.linear.quantized import PRECISIONS
+from ..pipeline.model import default_dtype
 from . import common
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..prompts import CAPTION_PROMPTS
+from ..text.conversation import CAPTION_PROMPTS
 from . import common
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..chat import Chat, Turn
 from ..config import Task
 from ..errors import IAAError, InputError
-from ..images import load_image
+from ..images.load import load_image
+from ..pipeline.chat import Chat, Turn
 from . import common
 
 HELP = """Type a message. Commands:

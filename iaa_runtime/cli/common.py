@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.checkpoint import Checkpoint
 from ..config import GenerationConfig
 from ..errors import IAAError, InputError, UsageError
-from ..images import load_image
-from ..model.precision import PRECISIONS
-from ..pipeline import DEMO_CHECKPOINT, IAAPipeline
-from ..remote import RemotePipeline, Timeouts
-from ..remote.pipeline import CONCURRENCY
-from ..remote.servers import parse_server
+from ..images.load import load_image
+from ..model.linear.quantized import PRECISIONS
+from ..pipeline.local import DEMO_CHECKPOINT, IAAPipeline
+from ..pipeline.remote import RemotePipeline, Timeouts
+from ..pipeline.remote.pipeline import CONCURRENCY
+from ..pipeline.remote.servers import parse_server
 
 DTYPES = {"auto": None, "fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 

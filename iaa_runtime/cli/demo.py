@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from ..images import load_image
-from ..render import crop_detections, detections_mask, draw_detections
+from ..images.draw import crop_detections, detections_mask, draw_detections
+from ..images.load import load_image
 from ..shapes.language import expression
 from ..shapes.questions import visual_question
 from ..shapes.scenes import EVALUATION_SEED, draw_scene, make_scene

@@ -13,9 +13,9 @@ from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_
 from ..evaluation.report import write_mme_page, write_refcoco_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_results
 from ..jobs.files import write_jsonl
+from ..jobs.process_group import Team, join_team
 from ..jobs.progress import Progress
-from ..jobs.team import Team, join_team
-from ..pipeline import BATCH_ROWS
+from ..pipeline.local import BATCH_ROWS
 from ..shapes.evaluate import as_dict, evaluate
 from . import common
 

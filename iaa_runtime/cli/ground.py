@@ -7,10 +7,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..boxes import Detection
+from ..boxes.answers import Detection
 from ..errors import UsageError
-from ..prompts import grounding_question
-from ..render import crop_detections, detections_mask, draw_detections
+from ..images.draw import crop_detections, detections_mask, draw_detections
+from ..text.conversation import grounding_question
 from . import common
 
 

@@ -6,10 +6,10 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.checkpoint import Checkpoint
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
-from ..memory import CARDS, FORMATS, task_bytes, weight_bytes
+from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
 from . import common
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..boxes import Box, iou, unpad_box
+from ..boxes.answers import Box, iou, unpad_box
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
 from .statistics import bootstrap_interval, wilson_interval

@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ..boxes import Box
+from ..boxes.answers import Box
 from ..errors import InputError
-from ..images import load_image
+from ..images.load import load_image
 from ..jobs.files import write_bytes
 from .mme import Answer
 from .refcoco import Case

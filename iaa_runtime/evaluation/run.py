@@ -12,17 +12,17 @@ from PIL import Image
 
 from ..config import GenerationConfig, Task
 from ..errors import InputError
-from ..images import load_image
+from ..images.load import load_image
 from ..jobs.asking import Question, ask
 from ..jobs.files import json_line
 from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Row, open_job
+from ..jobs.process_group import Team
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..jobs.team import Team
-from ..pipeline import BATCH_ROWS, IAAPipeline
-from ..prompts import grounding_question
-from ..remote import RemotePipeline
+from ..pipeline.local import BATCH_ROWS, IAAPipeline
+from ..pipeline.remote import RemotePipeline
+from ..text.conversation import grounding_question
 from .mme import Answer
 from .mme_questions import MmeQuestion
 from .refcoco import Target

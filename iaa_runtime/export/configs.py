@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..config import GenerationConfig, IAAConfig, Task, VisionConfig
-from ..prompts import BEGIN_OF_TEXT, DEFAULT_SYSTEM, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
+from ..text.conversation import BEGIN_OF_TEXT, DEFAULT_SYSTEM, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
 
 
 def llama_config(config: IAAConfig, blocks: int, dtype: str, bos: int, eos: int) -> dict[str, Any]:

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import names
+from ..checkpoint.checkpoint import Checkpoint
 from ..config import BankName, IAAConfig, Task
 from ..errors import CheckpointError, InputError
 from ..model.banks import bank_shapes
-from ..prompts import BEGIN_OF_TEXT, EOT, IMAGE_TOKEN
-from ..tokenizer import load_tokenizer, token_id
-from . import configs, names
+from ..text.conversation import BEGIN_OF_TEXT, EOT, IMAGE_TOKEN
+from ..text.tokenizer import load_tokenizer, token_id
+from . import configs
 
 FORMATS = {Task.MM: "llava", Task.G: "llava", Task.TEXT: "llama"}
 """The stock class that each task is."""

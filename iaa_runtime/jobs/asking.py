@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from PIL import Image
 
 from ..config import GenerationConfig, Task
-from ..grammar import grammar_for
-from ..images import preprocess
-from ..pipeline import IAAPipeline
-from ..prefill import Prompt
-from ..prompts import Conversation
-from ..remote import RemotePipeline
-from ..streaming import TextStream
-from ..tokenizer import token_texts
+from ..generation.grammar import grammar_for
+from ..generation.prefill import Prompt
+from ..images.load import preprocess
+from ..pipeline.local import IAAPipeline
+from ..pipeline.remote import RemotePipeline
+from ..text.conversation import Conversation
+from ..text.streaming import TextStream
+from ..text.tokenizer import token_texts
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import Checkpoint
-from ..pipeline import IAAPipeline
-from ..remote import RemotePipeline
+from ..checkpoint.checkpoint import Checkpoint
+from ..pipeline.local import IAAPipeline
+from ..pipeline.remote import RemotePipeline
 
 _SAMPLE_BYTES = 1 << 16
 _SAMPLES = 16

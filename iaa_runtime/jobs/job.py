@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import IAAError, InputError
 from .files import TEMPORARY, json_line, read_jsonl, write_bytes, write_jsonl
-from .team import Team
+from .process_group import Team
 
 MANIFEST, LIST = "manifest.json", "items.jsonl"
 _FORMAT = 1

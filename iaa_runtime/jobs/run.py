@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from .job import Job, Row
+from .process_group import Team
 from .progress import Progress
-from .team import Team
 
 LOADERS = min(8, os.cpu_count() or 1)
 """Threads that read items ahead of the model."""

@@ -1,1 +1,5 @@
-"""The parts of an IAA model: Llama blocks, stacks of them, KV cache, CLIP tower, projectors, banks of weights."""
+"""The network: decoder blocks, the kinds of linear layer, stacks, KV caches, the vision tower, banks of weights and
+what of them is loaded.
+
+Not: how tokens are chosen (generation), nor what one calls (pipeline).
+"""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..config import BankName, IAAConfig, VisionConfig
 from . import ops as default_ops
 from .layers import Block, Factory, Ops
-from .onednn import MATRICES, OneDNNLinear
-from .precision import QuantizedLinear, layer_for
+from .linear.onednn import MATRICES, OneDNNLinear
+from .linear.quantized import QuantizedLinear, layer_for
 from .projector import make_projector
 from .vision import VisionTower
 

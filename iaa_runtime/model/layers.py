@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import IAAConfig
-from .cache import KVCache
-from .fixed_cache import FixedCache
+from .fixed_kv_cache import FixedCache
+from .kv_cache import KVCache
 
 Cache = KVCache | FixedCache
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import IAAConfig
-from .cache import KVCache, Places
+from .kv_cache import KVCache, Places
 from .layers import Block, Cache, Rotation
 
 

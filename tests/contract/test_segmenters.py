@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from comfyui_server import run_inside
 
-from iaa_runtime.boxtools.convert import to_nested
-from iaa_runtime.boxtools.masks import union_masks
+from iaa_runtime.boxes.convert import to_nested
+from iaa_runtime.boxes.masks import union_masks
 
 INSIDE = Path(__file__).parent / "inside"
 SIZE = (160, 120)

@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iaa_runtime import IAAModel, IAAPipeline, Task
-from iaa_runtime.boxes import Detection
-from iaa_runtime.pipeline import DEMO_CHECKPOINT
+from iaa_runtime.boxes.answers import Detection
+from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
 from iaa_runtime.shapes.evaluate import evaluate
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
-from iaa_runtime.tokenizer import load_tokenizer
+from iaa_runtime.text.tokenizer import load_tokenizer
 
 SCENES, MUTATED_SCENES = 100, 20
 

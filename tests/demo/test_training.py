@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from iaa_runtime import IAAPipeline, Task
-from iaa_runtime.pipeline import DEMO_CHECKPOINT
+from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
 from iaa_runtime.shapes.language import Question, caption, grounding_answer, left_to_right
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 

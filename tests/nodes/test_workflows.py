@@ -12,9 +12,9 @@ import pytest
 from comfyui_server import PACK, Client, Graph, PromptError, Run, Server
 from PIL import Image
 
-from iaa_runtime.prompts import asked_phrase
 from iaa_runtime.shapes.language import caption
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, make_scene
+from iaa_runtime.text.conversation import asked_phrase
 
 PROJECT = Path(__file__).parents[2]
 API = sorted((PROJECT / "workflows" / "api").glob("*.json"))

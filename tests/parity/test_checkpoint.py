@@ -11,9 +11,9 @@ from stock_models import stock_features, stock_generate, stock_llama, stock_logi
 from torch import Tensor
 
 from iaa_runtime import IAAModel, Task
-from iaa_runtime import prefill as prefill_module
 from iaa_runtime.config import GenerationConfig
-from iaa_runtime.prefill import Prompt, embed, prefill
+from iaa_runtime.generation import prefill as prefill_module
+from iaa_runtime.generation.prefill import Prompt, embed, prefill
 
 CHECKPOINT = Path(__file__).parents[1] / "reference" / "checkpoint"
 GOLDEN = load_file(CHECKPOINT / "golden.safetensors")

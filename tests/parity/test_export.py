@@ -15,15 +15,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from iaa_runtime import IAAModel, IAAPipeline
-from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.cli import main
 from iaa_runtime.errors import CheckpointError, InputError
 from iaa_runtime.export import export
-from iaa_runtime.images import preprocess
-from iaa_runtime.pipeline import DEMO_CHECKPOINT
-from iaa_runtime.prompts import IMAGE_TOKEN, Conversation
+from iaa_runtime.images.load import preprocess
+from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
-from iaa_runtime.tokenizer import load_tokenizer, token_id
+from iaa_runtime.text.conversation import IMAGE_TOKEN, Conversation
+from iaa_runtime.text.tokenizer import load_tokenizer, token_id
 
 TASKS = ("MM", "G", "Text")
 

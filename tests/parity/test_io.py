@@ -12,9 +12,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from iaa_runtime.boxes import iou, pad_box, parse_boxes, unpad_box
-from iaa_runtime.images import load_image, preprocess
-from iaa_runtime.prompts import Conversation
+from iaa_runtime.boxes.answers import iou, pad_box, parse_boxes, unpad_box
+from iaa_runtime.images.load import load_image, preprocess
+from iaa_runtime.text.conversation import Conversation
 
 IO = Path(__file__).parents[1] / "reference" / "io"
 PIXEL_VALUES = load_file(IO / "pixel_values.safetensors")

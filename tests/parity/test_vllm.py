@@ -11,15 +11,15 @@ import pytest
 from vllm_server import needs_vllm, serving
 
 from iaa_runtime import IAAPipeline
-from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.config import GenerationConfig, Task
 from iaa_runtime.export import export
-from iaa_runtime.images import load_image
+from iaa_runtime.images.load import load_image
 from iaa_runtime.jobs.asking import Question, ask
-from iaa_runtime.prompts import Conversation, grounding_question
-from iaa_runtime.remote import RemotePipeline
-from iaa_runtime.remote.messages import data_url, messages
-from iaa_runtime.streaming import BROKEN
+from iaa_runtime.pipeline.remote import RemotePipeline
+from iaa_runtime.pipeline.remote.messages import data_url, messages
+from iaa_runtime.text.conversation import Conversation, grounding_question
+from iaa_runtime.text.streaming import BROKEN
 
 PICTURES = ("readpanda.jpg", "COCO_train2014_000000014502.jpg")
 QUESTIONS = ("Describe this image.", "Is there a cat? <|eot_id|>", "Ein Bär, größer als 3 m?")

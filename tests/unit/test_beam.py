@@ -11,9 +11,9 @@ from make_checkpoint import Geometry, make_checkpoint
 from iaa_runtime import IAAModel
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import InputError
-from iaa_runtime.generation import Answer
-from iaa_runtime.grammar import BoxGrammar
-from iaa_runtime.prefill import Prompt
+from iaa_runtime.generation.grammar import BoxGrammar
+from iaa_runtime.generation.loop import Answer
+from iaa_runtime.generation.prefill import Prompt
 
 WORDS, PROMPT = 6, (1, 2, 3)
 

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes import Detection, box_spans, iou, pad_box, pairwise_iou, parse_boxes, to_detection, unpad_box
+from iaa_runtime.boxes.answers import (
+    Detection,
+    box_spans,
+    iou,
+    pad_box,
+    pairwise_iou,
+    parse_boxes,
+    to_detection,
+    unpad_box,
+)
 from iaa_runtime.errors import InputError
 
 fractions = st.floats(-3, 3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iaa_runtime.model.cache import KVCache
+from iaa_runtime.model.kv_cache import KVCache
 
 
 def make(rows: int = 2, capacity: int = 6) -> KVCache:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline, Task
 from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
-from iaa_runtime.images import preprocess
-from iaa_runtime.prompts import Conversation
+from iaa_runtime.images.load import preprocess
+from iaa_runtime.text.conversation import Conversation
 
 FEW = {"max_new_tokens": 5}
 CONTEXT = 420
@@ -94,7 +94,7 @@ def test_unknown_options_are_refused_before_anything_is_said(pipeline: IAAPipeli
 
 
 def test_a_conversation_goes_on_where_another_stopped(pipeline: IAAPipeline) -> None:
-    from iaa_runtime.chat import Chat
+    from iaa_runtime.pipeline.chat import Chat
 
     chat = pipeline.chat()
     chat.say("one", "Text", **FEW)

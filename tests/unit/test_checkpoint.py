@@ -11,9 +11,9 @@ from make_checkpoint import Geometry, make_checkpoint
 from safetensors.torch import load_file, save_file
 
 from iaa_runtime import IAAModel
-from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.errors import CheckpointError, ConfigError
-from iaa_runtime.weights import WeightFiles
 
 HEAD = "model.embed_tokens.weight"
 

@@ -252,7 +252,7 @@ def test_interrupted(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("iaa_runtime.iaa.IAAModel.answer", interrupt)
+    monkeypatch.setattr("iaa_runtime.pipeline.model.IAAModel.answer", interrupt)
     assert main(["text", "--model", model, "--prompt", "a"]) == 130
 
 

@@ -11,11 +11,11 @@ from make_checkpoint import make_checkpoint
 from torch import Tensor
 
 from iaa_runtime import IAAModel
-from iaa_runtime.decode import EagerSteps, FixedSteps, Steps, decode_steps
-from iaa_runtime.model.cache import KVCache
-from iaa_runtime.model.fixed_cache import FixedCache
+from iaa_runtime.generation.decode import EagerSteps, FixedSteps, Steps, decode_steps
+from iaa_runtime.generation.prefill import Prompt, prefill
+from iaa_runtime.model.fixed_kv_cache import FixedCache
+from iaa_runtime.model.kv_cache import KVCache
 from iaa_runtime.model.stack import Stack
-from iaa_runtime.prefill import Prompt, prefill
 
 RAGGED = [(1, 2, 3, 4, 5), (1, 9), (7, 7, 7)]
 SHARED = [(1, 2, 3, 4, 5), (1, 2, 3, 9), (1, 2, 3, 7, 7, 7)]

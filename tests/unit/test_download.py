@@ -13,7 +13,7 @@ import torch
 from make_checkpoint import make_checkpoint
 
 from iaa_runtime import IAAModel
-from iaa_runtime.download import PUBLISHED_REPOSITORY, PUBLISHED_REVISION, fetch
+from iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, PUBLISHED_REVISION, fetch
 from iaa_runtime.errors import CheckpointError, DownloadError
 
 

@@ -9,12 +9,12 @@ import torch
 from make_checkpoint import Geometry, make_checkpoint
 
 from iaa_runtime import IAAModel
-from iaa_runtime.boxes import parse_boxes
+from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import Cancelled, InputError
-from iaa_runtime.generation import Answer, to_host
-from iaa_runtime.grammar import BoxGrammar
-from iaa_runtime.prefill import Prompt
+from iaa_runtime.generation.grammar import BoxGrammar
+from iaa_runtime.generation.loop import Answer, to_host
+from iaa_runtime.generation.prefill import Prompt
 
 PROMPT = Prompt((5, 6, 7))
 CONTEXT = 40

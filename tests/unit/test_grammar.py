@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from iaa_runtime.boxes import parse_boxes
+from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.errors import InputError
-from iaa_runtime.grammar import BoxGrammar, box_token_texts, character_automaton, grammar_for
-from iaa_runtime.sampling import DROPPED
+from iaa_runtime.generation.grammar import BoxGrammar, box_token_texts, character_automaton, grammar_for
+from iaa_runtime.generation.sampling import DROPPED
 
 CHARACTERS = list("[]0123456789.,; ")
 DIGITS = ["".join(digits) for count in (1, 2, 3) for digits in itertools.product("0123456789", repeat=count)]

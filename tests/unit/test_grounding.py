@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes import parse_boxes
-from iaa_runtime.grounding import read_answer, scored_boxes
+from iaa_runtime.boxes.answers import parse_boxes
+from iaa_runtime.boxes.grounding import read_answer, scored_boxes
 
 
 def logs(*probabilities: float) -> list[float]:

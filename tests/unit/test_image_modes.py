@@ -14,7 +14,7 @@ from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
 from PIL import Image
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.images import load_image, to_pil
+from iaa_runtime.images.load import load_image, to_pil
 
 
 def rgba_with_hidden_colours() -> Image.Image:

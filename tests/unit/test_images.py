@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.images import CLIP_MEAN, CLIP_STD, load_image, pad_to_square, preprocess
+from iaa_runtime.images.load import CLIP_MEAN, CLIP_STD, load_image, pad_to_square, preprocess
 
 PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iaa_runtime.config import IAAConfig, Task, VisionConfig
-from iaa_runtime.memory import FORMATS, task_bytes, weight_bytes
+from iaa_runtime.generation.memory import FORMATS, task_bytes, weight_bytes
 
 
 @pytest.fixture(scope="module")

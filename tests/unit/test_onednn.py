@@ -10,9 +10,10 @@ import torch
 from make_checkpoint import Geometry, make_checkpoint
 from torch.nn import functional as F
 
-from iaa_runtime import IAAModel, iaa
+from iaa_runtime import IAAModel
 from iaa_runtime.model import ops
-from iaa_runtime.model.onednn import OneDNNLinear, can_multiply, fast_in_bf16
+from iaa_runtime.model.linear.onednn import OneDNNLinear, can_multiply, fast_in_bf16
+from iaa_runtime.pipeline import model as iaa
 
 CPU = torch.device("cpu")
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if can_multiply(dtype, CPU)]

@@ -11,10 +11,10 @@ from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 
 from iaa_runtime import IAAPipeline, Task
-from iaa_runtime.boxes import parse_boxes
+from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.errors import Cancelled, CheckpointError, ContextLengthError, InputError, NumericsError
-from iaa_runtime.prompts import Conversation
-from iaa_runtime.vision_cache import VisionCache
+from iaa_runtime.pipeline.vision_cache import VisionCache
+from iaa_runtime.text.conversation import Conversation
 
 PHOTO = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
 FEW = {"max_new_tokens": 6}
@@ -70,7 +70,7 @@ def test_captions_of_a_batch_are_those_of_each(pipeline: IAAPipeline, pictures: 
 def test_a_caption_is_the_models_answer_to_the_published_prompt(
     pipeline: IAAPipeline, pictures: list[Image.Image]
 ) -> None:
-    from iaa_runtime.images import preprocess
+    from iaa_runtime.images.load import preprocess
 
     ids = Conversation().user("What is it?").encode(pipeline.tokenizer, Task.MM)
     new = pipeline.model.generate(

@@ -10,10 +10,11 @@ from make_checkpoint import Geometry, make_checkpoint
 from torch import Tensor
 from torch.nn import functional as F
 
-from iaa_runtime import IAAModel, weights
+from iaa_runtime import IAAModel
+from iaa_runtime.checkpoint import files as weights
 from iaa_runtime.errors import ConfigError
-from iaa_runtime.model import precision as precision_module
-from iaa_runtime.model.precision import LAYERS, PRECISIONS, QuantizedLinear, layer_for, shrink, stored_bytes
+from iaa_runtime.model.linear import quantized as precision_module
+from iaa_runtime.model.linear.quantized import LAYERS, PRECISIONS, QuantizedLinear, layer_for, shrink, stored_bytes
 
 GEOMETRY = Geometry(hidden_size=64, intermediate_size=96, heads=2, kv_heads=1)
 ERROR = {"fp8": 0.03, "int8": 0.01, "int4": 0.12}

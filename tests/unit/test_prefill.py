@@ -12,10 +12,10 @@ from make_checkpoint import Geometry, make_checkpoint
 from torch import Tensor
 
 from iaa_runtime import IAAModel
-from iaa_runtime import prefill as prefill_module
 from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
+from iaa_runtime.generation import prefill as prefill_module
+from iaa_runtime.generation.prefill import Prompt, check_context, pad_left, prefill, shared_fronts
 from iaa_runtime.model.stack import Stack
-from iaa_runtime.prefill import Prompt, check_context, pad_left, prefill, shared_fronts
 
 IMAGE, OTHER = torch.zeros(4, 32), torch.ones(4, 32)
 

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from iaa_runtime.config import Task
 from iaa_runtime.errors import CheckpointError, ConfigError, InputError
-from iaa_runtime.prompts import (
+from iaa_runtime.text.conversation import (
     CAPTION_PROMPTS,
     DEFAULT_SYSTEM,
     EOT,
@@ -21,7 +21,7 @@ from iaa_runtime.prompts import (
     asked_phrase,
     grounding_question,
 )
-from iaa_runtime.tokenizer import load_tokenizer
+from iaa_runtime.text.tokenizer import load_tokenizer
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CONTROL = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", EOT, IMAGE_TOKEN]

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from iaa_runtime import render
-from iaa_runtime.boxes import Detection
-from iaa_runtime.images import load_image
-from iaa_runtime.render import crop_detections, detections_mask, draw_detections
+from iaa_runtime.boxes.answers import Detection
+from iaa_runtime.images import draw as render
+from iaa_runtime.images.draw import crop_detections, detections_mask, draw_detections
+from iaa_runtime.images.load import load_image
 
 PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from iaa_runtime.config import GenerationConfig
-from iaa_runtime.sampling import (
+from iaa_runtime.generation.sampling import (
     DROPPED,
     draw,
     keep_min_p,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from iaa_runtime.boxes import Detection, to_detection
+from iaa_runtime.boxes.answers import Detection, to_detection
 from iaa_runtime.shapes.evaluate import area_under_curve, count_matches, evaluate, intersection_over_union, make_exam
 from iaa_runtime.shapes.language import caption
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene

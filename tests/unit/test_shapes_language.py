@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from iaa_runtime.boxes import parse_boxes
+from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.shapes.language import (
     MARGIN,
     Noun,

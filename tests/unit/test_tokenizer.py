@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iaa_runtime.errors import CheckpointError
-from iaa_runtime.tokenizer import decode, load_tokenizer, token_texts
+from iaa_runtime.text.tokenizer import decode, load_tokenizer, token_texts
 
 
 @pytest.fixture

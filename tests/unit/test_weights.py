@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from iaa_runtime import weights as weights_module
+from iaa_runtime.checkpoint import files as weights_module
+from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.errors import CheckpointError
-from iaa_runtime.weights import WeightFiles
 
 TENSORS = {
     "a.weight": torch.arange(35, dtype=torch.float32).reshape(7, 5) / 3,

@@ -12,12 +12,12 @@ import torch
 
 from iaa_runtime import IAAModel
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
-from iaa_runtime.bench.floors import block_parameters, decode_bytes
 from iaa_runtime.bench.peak import peak_bytes
+from iaa_runtime.bench.roofline import block_parameters, decode_bytes
 from iaa_runtime.bench.timing import Clock, interleaved, median_ratio
 from iaa_runtime.cli import main
 from iaa_runtime.config import BANK_NAMES, Task
-from iaa_runtime.memory import FORMATS, weight_bytes
+from iaa_runtime.generation.memory import FORMATS, weight_bytes
 
 
 def test_floors_of_the_full_size() -> None:

@@ -14,11 +14,11 @@ from box_strategies import batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxtools import convert
-from iaa_runtime.boxtools.convert import KEEPS, read_boxes, to_florence_phrases, to_json, to_kjnodes, to_layerstyle
-from iaa_runtime.boxtools.convert import to_nested as to_sam2
-from iaa_runtime.boxtools.reading import SIDES, corners, label_of, score_of
-from iaa_runtime.boxtools.segs import to_segs
+from iaa_runtime.boxes import convert
+from iaa_runtime.boxes.bounding_box import SIDES, corners, label_of, score_of
+from iaa_runtime.boxes.convert import KEEPS, read_boxes, to_florence_phrases, to_json, to_kjnodes, to_layerstyle
+from iaa_runtime.boxes.convert import to_nested as to_sam2
+from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
 
 Size = tuple[int, int]

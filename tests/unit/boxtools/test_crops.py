@@ -10,10 +10,10 @@ from box_strategies import CROP_OPTIONS, batches, noise
 from hypothesis import given
 from PIL import Image
 
-from iaa_runtime.boxtools.crops import CropOptions, cut, cut_mask, plan_crops
-from iaa_runtime.boxtools.resample import FILTERS, resample
-from iaa_runtime.boxtools.spans import pixel_rectangle
+from iaa_runtime.boxes.crops import CropOptions, cut, cut_mask, plan_crops
+from iaa_runtime.boxes.geometry import pixel_rectangle
 from iaa_runtime.errors import InputError
+from iaa_runtime.images.resample import FILTERS, resample
 
 BOX = {"x": 40, "y": 20, "width": 20, "height": 10}
 

@@ -9,10 +9,10 @@ from box_strategies import SIZES, any_boxes, batches, pixel_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes import Detection
-from iaa_runtime.boxtools.masks import box_in, box_masks, union_masks
-from iaa_runtime.boxtools.reading import from_corners
-from iaa_runtime.render import detections_mask
+from iaa_runtime.boxes.answers import Detection
+from iaa_runtime.boxes.bounding_box import from_corners
+from iaa_runtime.boxes.masks import box_in, box_masks, union_masks
+from iaa_runtime.images.draw import detections_mask
 
 SHAPES = st.sampled_from(["rectangle", "ellipse"])
 

@@ -8,10 +8,10 @@ from box_strategies import CROP_OPTIONS, batches, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxtools.crops import CropOptions, Regions, cut, cut_mask, plan_crops
-from iaa_runtime.boxtools.paste import paste_crops
-from iaa_runtime.boxtools.resample import FILTERS, resample
+from iaa_runtime.boxes.crops import CropOptions, Regions, cut, cut_mask, plan_crops
+from iaa_runtime.boxes.paste import paste_crops
 from iaa_runtime.errors import InputError
+from iaa_runtime.images.resample import FILTERS, resample
 
 SIZE = (40, 30)
 BOX = {"x": 10, "y": 8, "width": 16, "height": 12}

@@ -7,7 +7,15 @@ import pytest
 from box_strategies import batches
 from hypothesis import given
 
-from iaa_runtime.boxtools.reading import as_boxes, boxes_per_image, corners, described, from_corners, label_of, score_of
+from iaa_runtime.boxes.bounding_box import (
+    as_boxes,
+    boxes_per_image,
+    corners,
+    described,
+    from_corners,
+    label_of,
+    score_of,
+)
 from iaa_runtime.errors import InputError
 
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}

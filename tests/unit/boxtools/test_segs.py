@@ -12,9 +12,9 @@ from box_strategies import batches, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxtools.masks import union_masks
-from iaa_runtime.boxtools.reading import score_of
-from iaa_runtime.boxtools.segs import Seg, from_segs, is_segs, segs_mask, single_image, to_segs
+from iaa_runtime.boxes.bounding_box import score_of
+from iaa_runtime.boxes.masks import union_masks
+from iaa_runtime.boxes.segs import Seg, from_segs, is_segs, segs_mask, single_image, to_segs
 from iaa_runtime.errors import InputError
 
 BOX = {"x": 40, "y": 20, "width": 20, "height": 10, "label": "cat", "score": 0.5}

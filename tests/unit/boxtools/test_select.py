@@ -9,8 +9,8 @@ from box_strategies import batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxtools.reading import as_boxes
-from iaa_runtime.boxtools.select import ORDERS, Selection, first_box, matches, pick, select
+from iaa_runtime.boxes.bounding_box import as_boxes
+from iaa_runtime.boxes.select import ORDERS, Selection, first_box, matches, pick, select
 from iaa_runtime.errors import InputError
 
 Batch = tuple[Any, list[list[dict[str, Any]]]]

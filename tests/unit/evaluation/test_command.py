@@ -17,7 +17,7 @@ from PIL import Image
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import main
 from iaa_runtime.evaluation import run
-from iaa_runtime.prompts import Conversation, grounding_question
+from iaa_runtime.text.conversation import Conversation, grounding_question
 
 TOKENS = ["--max-new-tokens", "24"]
 

@@ -7,11 +7,11 @@ from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 
 from iaa_runtime import IAAPipeline
+from iaa_runtime.boxes.grounding import read_answer
 from iaa_runtime.config import GenerationConfig, Task
 from iaa_runtime.errors import ContextLengthError
-from iaa_runtime.grounding import read_answer
 from iaa_runtime.jobs.asking import Question, ask
-from iaa_runtime.prompts import grounding_question
+from iaa_runtime.text.conversation import grounding_question
 
 
 @pytest.fixture(scope="module")

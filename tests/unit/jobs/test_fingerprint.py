@@ -8,7 +8,7 @@ from pathlib import Path
 from make_checkpoint import Geometry, make_checkpoint
 from safetensors.torch import load_file, save_file
 
-from iaa_runtime.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.jobs.fingerprint import fingerprint
 
 

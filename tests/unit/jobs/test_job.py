@@ -11,8 +11,8 @@ import pytest
 
 from iaa_runtime.errors import IAAError, InputError
 from iaa_runtime.jobs.job import Job, Row, open_job
+from iaa_runtime.jobs.process_group import Team
 from iaa_runtime.jobs.run import run_job
-from iaa_runtime.jobs.team import Team
 
 COUNT = 23
 

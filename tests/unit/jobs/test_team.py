@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.jobs.team import Team, join_team, launched_processes
+from iaa_runtime.jobs.process_group import Team, join_team, launched_processes
 
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 

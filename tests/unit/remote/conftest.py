@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from model_server import ModelServer, serving
 
-from iaa_runtime.remote import RemotePipeline, Retries, Timeouts
+from iaa_runtime.pipeline.remote import RemotePipeline, Retries, Timeouts
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from model_server import BOX, Behaviour, ModelServer, drops, refuses, says, serv
 from PIL import Image
 
 from iaa_runtime.errors import Cancelled, ContextLengthError, RemoteError
-from iaa_runtime.remote import RemotePipeline, Retries, Timeouts
+from iaa_runtime.pipeline.remote import RemotePipeline, Retries, Timeouts
 
 PICTURE = Image.new("RGB", (40, 20), "red")
 GOOD = says("A", " red", " bar", ".")

@@ -14,14 +14,14 @@ import pytest
 from model_server import BOX, ModelServer, says, serving
 from PIL import Image
 
-from iaa_runtime.boxes import pad_box
+from iaa_runtime.boxes.answers import pad_box
 from iaa_runtime.config import Task
 from iaa_runtime.errors import InputError, RemoteError
-from iaa_runtime.images import CLIP_MEAN
-from iaa_runtime.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
-from iaa_runtime.remote import RemotePipeline
-from iaa_runtime.remote.messages import held_to_boxes
-from iaa_runtime.remote.servers import parse_server
+from iaa_runtime.images.load import CLIP_MEAN
+from iaa_runtime.pipeline.remote import RemotePipeline
+from iaa_runtime.pipeline.remote.messages import held_to_boxes
+from iaa_runtime.pipeline.remote.servers import parse_server
+from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
 
 WIDE = Image.new("RGB", (40, 20), "red")
 MEAN = tuple(int(channel * 255) for channel in CLIP_MEAN)

@@ -1,0 +1,133 @@
+"""Boxes of several searches made one: duplicates out, unions, intersections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .answers import pairwise_iou
+from .bounding_box import BoxDict, Boxes, corners, from_corners, label_of, relabelled, repeated, score_of
+
+JOIN, BEST, UNION, INTERSECTION, AROUND = (
+    "all",
+    "best of overlapping",
+    "union of overlapping",
+    "intersection",
+    "one around all",
+)
+MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
+
+
+def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 0.5, same_label: bool = False) -> Boxes:
+    """Merges what several searches found in the same images; each image by itself.
+
+    Boxes overlap if their IoU is at least ``threshold`` and not 0.
+
+    Args:
+        searches: One or more results with equally many lists; one with a single list serves every image.
+        mode: ``BEST`` keeps the best scoring box of those that overlap (greedy non-maximum suppression), ``UNION``
+            puts one box around each chain of overlapping ones, ``INTERSECTION`` keeps the common part of overlapping
+            boxes of all searches, ``JOIN`` keeps all, ``AROUND`` puts one box around all.
+        threshold: IoU, 0..1; 0 is any overlap.
+        same_label: Only boxes with the same label overlap.
+
+    Returns:
+        One list per image. Merged boxes carry the labels of their parts, each once, joined by commas; the score is
+        that of the best part, for intersections that of the worst. Other keys are those of the best part.
+
+    Raises:
+        InputError: If there is no such mode, or the searches are of different numbers of images.
+    """
+    if mode not in MODES:
+        raise InputError(f"There is no way to merge called {mode!r}. Choose one of: {', '.join(MODES)}.")
+    count = max(map(len, searches))
+    images = zip(*(repeated(boxes, count) for boxes in searches), strict=True)
+    if mode == INTERSECTION:
+        return [_intersection(found, threshold, same_label) for found in images]
+    joined = [[box for boxes in found for box in boxes] for found in images]
+    if mode == BEST:
+        return [_best(boxes, threshold, same_label) for boxes in joined]
+    if mode == UNION:
+        return [_unions(boxes, threshold, same_label) for boxes in joined]
+    return [[_around(boxes)] if boxes else [] for boxes in joined] if mode == AROUND else joined
+
+
+def _overlaps(
+    first: Sequence[BoxDict], second: Sequence[BoxDict], threshold: float, same_label: bool
+) -> npt.NDArray[np.bool_]:
+    """(N, M) booleans: which boxes count as overlapping."""
+    shared = pairwise_iou([corners(box) for box in first], [corners(box) for box in second])
+    overlapping: npt.NDArray[np.bool_] = (shared > 0) & (shared >= threshold)
+    if same_label:
+        a, b = (np.array([label_of(box).casefold() for box in boxes], dtype=object) for boxes in (first, second))
+        overlapping &= a[:, None] == b[None]
+    return overlapping
+
+
+def _best(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:
+    """Greedy non-maximum suppression; what is kept stays in its order."""
+    overlapping = _overlaps(boxes, boxes, threshold, same_label)
+    kept: list[int] = []
+    for index in sorted(range(len(boxes)), key=lambda index: -score_of(boxes[index])):
+        if not overlapping[index, kept].any():
+            kept.append(index)
+    return [boxes[index] for index in sorted(kept)]
+
+
+def _unions(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:
+    """One box around each connected group, at the place of the group's first box."""
+    overlapping = _overlaps(boxes, boxes, threshold, same_label)
+    groups: list[list[int]] = []
+    rest = list(range(len(boxes)))
+    while rest:
+        group = [rest.pop(0)]
+        for index in group:  # grows while it is walked through
+            near = [other for other in rest if overlapping[index, other]]
+            group += near
+            rest = [other for other in rest if other not in near]
+        groups.append(sorted(group))
+    return [_around([boxes[index] for index in group]) for group in groups]
+
+
+def _around(boxes: list[BoxDict]) -> BoxDict:
+    if len(boxes) == 1:
+        return boxes[0]
+    edges = [corners(box) for box in boxes]
+    lows, highs = [edge[:2] for edge in edges], [edge[2:] for edge in edges]
+    around = (
+        *(min(values) for values in zip(*lows, strict=True)),
+        *(max(values) for values in zip(*highs, strict=True)),
+    )
+    return _combined(boxes, around, max(map(score_of, boxes)))
+
+
+def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_label: bool) -> list[BoxDict]:
+    """The common parts of one image's boxes, search by search."""
+    common = list(searches[0])
+    for boxes in searches[1:]:
+        overlapping = _overlaps(common, boxes, threshold, same_label)
+        common = [_shared(common[i], boxes[j]) for i, j in np.argwhere(overlapping)]
+    return common
+
+
+def _shared(first: BoxDict, second: BoxDict) -> BoxDict:
+    a, b = corners(first), corners(second)
+    edges = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    return _combined([first, second], edges, min(score_of(first), score_of(second)))
+
+
+def _combined(boxes: list[BoxDict], edges: Sequence[float], score: float) -> BoxDict:
+    """A box of several: the other keys of the best, every label once; a score if any had one."""
+    best = max(boxes, key=score_of)
+    box = from_corners(edges, best)
+    if any(other.get("score") is not None for other in boxes):
+        box["score"] = score
+    label = ", ".join(_once(part for other in boxes for part in label_of(other).split(", ")))
+    return relabelled(box, label) if label else box
+
+
+def _once(parts: Iterable[str]) -> list[str]:
+    return [part for part in dict.fromkeys(parts) if part]

@@ -1,0 +1,84 @@
+"""Fetching a checkpoint from the Hugging Face hub, only when asked to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..errors import DownloadError
+
+PUBLISHED_REPOSITORY = "qihoo360/Inner-Adaptor-Architecture"
+PUBLISHED_REVISION = "ed8ecf26450df9b4a832812dbb9462aa2492ce67"
+PATTERNS = ("*.safetensors", "*.json", "tokenizer*", "*.model")
+"""What a checkpoint needs. Python files, which the published repository has too, are never fetched."""
+
+
+def fetch(
+    repository: str,
+    revision: str | None = None,
+    folder: str | Path | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Path:
+    """Downloads a checkpoint and returns its folder. Interrupted downloads resume.
+
+    Args:
+        repository: ``owner/name`` on the hub.
+        revision: commit, tag or branch; the published repository is pinned when None.
+        folder: where to put it; the hub's cache when None.
+        progress: called from other threads with the part done, 0 to 1; what it raises ends the download. None shows
+            bars on stderr.
+
+    Raises:
+        DownloadError: huggingface_hub is missing, there is no network, or the repository is not there.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise DownloadError(
+            f"Downloading {repository} needs the package huggingface_hub: pip install huggingface_hub. Or fetch the "
+            "repository by hand and give its folder."
+        ) from None
+    if revision is None and repository == PUBLISHED_REPOSITORY:
+        revision = PUBLISHED_REVISION
+    options: dict[str, Any] = {"tqdm_class": _reporting_bar(progress), "max_workers": 1} if progress else {}
+    try:
+        path = snapshot_download(
+            repository,
+            revision=revision,
+            local_dir=folder,
+            allow_patterns=list(PATTERNS),
+            ignore_patterns=["*.py"],  # "tokenizer*" would let one through
+            **options,
+        )
+    except LocalEntryNotFoundError as error:
+        raise DownloadError(
+            f"The hub cannot be reached and {repository} is not in its local cache. Check the network "
+            f"(HF_HUB_OFFLINE, HF_ENDPOINT), or copy the checkpoint here and give its folder. ({error})"
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise DownloadError(f"Downloading {repository} failed: {error}. Run it again to resume.") from error
+    return Path(path)
+
+
+def _reporting_bar(progress: Callable[[float], None]) -> type[Any]:
+    """A progress bar that draws nothing and reports: bytes where the hub's library counts them, else files."""
+    from tqdm.auto import tqdm
+
+    counts_bytes = False
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            nonlocal counts_bytes
+            counts_bytes = counts_bytes or kwargs.get("unit") == "B"
+            super().__init__(*args, **kwargs | {"file": io.StringIO(), "disable": False})
+
+        def update(self, n: float | None = 1) -> bool | None:
+            shown: bool | None = super().update(n)
+            if self.total and (self.unit == "B" or not counts_bytes):
+                progress(min(1.0, self.n / self.total))
+            return shown
+
+    return Bar

@@ -1,0 +1,160 @@
+"""A grammar that makes every grounding answer readable: ``[x1,y1,x2,y2]``, one or several joined by ``; ``.
+
+The grammar is an automaton over characters, lifted to tokens: a token is allowed where all its characters are, whatever
+the tokenizer's merges (single digits, digits in threes as in Llama 3, ``],`` in one piece). Each step also counts how
+many tokens the shortest way to the end takes, so that an answer is complete within its budget.
+
+Symbols: B rows, S states of the automaton, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+DECIMALS = 3
+"""Digits after the point: the published answers give thousandths of the padded square."""
+
+NEVER = 1 << 14
+"""The cost of a token that is not allowed."""
+
+
+def character_automaton(several: bool) -> tuple[list[dict[str, int]], int]:
+    """The automaton of box answers: per state the next state by character, and the accepting state.
+
+    A coordinate is ``0``, ``1``, ``0.d`` to ``0.ddd`` or ``1.0`` to ``1.000``; state 0 is the start.
+    """
+    states: list[dict[str, int]] = [{}]
+
+    def new_state() -> int:
+        states.append({})
+        return len(states) - 1
+
+    start = new_state()
+    states[0]["["] = start
+    for separator in ",,,]":
+        after = new_state()
+        for lead, digits in (("0", "0123456789"), ("1", "0")):
+            whole, point = new_state(), new_state()
+            states[start][lead] = whole
+            states[whole]["."] = point
+            states[whole][separator] = after
+            last = point
+            for _ in range(DECIMALS):
+                digit = new_state()
+                states[last].update(dict.fromkeys(digits, digit))
+                states[digit][separator] = after
+                last = digit
+        start = after
+    if several:
+        semicolon, space = new_state(), new_state()
+        states[start][";"] = semicolon
+        states[semicolon][" "] = space
+        states[space]["["] = states[0]["["]
+    return states, start
+
+
+class BoxGrammar:
+    """Restricts a batch of answers to boxes; a :class:`iaa_runtime.generation.loop.Constraint`.
+
+    Args:
+        texts: token id -> the text it stands for, for tokens that may take part.
+        vocab_size: V.
+        eos: the id that ends an answer.
+        several: allow more than one box in an answer.
+
+    Raises:
+        InputError: the vocabulary cannot spell a box.
+    """
+
+    def __init__(self, texts: dict[int, str], vocab_size: int, eos: int, several: bool = True) -> None:
+        automaton, accepting = character_automaton(several)
+        usable = {token: text for token, text in texts.items() if token < vocab_size}
+        done = len(automaton)
+        nexts = torch.zeros((done + 1, vocab_size), dtype=torch.int16)
+        legal = torch.zeros((done + 1, vocab_size), dtype=torch.bool)
+        for state in range(done):
+            for token, text in usable.items():
+                target = _walk(automaton, state, text)
+                if target is not None:
+                    nexts[state, token], legal[state, token] = target, True
+        for state in (accepting, done):
+            nexts[state, eos], legal[state, eos] = done, True
+        distance = _distances(nexts, legal, done)
+        if distance[0] >= NEVER:
+            raise InputError(
+                "The tokenizer has no tokens to spell a box such as [0.1,0.2,0.3,0.4], so answers cannot be held to "
+                "that form. Switch the grammar off, or use the checkpoint's own tokenizer."
+            )
+        self.shortest = int(distance[0])
+        self._nexts = nexts
+        self._costs = torch.where(legal, distance[nexts.long()] + 1, NEVER).to(torch.int16)
+
+    def start(self, limits: Tensor) -> Tensor:
+        """State 0 for every row; moves the tables to the device of ``limits`` (B,).
+
+        Raises:
+            InputError: a row's limit is too small for one box.
+        """
+        least = int(limits.min())
+        if least < self.shortest:
+            raise InputError(
+                f"{least} new tokens are too few for a box, which takes at least {self.shortest} with this tokenizer. "
+                "Raise max_new_tokens, shorten the phrase, or switch the grammar off."
+            )
+        self._nexts, self._costs = self._nexts.to(limits.device), self._costs.to(limits.device)
+        return torch.zeros_like(limits)
+
+    def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
+        """(B, V) bool: tokens after which the answer can still be completed within ``remaining`` (B,) tokens."""
+        return self._costs[states] <= remaining.clamp_max(NEVER - 1)[:, None]
+
+    def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """(B,) states after (B,) tokens."""
+        return self._nexts[states, tokens].long()
+
+
+def _walk(automaton: Sequence[dict[str, int]], state: int, text: str) -> int | None:
+    for character in text:
+        following = automaton[state].get(character)
+        if following is None:
+            return None
+        state = following
+    return state
+
+
+def _distances(nexts: Tensor, legal: Tensor, done: int) -> Tensor:
+    """Tokens on the shortest way from each state to the end, (S,): relaxed until nothing changes (Bellman-Ford)."""
+    nexts = nexts.long()
+    distance = torch.full((len(nexts),), NEVER, dtype=torch.long)
+    distance[done] = 0
+    while True:
+        through = torch.where(legal, distance[nexts] + 1, NEVER).amin(-1)
+        through[done] = 0
+        shorter = torch.minimum(distance, through)
+        if torch.equal(shorter, distance):
+            return distance
+        distance = shorter
+
+
+def box_token_texts(tokenizer: Any) -> dict[int, str]:
+    """The tokens of a byte-level tokenizer that consist of a box answer's characters alone: id -> text."""
+    special = set(tokenizer.all_special_ids) | set(getattr(tokenizer, "added_tokens_decoder", {}))
+    texts = {}
+    for token, number in tokenizer.get_vocab().items():
+        text = token.replace("Ġ", " ")
+        if number not in special and text and set(text) <= set("[]0123456789.,; "):
+            texts[number] = text
+    return texts
+
+
+@lru_cache(maxsize=8)
+def grammar_for(tokenizer: Any, vocab_size: int, eos: int, several: bool) -> BoxGrammar:
+    """The grammar for a tokenizer, built once (for Llama 3's 128,256 tokens that takes about a second)."""
+    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several)

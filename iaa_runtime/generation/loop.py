@@ -1,0 +1,195 @@
+"""The token loop over a stack: greedy and sampled decoding of a batch, with finished rows retired.
+
+Progress, stopping, cancelling and grammar are passed in; nothing here knows text, images or hosts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
+from ..errors import NumericsError
+from ..model.stack import Stack
+from . import sampling
+from .decode import decode_steps
+from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
+
+OnToken = Callable[[int, int], bool | None] | None
+"""Called with (row, token id) for each new token; a True answer ends that row."""
+
+
+class Constraint(Protocol):
+    """A grammar over tokens, for a batch of rows that move through states."""
+
+    def start(self, limits: Tensor) -> Tensor:
+        """The state of each row before its first token, (B,) int64; ``limits`` (B,) are the tokens it may take."""
+
+    def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
+        """(B, V) bool: tokens with which a row can still end within its ``remaining`` (B,) tokens, this one counted."""
+
+    def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """The states (B,) after ``tokens`` (B,)."""
+
+
+@dataclass
+class Answer:
+    """What one row produced.
+
+    Attributes:
+        ids: the new tokens, the end token included if there was one.
+        logprobs: of each token, under the model's own distribution (before grammar, penalty and temperature).
+        finished: whether the row ended by itself, not for want of room.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+def room(prompts: Sequence[Prompt], stack: Stack, wanted: int) -> list[int]:
+    """How many new tokens fit behind each prompt, at most ``wanted``: a row's room does not depend on its neighbours.
+
+    Raises:
+        ContextLengthError: a prompt fills the context.
+    """
+    context = stack.config.max_position_embeddings
+    check_context(prompts, context)
+    return [min(wanted, context - prompt.length) for prompt in prompts]
+
+
+def generate(
+    stack: Stack,
+    prompts: Sequence[Prompt],
+    config: GenerationConfig,
+    eos: Sequence[int],
+    *,
+    constraint: Constraint | None = None,
+    on_token: OnToken = None,
+    cancelled: Cancel = None,
+) -> list[Answer]:
+    """Answers a batch of prompts.
+
+    Args:
+        stack: the task's stack.
+        prompts: the rows; lengths and images may differ. A row's answer does not depend on its neighbours.
+        config: greedy or sampling settings (``num_beams`` is not looked at; see :mod:`.beam`).
+        eos: ids that end an answer.
+        constraint: restricts every answer to a grammar.
+        on_token: progress and stopping.
+        cancelled: checked before every token and every piece of the prompts.
+
+    Returns:
+        An answer for each prompt.
+
+    Raises:
+        ContextLengthError: a prompt fills the context.
+        Cancelled: ``cancelled`` returned True.
+        NumericsError: the model computes NaN.
+    """
+    limits = room(prompts, stack, config.max_new_tokens)
+    cache, logits = prefill(stack, prompts, max(limits), cancelled)
+    answers = [Answer() for _ in prompts]
+    steps = decode_steps(stack, cache)
+    chooser = _Chooser(stack, prompts, config, constraint, limits)
+    alive = list(range(len(prompts)))
+    for step in range(max(limits)):
+        check_cancelled(cancelled)
+        tokens, logprobs = chooser.choose(logits, step)
+        chosen, said = to_host(tokens, logprobs)
+        check_numbers(said, stack)
+        kept = []
+        for place, (token, logprob) in enumerate(zip(chosen, said, strict=True)):
+            row, answer = alive[place], answers[alive[place]]
+            answer.ids.append(token)
+            answer.logprobs.append(logprob)
+            stop = on_token(row, token) if on_token is not None else False
+            answer.finished = bool(stop) or token in eos
+            if not answer.finished and len(answer.ids) < limits[row]:
+                kept.append(place)
+        if not kept:
+            break
+        if len(kept) < len(alive):
+            alive = [alive[place] for place in kept]
+            index = torch.tensor(kept, device=stack.device)
+            steps.select(index)
+            chooser.select(index)
+            tokens = tokens.index_select(0, index)
+        logits = steps(tokens)
+    return answers
+
+
+def to_host(tokens: Tensor, logprobs: Tensor) -> tuple[list[int], list[float]]:
+    """A step's tokens (B,) and log-probabilities (B,) in one transfer: all that the host waits for."""
+    both = torch.stack((tokens.int(), logprobs.float().view(torch.int32))).cpu()  # as bits, so that neither is rounded
+    return both[0].tolist(), both[1].view(torch.float32).tolist()
+
+
+def check_numbers(logprobs: Sequence[float], stack: Stack) -> None:
+    """Raises :class:`NumericsError` where a log-probability is NaN, which would pass for a token of full confidence."""
+    if any(map(math.isnan, logprobs)):
+        raise NumericsError(
+            f"The model computed NaN in place of an answer. Either {stack.dtype} is too narrow for these weights (try "
+            "bfloat16 or float32), or the checkpoint's files are damaged."
+        )
+
+
+class _Chooser:
+    """The state that choosing tokens needs from step to step; its rows are those still alive."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        prompts: Sequence[Prompt],
+        config: GenerationConfig,
+        constraint: Constraint | None,
+        limits: Sequence[int],
+    ) -> None:
+        self.config, self.constraint = config, constraint
+        self.limits = torch.tensor(limits, device=stack.device)
+        self.states = constraint.start(self.limits) if constraint else None
+        self.seen: Tensor | None = None
+        if config.repetition_penalty != 1:
+            self.seen = seen_tokens([p.ids for p in prompts], stack.config.vocab_size, stack.device)
+        self.uniforms = sampling.uniforms(config.seed, max(limits)).to(stack.device) if config.do_sample else None
+
+    def choose(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Returns tokens (B,) and their log-probabilities (B,) from logits (B, V)."""
+        raw = logits
+        if self.seen is not None:
+            logits = sampling.penalize_repetition(logits, self.seen, self.config.repetition_penalty)
+        if self.constraint is not None and self.states is not None:
+            allowed = self.constraint.allowed(self.states, self.limits - step)
+            logits = logits.masked_fill(~allowed, sampling.DROPPED)
+        if self.uniforms is not None:
+            logits = sampling.warp(logits, self.config)
+            tokens = sampling.draw(logits, self.uniforms[step].expand(len(logits)))
+        else:
+            tokens = logits.argmax(-1)
+        if self.seen is not None:
+            self.seen.scatter_(1, tokens[:, None], True)
+        if self.constraint is not None and self.states is not None:
+            self.states = self.constraint.advance(self.states, tokens)
+        chosen = raw.gather(-1, tokens[:, None])[:, 0] - raw.logsumexp(-1)
+        return tokens, chosen
+
+    def select(self, rows: Tensor) -> None:
+        """Keeps the rows at these places."""
+        self.limits = self.limits.index_select(0, rows)
+        if self.seen is not None:
+            self.seen = self.seen.index_select(0, rows)
+        if self.states is not None:
+            self.states = self.states.index_select(0, rows)
+
+
+def seen_tokens(rows: Sequence[Sequence[int]], vocab_size: int, device: torch.device) -> Tensor:
+    """(B, V) bool: which tokens stand in each row; the image's mark is none."""
+    seen = torch.zeros((len(rows), vocab_size), dtype=torch.bool)
+    for number, ids in enumerate(rows):
+        seen[number, [i for i in ids if i != IMAGE_TOKEN_INDEX]] = True
+    return seen.to(device)

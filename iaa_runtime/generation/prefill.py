@@ -1,0 +1,160 @@
+"""Reading prompts into a KV cache: rows of unequal length, several rows on one image, in pieces of bounded size.
+
+Rows that ask different things of one image share the front of their prompt (system text, image, question stem). The
+front is read once and its keys and values are handed to every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import IMAGE_TOKEN_INDEX
+from ..errors import Cancelled, ContextLengthError, InputError
+from ..model.kv_cache import KVCache
+from ..model.stack import Stack
+
+PIECE_TOKENS = 1024
+"""Tokens of all rows together that go through the blocks at once; bounds the memory of activations."""
+
+Cancel = Callable[[], bool] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One row of a batch.
+
+    Attributes:
+        ids: token ids; -200 (``IMAGE_TOKEN_INDEX``) marks where the image's features go, at most once.
+        image: projected features (N, H); rows on the same image hold the same tensor object.
+    """
+
+    ids: tuple[int, ...]
+    image: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        marks = self.ids.count(IMAGE_TOKEN_INDEX)
+        if not self.ids:
+            raise InputError("The prompt is empty. Give at least one token.")
+        if marks != (self.image is not None):
+            raise InputError(
+                f"The prompt has {marks} image marks ({IMAGE_TOKEN_INDEX}), but "
+                f"{'an image was' if self.image is not None else 'no image was'} given. Give one image for one mark."
+            )
+
+    @property
+    def length(self) -> int:
+        """Tokens, the image's patches counted."""
+        return len(self.ids) + (len(self.image) - 1 if self.image is not None else 0)
+
+
+def check_context(prompts: Sequence[Prompt], context: int) -> None:
+    """Raises :class:`ContextLengthError` where a prompt leaves no room for an answer in ``context`` tokens."""
+    for row, prompt in enumerate(prompts):
+        if prompt.length >= context:
+            raise ContextLengthError(
+                f"Prompt {row + 1} has {prompt.length} tokens (image patches included), but the model's context is "
+                f"{context} and the answer needs room too. Shorten the text or the conversation."
+            )
+
+
+def check_cancelled(cancelled: Cancel) -> None:
+    """Raises :class:`Cancelled` once the caller's callback says so."""
+    if cancelled is not None and cancelled():
+        raise Cancelled("Generation was cancelled.")
+
+
+def embed(stack: Stack, ids: Sequence[int], image: Tensor | None) -> Tensor:
+    """Embeds a row's ids (or a part of them), the image's features in place of the mark. Returns (T, H)."""
+    if IMAGE_TOKEN_INDEX not in ids:
+        return stack.embed(torch.tensor([list(ids)]))[0]
+    assert image is not None
+    at = list(ids).index(IMAGE_TOKEN_INDEX)
+    words = stack.embed(torch.tensor([list(ids[:at]) + list(ids[at + 1 :])], dtype=torch.long))[0]
+    return torch.cat((words[:at], image.to(words), words[at:]))
+
+
+def pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """Pads (T_i, H) rows on the left. Returns (B, T, H) and ``real`` (B, T) bool, None where nothing was padded."""
+    longest = max(len(row) for row in rows)
+    if all(len(row) == longest for row in rows):
+        return torch.stack(list(rows)), None
+    padded = rows[0].new_zeros((len(rows), longest, rows[0].shape[1]))
+    real = torch.zeros((len(rows), longest), dtype=torch.bool, device=padded.device)
+    for number, row in enumerate(rows):
+        padded[number, longest - len(row) :] = row
+        real[number, longest - len(row) :] = True
+    return padded, real
+
+
+def read(stack: Stack, rows: Sequence[Tensor], cache: KVCache, cancelled: Cancel = None) -> Tensor:
+    """Runs embedded rows (T_i, H) through the stack, in pieces: so many rows as fit one, or parts of a row.
+
+    Returns the last token's hidden state, (B, H).
+    """
+    embedded, real = pad_left(rows)
+    tokens = embedded.shape[1]
+    at_once = max(1, PIECE_TOKENS // tokens)
+    last = []
+    for number, part in enumerate(cache.parts(at_once)):
+        some = slice(number * at_once, (number + 1) * at_once)
+        for start in range(0, tokens, PIECE_TOKENS):
+            check_cancelled(cancelled)
+            piece = slice(start, start + PIECE_TOKENS)
+            hidden = stack.hidden(embedded[some, piece], part, real[some, piece] if real is not None else None)
+        last.append(hidden[:, -1])
+    return torch.cat(last)
+
+
+def shared_fronts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]:
+    """Finds the fronts that rows share: groups rows by image and takes each group's longest common front.
+
+    Returns:
+        The fronts (one a group, each leaving every row of its group at least one token), and each row's group. The
+        fronts list is empty when nothing worth sharing was found.
+    """
+    groups: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(id(prompt.image), []).append(prompt)
+    if len(groups) == len(prompts):
+        return [], []
+    fronts, numbers = [], {}
+    for number, (image, members) in enumerate(groups.items()):
+        count = _common(members)
+        with_image = IMAGE_TOKEN_INDEX in members[0].ids[:count]
+        if count == 0 or (members[0].image is not None and not with_image):
+            return [], []
+        fronts.append(Prompt(members[0].ids[:count], members[0].image))
+        numbers[image] = number
+    return fronts, [numbers[id(prompt.image)] for prompt in prompts]
+
+
+def _common(members: Sequence[Prompt]) -> int:
+    first, last = min(m.ids for m in members), max(m.ids for m in members)
+    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return min(count, min(len(m.ids) for m in members) - 1)
+
+
+def prefill(
+    stack: Stack, prompts: Sequence[Prompt], new_tokens: int, cancelled: Cancel = None
+) -> tuple[KVCache, Tensor]:
+    """Reads prompts into a new cache that has room for ``new_tokens`` more.
+
+    Returns:
+        The cache with a row for each prompt, and the logits (B, V) after each prompt.
+    """
+    fronts, group = shared_fronts(prompts)
+    if not fronts:
+        rows = [embed(stack, p.ids, p.image) for p in prompts]
+        cache = stack.new_cache(len(rows), max(map(len, rows)) + new_tokens)
+        return cache, stack.logits(read(stack, rows, cache, cancelled))
+    front_rows = [embed(stack, p.ids, p.image) for p in fronts]
+    rest_rows = [embed(stack, p.ids[len(fronts[g].ids) :], None) for p, g in zip(prompts, group, strict=True)]
+    capacity = max(map(len, front_rows)) + max(map(len, rest_rows)) + new_tokens
+    cache = stack.new_cache(len(fronts), capacity)
+    read(stack, front_rows, cache, cancelled)
+    cache.select(torch.tensor(group, device=stack.device))
+    return cache, stack.logits(read(stack, rest_rows, cache, cancelled))

@@ -1,0 +1,239 @@
+"""Detections as pictures: drawn over the image, as a mask, and cut out.
+
+Symbols: rectangles are (left, top, right, bottom) in pixels, right and bottom exclusive.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from ..boxes.answers import Detection
+
+Color = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]
+
+_HUES = (355, 212, 50, 140, 285, 25, 178, 82, 322, 245)
+_MIN_FONT = 8
+_MAX_LABEL = 120
+_MAX_ROWS = 8
+"""How many label heights above or below its box a label may go to find a free place."""
+# Pillow's own font knows little beyond ASCII, so labels in other scripts are tried with fonts that systems come with.
+_SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "segoeui.ttf",
+    "Arial.ttf",
+    "Arial Unicode.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "msyh.ttc",
+    "PingFang.ttc",
+    "YuGothM.ttc",
+    "malgun.ttf",
+    "wqy-zenhei.ttc",
+)
+
+
+def draw_detections(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
+    """Draws each detection's box with its label and score.
+
+    A label has one colour on all pictures (as long as no other label of the picture wants the same). Lines have dark
+    rims, so that they show on a ground of their own colour. Lines and letters grow with the picture.
+
+    Args:
+        image: The picture that the detections are of; it is left as it is.
+        detections: What to draw; labels may be in any script.
+
+    Returns:
+        An RGB image of the same size.
+    """
+    canvas = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    draw = ImageDraw.Draw(canvas)
+    scale = math.sqrt(canvas.width * canvas.height)
+    line = max(1, round(min(scale / 300, min(canvas.size) / 24)))
+    colors = label_colors(detection.label for detection in detections)
+    for detection in sorted(detections, key=lambda d: d.width * d.height, reverse=True):
+        _draw_box(draw, detection.xyxy, colors[detection.label], line)
+    boxes = [detection.xyxy for detection in detections]
+    taken: list[Rectangle] = []
+    for detection in detections:
+        tag = _fit_tag(detection, canvas.size, crowd=len(detections) / 30)
+        place = _place_tag(tag, detection.xyxy, boxes, taken, canvas.size)
+        taken.append(place)
+        _draw_tag(draw, tag, place, colors[detection.label], line)
+    return canvas
+
+
+def detections_mask(size: tuple[int, int], detections: Iterable[Detection]) -> Image.Image:
+    """Fills the boxes.
+
+    Args:
+        size: (width, height) of the picture in pixels.
+        detections: Their boxes may overlap.
+
+    Returns:
+        A mode ``L`` image: 255 inside any box, 0 elsewhere.
+    """
+    mask = Image.new("L", size, 0)
+    for detection in detections:
+        mask.paste(255, detection.xyxy)
+    return mask
+
+
+def crop_detections(image: Image.Image, detections: Iterable[Detection]) -> list[Image.Image]:
+    """Cuts each detection's box out of the picture; the crops have its mode and the order of the detections."""
+    return [image.crop(detection.xyxy) for detection in detections]
+
+
+@dataclass(frozen=True)
+class _Tag:
+    """A label as it will be written."""
+
+    text: str
+    font: ImageFont.FreeTypeFont
+    padding: int
+    width: int
+    height: int
+
+
+def label_colors(labels: Iterable[str]) -> dict[str, Color]:
+    """Gives each label a colour, RGB of 0 to 255: first vivid ones, then pale ones, then again from the start."""
+    count = len(_HUES)
+    free = set(range(2 * count))
+    colors: dict[str, Color] = {}
+    for label in sorted(set(labels)):
+        wanted = zlib.crc32(label.encode("utf-8", "surrogatepass"))
+        free = free or set(range(2 * count))
+        slot = min(free, key=lambda slot: (slot // count, (slot - wanted) % count))
+        free.discard(slot)
+        saturation, value = (0.85, 0.95) if slot < count else (0.35, 1.0)
+        red, green, blue = colorsys.hsv_to_rgb(_HUES[slot % count] / 360, saturation, value)
+        colors[label] = (round(red * 255), round(green * 255), round(blue * 255))
+    return colors
+
+
+def _rim(line: int) -> int:
+    return max(1, line // 3)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, color: Color, line: int) -> None:
+    """Draws a coloured frame along the inside of a box, between two dark rims."""
+    rim = _rim(line)
+    for grow, width, shade in ((rim, line + 2 * rim, (0, 0, 0)), (0, line, color)):
+        left, top, right, bottom = box[0] - grow, box[1] - grow, box[2] - 1 + grow, box[3] - 1 + grow
+        # Pillow draws a frame wider than half its box beyond the box.
+        width = min(width, min(right - left, bottom - top) // 2 + 1)
+        draw.rectangle((left, top, right, bottom), outline=shade, width=width)
+
+
+def _draw_tag(draw: ImageDraw.ImageDraw, tag: _Tag, place: Rectangle, color: Color, line: int) -> None:
+    """Writes a label on a plate of its colour."""
+    red, green, blue = color
+    ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
+    draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=color, outline="black", width=_rim(line))
+    draw.text((place[0] + tag.padding, (place[1] + place[3]) / 2), tag.text, fill=ink, font=tag.font, anchor="lm")
+
+
+def _fit_tag(detection: Detection, size: tuple[int, int], crowd: float) -> _Tag:
+    """Chooses letters as large as the picture deserves; where they do not fit, smaller ones, then fewer."""
+    width, height = size
+    visible = "".join(char for char in detection.label[:_MAX_LABEL] if char.isprintable() or char.isspace())
+    label = " ".join(visible.split())
+    full = f"{label} {detection.score:.2f}".strip()
+    best = min(math.sqrt(width * height) / 40, height / 5) / math.sqrt(max(1, crowd))
+    largest = max(_MIN_FONT, round(best))
+    for font_size in range(largest, _MIN_FONT - 1, -1):
+        tag = _measure(full, font_size)
+        if tag.width <= width:
+            return tag
+    for length in range(len(label) - 1, 0, -1):
+        tag = _measure(f"{label[:length].rstrip()}…", _MIN_FONT)
+        if tag.width <= width:
+            return tag
+    return _measure(f"{detection.score:.2f}", _MIN_FONT)
+
+
+def _measure(text: str, font_size: int) -> _Tag:
+    """The size of a text with some room around it."""
+    text, any_size = _letters(text)
+    font = any_size.font_variant(size=font_size)
+    padding = max(1, font_size // 4)
+    ascent, descent = font.getmetrics()
+    return _Tag(text, font, padding, math.ceil(font.getlength(text)) + 2 * padding, ascent + descent + padding)
+
+
+@lru_cache(maxsize=1024)
+def _letters(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Chooses the font that lacks the fewest letters of a text, and the text without accents where that helps."""
+    # Without FreeType, which every Pillow wheel brings, this would be a font of one size.
+    own = cast(ImageFont.FreeTypeFont, ImageFont.load_default(_MIN_FONT))
+    if not _lacking(own, text):
+        return text, own
+    fonts = (own, *_system_fonts())
+    choices = [(written, font) for written in (text, _without_accents(text)) for font in fonts]
+    return min(choices, key=lambda choice: _lacking(choice[1], choice[0]))
+
+
+@lru_cache(maxsize=1)
+def _system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
+    """Those of the fonts in question that this machine has; looking for them takes a while."""
+    fonts = []
+    for name in _SYSTEM_FONTS:
+        try:
+            fonts.append(ImageFont.truetype(name, _MIN_FONT))
+        except OSError:
+            continue
+    return tuple(fonts)
+
+
+def _lacking(font: ImageFont.FreeTypeFont, text: str) -> int:
+    """How many letters a font draws as its sign for missing ones."""
+    missing = bytes(font.getmask("\U0010ffff"))
+    return sum(bytes(font.getmask(letter)) == missing for letter in set(text))
+
+
+def _without_accents(text: str) -> str:
+    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+
+
+def _place_tag(
+    tag: _Tag, box: Rectangle, boxes: Sequence[Rectangle], taken: Sequence[Rectangle], size: tuple[int, int]
+) -> Rectangle:
+    """Chooses where a label hides least: never outside the picture, best above its box, not on another label.
+
+    Hiding up to a seventh of a box counts as nothing, so a large box wears its label inside.
+    """
+    left, top, right, bottom = box
+    corners = [(left, top - tag.height), (left, top), (left, bottom), (left, bottom - tag.height)]
+    corners += [(right - tag.width, corner[1]) for corner in corners]
+    corners += [(right, top), (left - tag.width, top)]
+    rows = range(1, min(len(taken), _MAX_ROWS) + 1)
+    corners += [(left, top + step * tag.height) for row in rows for step in (row, -row)]
+    x = np.clip([corner[0] for corner in corners], 0, max(0, size[0] - tag.width))
+    y = np.clip([corner[1] for corner in corners], 0, max(0, size[1] - tag.height))
+    places = np.stack([x, y, x + tag.width, y + tag.height], axis=1)
+    areas = np.array([(box[2] - box[0]) * (box[3] - box[1]) for box in boxes])
+    hidden = _overlaps(places, boxes) / areas
+    on_labels = _overlaps(places, taken) / (tag.width * tag.height)
+    cost = 10 * on_labels.sum(axis=1) + np.where(hidden > 1 / 7, hidden, 0).sum(axis=1)
+    best = places[int(cost.argmin())]
+    return int(best[0]), int(best[1]), int(best[2]), int(best[3])
+
+
+def _overlaps(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Pixels that each of N rectangles shares with each of M: (N, M)."""
+    a = np.asarray(first, dtype=np.int64).reshape(-1, 1, 4)
+    b = np.asarray(second, dtype=np.int64).reshape(1, -1, 4)
+    spans = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
+    shared: npt.NDArray[np.int64] = spans[..., 0] * spans[..., 1]
+    return shared

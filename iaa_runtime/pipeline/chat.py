@@ -1,0 +1,140 @@
+"""A conversation in which the task may change from turn to turn: both published chat scripts as one class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from ..boxes.answers import Detection
+from ..config import GenerationConfig, Task
+from ..errors import ContextLengthError
+from ..images.load import AnyImage, to_pil
+from ..text.conversation import DEFAULT_SYSTEM, Conversation
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer in a conversation, and the boxes in it where it came from G."""
+
+    text: str
+    detections: tuple[Detection, ...] = ()
+
+
+class Talker(Protocol):
+    """What a conversation needs of a pipeline."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that a prompt and its answer may take together."""
+
+    def reply(
+        self, conversation: Conversation, task: Task | str, image: AnyImage | None = None, **options: Any
+    ) -> Reply:
+        """Continues a conversation by one answer."""
+
+    def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
+        """Tokens of a conversation as the prompt of ``task``, the image's patches counted."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question with its answer.
+
+    Attributes:
+        task: who answered.
+        question: what the user said.
+        reply: the answer, with boxes where G gave any.
+        forgotten: how many of the oldest turns had to be dropped before this one to make room in the context.
+    """
+
+    task: Task
+    question: str
+    reply: Reply
+    forgotten: int = 0
+
+
+class Chat:
+    """A conversation about an image, or about nothing in particular.
+
+    Every turn sees all earlier ones, whichever task they were for. The image stands before the first message in MM and
+    G turns, and Text turns do not see it. When the context is full, the oldest turns are forgotten.
+
+    Args:
+        pipeline: answers.
+        image: what the conversation is about.
+        system: the system prompt.
+        conversation: goes on with this one, which stays as it is; its own system prompt holds.
+
+    Attributes:
+        image: what the conversation is about; may be changed at any time.
+        turns: what was said, in order.
+
+    Example:
+        >>> chat = pipeline.chat("photo.jpg")
+        >>> chat.say("What animal is in the picture?").reply.text
+        'A red panda.'
+        >>> chat.say("How heavy is an adult?", task="Text").reply.text
+        'About five kilograms.'
+    """
+
+    def __init__(
+        self,
+        pipeline: Talker,
+        image: AnyImage | None = None,
+        system: str | None = DEFAULT_SYSTEM,
+        conversation: Conversation | None = None,
+    ) -> None:
+        self._pipeline = pipeline
+        self._system = system
+        self.image: Image.Image | None = to_pil(image) if image is not None else None
+        self.conversation = conversation.copy() if conversation is not None else Conversation(system)
+        self.turns: list[Turn] = []
+
+    def say(self, text: str, task: Task | str = Task.MM, **options: Any) -> Turn:
+        """Asks and waits for the answer. Nothing is remembered of a turn that fails or is cancelled.
+
+        Args:
+            text: goes to the model as it is; a G turn spells its own question.
+            task: who answers.
+            **options: those of :meth:`IAAPipeline.reply`.
+
+        Raises:
+            ContextLengthError: this message alone does not fit into the context.
+        """
+        task = Task.parse(task)
+        talk = self.conversation.copy().user(text)
+        forgotten = self._make_room(talk, task, GenerationConfig.for_task(task, **_generation(options)).max_new_tokens)
+        while True:
+            try:
+                reply = self._pipeline.reply(talk, task, self.image, **options)
+                break
+            except ContextLengthError:  # where only a server can count, it says so now
+                if not talk.pop_oldest_turn():
+                    raise
+                forgotten += 1
+        self.conversation = talk.assistant(reply.text)
+        turn = Turn(task, text, reply, forgotten)
+        self.turns.append(turn)
+        return turn
+
+    def clear(self) -> None:
+        """Forgets everything said; keeps the image and the system prompt."""
+        self.conversation = Conversation(self._system)
+        self.turns.clear()
+
+    def _make_room(self, talk: Conversation, task: Task, wanted: int) -> int:
+        """Drops the oldest turns until a quarter of the context, or all that is wanted, is left for the answer."""
+        context = self._pipeline.context
+        needed = min(wanted, context // 4)
+        forgotten = 0
+        while self._pipeline.prompt_length(talk, task, self.image is not None) + needed > context:
+            if not talk.pop_oldest_turn():
+                break
+            forgotten += 1
+        return forgotten
+
+
+def _generation(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in ("on_text", "on_token", "cancelled")}
