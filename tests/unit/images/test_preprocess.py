@@ -15,7 +15,7 @@ from PIL import Image
 from iaa_runtime.errors import InputError
 from iaa_runtime.images.load import CLIP_MEAN, CLIP_STD, load_image, pad_to_square, preprocess
 
-PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
+PANDA = Path(__file__).parents[2] / "reference" / "readpanda.jpg"
 
 
 def rgba_with_hidden_colours() -> Image.Image:

@@ -16,7 +16,7 @@ from iaa_runtime.errors import Cancelled, CheckpointError, ContextLengthError, I
 from iaa_runtime.pipeline.vision_cache import VisionCache
 from iaa_runtime.text.conversation import Conversation
 
-PHOTO = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
+PHOTO = Path(__file__).parents[2] / "reference" / "readpanda.jpg"
 FEW = {"max_new_tokens": 6}
 BOXES = {"max_new_tokens": 40}
 

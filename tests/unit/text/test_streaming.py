@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from iaa_runtime.text.streaming import BROKEN, TextStream
 from iaa_runtime.text.tokenizer import decode, load_tokenizer
 
-TOKENIZER: Any = load_tokenizer(Path(__file__).parents[1] / "reference" / "checkpoint")
+TOKENIZER: Any = load_tokenizer(Path(__file__).parents[2] / "reference" / "checkpoint")
 """Byte-level: every byte is a token of its own, so that each character beyond ASCII is spread over tokens."""
 
 

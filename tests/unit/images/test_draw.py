@@ -14,7 +14,7 @@ from iaa_runtime.images import draw as render
 from iaa_runtime.images.draw import crop_detections, detections_mask, draw_detections
 from iaa_runtime.images.load import load_image
 
-PANDA = Path(__file__).parents[1] / "reference" / "readpanda.jpg"
+PANDA = Path(__file__).parents[2] / "reference" / "readpanda.jpg"
 
 Plate = tuple[int, int, int, int]
 
