@@ -52,7 +52,7 @@ def reference() -> Path:
 def exact_on_every_processor() -> Iterator[None]:
     """Models that a test opens without naming a dtype compute in float32, whatever this processor is fastest in."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("iaa_runtime.pipeline.model.fast_in_bf16", lambda: False)
+        patch.setattr("iaa_runtime.model.dtypes.fast_in_bf16", lambda: False)
         yield
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import GenerationConfig
 from ..model.stack import Stack
 from . import sampling
-from .loop import Answer, OnToken, check_numbers, room, seen_tokens
+from .loop import Answer, OnToken, check_numbers, seen_tokens, token_budgets
 from .prefill import Cancel, Prompt, check_cancelled, prefill
 
 
@@ -43,7 +43,7 @@ class _Finished:
         del self.answers[self.config.num_beams :]
 
     def close(self, running: Sequence[_Beam]) -> None:
-        """Marks the prompt as done when no running beam can still enter the list, or there is no room to run on."""
+        """Marks the prompt as done when no running beam can still enter the list, or no token is left to run on."""
         length = len(running[0].ids)
         if self.done:
             return
@@ -91,7 +91,7 @@ def beam_search(
         Cancelled: ``cancelled`` returned True.
         NumericsError: the model computes NaN.
     """
-    beams, limits = config.num_beams, room(prompts, stack, config.max_new_tokens)
+    beams, limits = config.num_beams, token_budgets(prompts, stack, config.max_new_tokens)
     cache, logits = prefill(stack, prompts, max(limits), cancelled)
     spread = torch.arange(len(prompts), device=stack.device).repeat_interleave(beams)
     cache.select(spread)
@@ -133,12 +133,12 @@ def _candidates(
     own, scores = (values.view(len(prompts), beams * vocabulary) for values in (own, scores + totals))
     best = scores.topk(min(max(2, 1 + ends) * beams, beams * vocabulary), dim=-1)
     picked = zip(best.values.tolist(), best.indices.tolist(), own.gather(-1, best.indices).tolist(), strict=True)
-    for row, (values, places, logprobs) in enumerate(picked):
+    for row, (values, indices, logprobs) in enumerate(picked):
         candidates = []
-        for total, place, logprob in zip(values, places, logprobs, strict=True):
-            origin = row * beams + place // vocabulary
+        for total, index, logprob in zip(values, indices, logprobs, strict=True):
+            origin = row * beams + index // vocabulary
             parent = running[origin]
-            candidates.append(_Beam(total, (*parent.ids, place % vocabulary), (*parent.logprobs, logprob), origin))
+            candidates.append(_Beam(total, (*parent.ids, index % vocabulary), (*parent.logprobs, logprob), origin))
         yield candidates
 
 

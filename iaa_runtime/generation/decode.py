@@ -26,7 +26,7 @@ class Steps(Protocol):
         """Takes the newest token of each row (B,) and returns the logits of the next, (B, V) float32."""
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these places."""
+        """Keeps the rows at these positions."""
 
 
 def decode_steps(stack: Stack, cache: KVCache) -> Steps:
@@ -45,7 +45,7 @@ class EagerSteps:
         return self._stack.logits(self._stack.hidden(self._stack.embed(tokens[:, None]), self._cache)[:, -1])
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these places."""
+        """Keeps the rows at these positions."""
         self._cache.select(rows)
 
 
@@ -66,7 +66,7 @@ class FixedSteps:
         return logits
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these places."""
+        """Keeps the rows at these positions."""
         cache = self._fixed.release()
         cache.select(rows)
         self._fixed = FixedCache(cache)
@@ -88,7 +88,7 @@ class GraphSteps(FixedSteps):
         return self._logits.clone()
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these places."""
+        """Keeps the rows at these positions."""
         super().select(rows)
         self._graph = None
 

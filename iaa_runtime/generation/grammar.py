@@ -1,7 +1,7 @@
 """A grammar that makes every grounding answer readable: ``[x1,y1,x2,y2]``, one or several joined by ``; ``.
 
 The grammar is an automaton over characters, lifted to tokens: a token is allowed where all its characters are, whatever
-the tokenizer's merges (single digits, digits in threes as in Llama 3, ``],`` in one piece). Each step also counts how
+the tokenizer's merges (single digits, digits in threes as in Llama 3, ``],`` as one token). Each step also counts how
 many tokens the shortest way to the end takes, so that an answer is complete within its budget.
 
 Symbols: B rows, S states of the automaton, V vocabulary.

@@ -44,7 +44,7 @@ class Answer:
     Attributes:
         ids: the new tokens, the end token included if there was one.
         logprobs: of each token, under the model's own distribution (before grammar, penalty and temperature).
-        finished: whether the row ended by itself, not for want of room.
+        finished: whether the row ended by itself, not for want of tokens.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -52,8 +52,8 @@ class Answer:
     finished: bool = False
 
 
-def room(prompts: Sequence[Prompt], stack: Stack, wanted: int) -> list[int]:
-    """How many new tokens fit behind each prompt, at most ``wanted``: a row's room does not depend on its neighbours.
+def token_budgets(prompts: Sequence[Prompt], stack: Stack, wanted: int) -> list[int]:
+    """How many new tokens each prompt may get: ``wanted``, or what the context leaves. Neighbours do not matter.
 
     Raises:
         ContextLengthError: a prompt fills the context.
@@ -82,7 +82,7 @@ def generate(
         eos: ids that end an answer.
         constraint: restricts every answer to a grammar.
         on_token: progress and stopping.
-        cancelled: checked before every token and every piece of the prompts.
+        cancelled: checked before every token and every chunk of the prompts.
 
     Returns:
         An answer for each prompt.
@@ -92,19 +92,19 @@ def generate(
         Cancelled: ``cancelled`` returned True.
         NumericsError: the model computes NaN.
     """
-    limits = room(prompts, stack, config.max_new_tokens)
+    limits = token_budgets(prompts, stack, config.max_new_tokens)
     cache, logits = prefill(stack, prompts, max(limits), cancelled)
     answers = [Answer() for _ in prompts]
     steps = decode_steps(stack, cache)
-    chooser = _Chooser(stack, prompts, config, constraint, limits)
+    sampler = _Sampler(stack, prompts, config, constraint, limits)
     alive = list(range(len(prompts)))
     for step in range(max(limits)):
         check_cancelled(cancelled)
-        tokens, logprobs = chooser.choose(logits, step)
-        chosen, said = to_host(tokens, logprobs)
-        check_numbers(said, stack)
+        tokens, logprobs = sampler.sample(logits, step)
+        ids, scores = to_host(tokens, logprobs)
+        check_numbers(scores, stack)
         kept = []
-        for place, (token, logprob) in enumerate(zip(chosen, said, strict=True)):
+        for place, (token, logprob) in enumerate(zip(ids, scores, strict=True)):
             row, answer = alive[place], answers[alive[place]]
             answer.ids.append(token)
             answer.logprobs.append(logprob)
@@ -118,7 +118,7 @@ def generate(
             alive = [alive[place] for place in kept]
             index = torch.tensor(kept, device=stack.device)
             steps.select(index)
-            chooser.select(index)
+            sampler.select(index)
             tokens = tokens.index_select(0, index)
         logits = steps(tokens)
     return answers
@@ -139,8 +139,8 @@ def check_numbers(logprobs: Sequence[float], stack: Stack) -> None:
         )
 
 
-class _Chooser:
-    """The state that choosing tokens needs from step to step; its rows are those still alive."""
+class _Sampler:
+    """Chooses the next token of each row; keeps what that needs from step to step, for the rows still alive."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class _Chooser:
             self.seen = seen_tokens([p.ids for p in prompts], stack.config.vocab_size, stack.device)
         self.uniforms = sampling.uniforms(config.seed, max(limits)).to(stack.device) if config.do_sample else None
 
-    def choose(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def sample(self, logits: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Returns tokens (B,) and their log-probabilities (B,) from logits (B, V)."""
         raw = logits
         if self.seen is not None:
@@ -179,7 +179,7 @@ class _Chooser:
         return tokens, chosen
 
     def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these places."""
+        """Keeps the rows at these positions."""
         self.limits = self.limits.index_select(0, rows)
         if self.seen is not None:
             self.seen = self.seen.index_select(0, rows)

@@ -1,6 +1,6 @@
-"""How much memory a call takes beyond the weights: formulas, so that a host can make room before it is needed.
+"""How much memory a call takes beyond the weights: formulas, so that a host can free that much first.
 
-Symbols: B rows, P prompt tokens, A new tokens, T tokens of one prefill piece, H hidden size, I intermediate size, V
+Symbols: B rows, P prompt tokens, A new tokens, T tokens of one prefill chunk, H hidden size, I intermediate size, V
 vocabulary, W and M width and MLP width of the vision tower, N its patches, L blocks, G key-value heads, D head size.
 """
 
@@ -11,15 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from ..config import GenerationConfig, IAAConfig, Task, VisionConfig
-from ..model.banks import bank_shapes
+from ..model.banks import bank_bytes
 from ..model.kv_cache import KVCache
-from ..model.linear.quantized import WIDENED, stored_bytes
-from .prefill import PIECE_TOKENS
-
-
-def widening_bytes(precision: str | None, dtype: torch.dtype) -> int:
-    """Bytes of the piece of a shrunk matrix that is widened at a time, in three forms on its way to ``dtype``."""
-    return 3 * dtype.itemsize * WIDENED if precision is not None else 0
+from ..model.linear.kinds import PLAIN, QUANTIZED, Kinds
+from .prefill import CHUNK_TOKENS
 
 
 def generation_bytes(
@@ -27,10 +22,10 @@ def generation_bytes(
 ) -> int:
     """Bytes of an answer's KV cache and activations, weights not counted.
 
-    With e bytes an element: the cache ``2 L B (P + A) G D e``, twice because handing a shared front to many rows copies
-    it; the block in flight ``T (4 H + 3 I) e`` and its attention mask ``T (P + A)``, with the T tokens of all rows that
-    are read at once; the logits ``5 B V`` float32, for the raw ones, penalty, grammar and a sorted copy; the embedded
-    prompt ``B P H e``.
+    With e bytes an element: the cache ``2 L B (P + A) G D e``, twice because handing a shared prefix to many rows
+    copies it; the block in flight ``T (4 H + 3 I) e`` and its attention mask ``T (P + A)``, with the T tokens of all
+    rows that are prefilled at once; the logits ``5 B V`` float32, for the raw ones, penalty, grammar and a sorted
+    copy; the embedded prompt ``B P H e``.
 
     Args:
         config: the checkpoint's geometry.
@@ -41,7 +36,7 @@ def generation_bytes(
         dtype: of the activations.
     """
     columns = prompt_tokens + new_tokens
-    at_once = min(rows * prompt_tokens, PIECE_TOKENS)
+    at_once = min(rows * prompt_tokens, CHUNK_TOKENS)
     blocks = config.num_blocks if task.sees else config.num_hidden_layers
     per_token = KVCache.bytes_per_token(blocks, config.num_key_value_heads, config.head_dim, dtype)
     cache = 2 * rows * columns * per_token
@@ -61,19 +56,19 @@ def vision_bytes(vision: VisionConfig, images: int, dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True)
 class Format:
-    """In what a task's weights are kept: the dtype, and the precision of what shrinks further."""
+    """In what a task's weights are kept: the dtype, and the kinds of linear layer that quantize further."""
 
     dtype: torch.dtype
-    precision: str | None = None
+    kinds: Kinds = PLAIN
 
 
 FORMATS = {
     "fp32": Format(torch.float32),
     "bf16": Format(torch.bfloat16),
     "fp16": Format(torch.float16),
-    "fp8": Format(torch.bfloat16, "fp8"),
-    "int8": Format(torch.bfloat16, "int8"),
-    "int4": Format(torch.bfloat16, "int4"),
+    "fp8": Format(torch.bfloat16, QUANTIZED["fp8"]),
+    "int8": Format(torch.bfloat16, QUANTIZED["int8"]),
+    "int4": Format(torch.bfloat16, QUANTIZED["int4"]),
 }
 """Everything that ``--dtype`` and ``--precision`` give, the most exact first."""
 
@@ -87,20 +82,19 @@ QUESTION_TOKENS = 64
 def weight_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
     """Bytes of the banks that a task needs; without the tower's where the checkpoint has none."""
     return sum(
-        stored_bytes(form.precision, name, shape, form.dtype.itemsize)
+        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds).values())
         for bank in task.banks
         if bank != "vision" or vision is not None
-        for name, shape in bank_shapes(bank, config, vision).items()
     )
 
 
 def working_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
-    """Bytes beside the weights for one answer of default length about one image, and to widen shrunk ones."""
+    """Bytes beside the weights for one answer of default length about one image."""
     patches = vision.num_patches if vision is not None and task.sees else 0
     new_tokens = GenerationConfig.for_task(task).max_new_tokens
     answer = generation_bytes(config, task, 1, patches + QUESTION_TOKENS, new_tokens, form.dtype)
     seeing = vision_bytes(vision, 1, form.dtype) if patches and vision is not None else 0
-    return max(answer, seeing) + widening_bytes(form.precision, form.dtype)
+    return max(answer, seeing) + form.kinds.working_bytes(form.dtype)
 
 
 def task_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:

@@ -1,7 +1,7 @@
-"""Reading prompts into a KV cache: rows of unequal length, several rows on one image, in pieces of bounded size.
+"""Prefill: prompts into a KV cache, rows of unequal length and several rows on one image, in chunks of bounded size.
 
-Rows that ask different things of one image share the front of their prompt (system text, image, question stem). The
-front is read once and its keys and values are handed to every row.
+Rows that ask different things of one image share a prefix of their prompt (system text, image, question stem). It is
+prefilled once, and its keys and values are handed to every row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import Cancelled, ContextLengthError, InputError
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
 
-PIECE_TOKENS = 1024
+CHUNK_TOKENS = 1024
 """Tokens of all rows together that go through the blocks at once; bounds the memory of activations."""
 
 Cancel = Callable[[], bool] | None
@@ -52,7 +52,7 @@ class Prompt:
 
 
 def check_context(prompts: Sequence[Prompt], context: int) -> None:
-    """Raises :class:`ContextLengthError` where a prompt leaves no room for an answer in ``context`` tokens."""
+    """Raises :class:`ContextLengthError` where a prompt leaves no token of ``context`` for an answer."""
     for row, prompt in enumerate(prompts):
         if prompt.length >= context:
             raise ContextLengthError(
@@ -90,46 +90,46 @@ def pad_left(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
     return padded, real
 
 
-def read(stack: Stack, rows: Sequence[Tensor], cache: KVCache, cancelled: Cancel = None) -> Tensor:
-    """Runs embedded rows (T_i, H) through the stack, in pieces: so many rows as fit one, or parts of a row.
+def run_chunks(stack: Stack, rows: Sequence[Tensor], cache: KVCache, cancelled: Cancel = None) -> Tensor:
+    """Runs embedded rows (T_i, H) through the stack, chunk by chunk: as many rows as fit one, or parts of a row.
 
     Returns the last token's hidden state, (B, H).
     """
     embedded, real = pad_left(rows)
     tokens = embedded.shape[1]
-    at_once = max(1, PIECE_TOKENS // tokens)
+    at_once = max(1, CHUNK_TOKENS // tokens)
     last = []
     for number, part in enumerate(cache.parts(at_once)):
         some = slice(number * at_once, (number + 1) * at_once)
-        for start in range(0, tokens, PIECE_TOKENS):
+        for start in range(0, tokens, CHUNK_TOKENS):
             check_cancelled(cancelled)
-            piece = slice(start, start + PIECE_TOKENS)
-            hidden = stack.hidden(embedded[some, piece], part, real[some, piece] if real is not None else None)
+            chunk = slice(start, start + CHUNK_TOKENS)
+            hidden = stack.hidden(embedded[some, chunk], part, real[some, chunk] if real is not None else None)
         last.append(hidden[:, -1])
     return torch.cat(last)
 
 
-def shared_fronts(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]:
-    """Finds the fronts that rows share: groups rows by image and takes each group's longest common front.
+def shared_prefixes(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]:
+    """Finds the prefixes that rows share: groups rows by image and takes each group's longest common prefix.
 
     Returns:
-        The fronts (one a group, each leaving every row of its group at least one token), and each row's group. The
-        fronts list is empty when nothing worth sharing was found.
+        The prefixes (one a group, each leaving every row of its group at least one token), and each row's group. The
+        list of prefixes is empty where nothing is worth sharing.
     """
     groups: dict[int, list[Prompt]] = {}
     for prompt in prompts:
         groups.setdefault(id(prompt.image), []).append(prompt)
     if len(groups) == len(prompts):
         return [], []
-    fronts, numbers = [], {}
+    prefixes, numbers = [], {}
     for number, (image, members) in enumerate(groups.items()):
         count = _common(members)
         with_image = IMAGE_TOKEN_INDEX in members[0].ids[:count]
         if count == 0 or (members[0].image is not None and not with_image):
             return [], []
-        fronts.append(Prompt(members[0].ids[:count], members[0].image))
+        prefixes.append(Prompt(members[0].ids[:count], members[0].image))
         numbers[image] = number
-    return fronts, [numbers[id(prompt.image)] for prompt in prompts]
+    return prefixes, [numbers[id(prompt.image)] for prompt in prompts]
 
 
 def _common(members: Sequence[Prompt]) -> int:
@@ -141,20 +141,20 @@ def _common(members: Sequence[Prompt]) -> int:
 def prefill(
     stack: Stack, prompts: Sequence[Prompt], new_tokens: int, cancelled: Cancel = None
 ) -> tuple[KVCache, Tensor]:
-    """Reads prompts into a new cache that has room for ``new_tokens`` more.
+    """Fills a new cache with prompts; it takes ``new_tokens`` more.
 
     Returns:
         The cache with a row for each prompt, and the logits (B, V) after each prompt.
     """
-    fronts, group = shared_fronts(prompts)
-    if not fronts:
+    prefixes, group = shared_prefixes(prompts)
+    if not prefixes:
         rows = [embed(stack, p.ids, p.image) for p in prompts]
         cache = stack.new_cache(len(rows), max(map(len, rows)) + new_tokens)
-        return cache, stack.logits(read(stack, rows, cache, cancelled))
-    front_rows = [embed(stack, p.ids, p.image) for p in fronts]
-    rest_rows = [embed(stack, p.ids[len(fronts[g].ids) :], None) for p, g in zip(prompts, group, strict=True)]
-    capacity = max(map(len, front_rows)) + max(map(len, rest_rows)) + new_tokens
-    cache = stack.new_cache(len(fronts), capacity)
-    read(stack, front_rows, cache, cancelled)
+        return cache, stack.logits(run_chunks(stack, rows, cache, cancelled))
+    prefix_rows = [embed(stack, p.ids, p.image) for p in prefixes]
+    rest_rows = [embed(stack, p.ids[len(prefixes[g].ids) :], None) for p, g in zip(prompts, group, strict=True)]
+    capacity = max(map(len, prefix_rows)) + max(map(len, rest_rows)) + new_tokens
+    cache = stack.new_cache(len(prefixes), capacity)
+    run_chunks(stack, prefix_rows, cache, cancelled)
     cache.select(torch.tensor(group, device=stack.device))
-    return cache, stack.logits(read(stack, rest_rows, cache, cancelled))
+    return cache, stack.logits(run_chunks(stack, rest_rows, cache, cancelled))

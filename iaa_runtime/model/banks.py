@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from ..config import BankName, IAAConfig, VisionConfig
 from . import ops as default_ops
 from .layers import Block, Factory, Ops
-from .linear.onednn import MATRICES, OneDNNLinear
-from .linear.quantized import QuantizedLinear, layer_for
+from .linear.kinds import PLAIN, Kinds
 from .projector import make_projector
 from .vision import VisionTower
 
@@ -33,7 +32,7 @@ class HeadBank(nn.Module):
         super().__init__()
         self.embed_tokens = make.embedding(config.vocab_size, config.hidden_size)
         self.norm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
-        self.lm_head = make.linear(config.hidden_size, config.vocab_size)
+        self.lm_head = make.head(config.hidden_size, config.vocab_size)
 
 
 class AdaptorBank(HeadBank):
@@ -65,8 +64,7 @@ def build_bank(
     ops: Ops | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "meta",
-    precision: str | None = None,
-    onednn: bool = False,
+    kinds: Kinds = PLAIN,
 ) -> nn.Module:
     """Builds a bank's module; on the default ``meta`` device it takes no memory until weights are assigned.
 
@@ -77,39 +75,9 @@ def build_bank(
         ops: namespace of layer classes; :mod:`iaa_runtime.model.ops`, which is ``torch.nn``'s, when None.
         dtype: of the parameters.
         device: where the parameters are made.
-        precision: below 16 bits, of the matrices that :mod:`.precision` shrinks; None keeps all in ``dtype``.
-        onednn: whether oneDNN multiplies the decoder blocks' matrices (see :mod:`.onednn`).
+        kinds: of the blocks' matrices and the head.
     """
-    bank = _plain_bank(name, config, vision, ops, dtype, device)
-    # Not the module's own names: a host's layers may have no parameters until weights are assigned.
-    for key, shape in bank_shapes(name, config, vision).items():
-        layer = special_layer(key, precision, onednn)
-        if layer is not None:
-            outputs, inputs = shape
-            bank.set_submodule(key.removesuffix(".weight"), layer(inputs, outputs, dtype=dtype, device=device))
-    return bank
-
-
-def special_layer(name: str, precision: str | None, onednn: bool) -> type[QuantizedLinear | OneDNNLinear] | None:
-    """The class that holds a bank's matrix ``name`` otherwise than a plain linear layer does; None where that does.
-
-    Raises:
-        ConfigError: there is no such precision.
-    """
-    if precision is not None:
-        return layer_for(precision, name)
-    return OneDNNLinear if onednn and MATRICES.fullmatch(name) else None
-
-
-def _plain_bank(
-    name: BankName,
-    config: IAAConfig,
-    vision: VisionConfig | None,
-    ops: Ops | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "meta",
-) -> nn.Module:
-    make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device))
+    make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device), kinds)
     if name == "base":
         return BaseBank(config, make)
     if name == "text":
@@ -122,6 +90,15 @@ def _plain_bank(
 
 @cache
 def bank_shapes(name: BankName, config: IAAConfig, vision: VisionConfig | None) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of a bank's tensors, without making them."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in _plain_bank(name, config, vision).state_dict().items()}
-    return MappingProxyType(shapes)
+    """Names and shapes of a bank's weights as checkpoints have them, without making them."""
+    bank = build_bank(name, config, vision)
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in bank.state_dict().items()})
+
+
+@cache
+def bank_bytes(
+    name: BankName, config: IAAConfig, vision: VisionConfig | None, dtype: torch.dtype, kinds: Kinds = PLAIN
+) -> Mapping[str, int]:
+    """Bytes of each tensor of a bank in ``dtype``, its matrices and head of the given kinds."""
+    bank = build_bank(name, config, vision, dtype=dtype, kinds=kinds)
+    return MappingProxyType({name: tensor.nbytes for name, tensor in bank.state_dict().items()})

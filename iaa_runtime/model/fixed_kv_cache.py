@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kv_cache import KVCache, Places
+from .kv_cache import KVCache, Positions
 
 
 class FixedCache:
@@ -19,7 +19,7 @@ class FixedCache:
     used any more, but for :meth:`release`.
 
     Args:
-        cache: holds what has been read.
+        cache: holds what has been prefilled.
     """
 
     def __init__(self, cache: KVCache) -> None:
@@ -30,7 +30,7 @@ class FixedCache:
             for tensor in tensors:
                 tensor[:, :, cache.columns :] = 0  # a masked NaN is still a NaN
 
-    def place(self, count: int, real: Tensor | None = None) -> Places:
+    def extend(self, count: int, real: Tensor | None = None) -> Positions:
         """Opens the next column. Returns positions (B, 1) and mask (B, 1, 1, C).
 
         Raises:
@@ -41,7 +41,7 @@ class FixedCache:
         self._cache.real.index_fill_(1, self.column, True)
         positions = self._cache.tokens[:, None].clone()
         self._cache.tokens.add_(1)
-        return Places(positions, self._cache.real[:, None, None, :])
+        return Positions(positions, self._cache.real[:, None, None, :])
 
     def append(self, slot: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Writes the new ``k`` and ``v`` (B, G, 1, D) of block ``slot``; returns all columns, (B, G, C, D) each."""

@@ -1,8 +1,8 @@
-"""Keys and values of everything a stack has read, preallocated.
+"""The KV cache: keys and values of all tokens that went through a stack, preallocated.
 
 Symbols: B rows, T new tokens, S columns filled, C capacity in columns, G key-value heads, D head size.
-A column is a place in the cache; rows of unequal length have columns that hold padding (left of a shorter row, or
-between a shared prefix and a shorter continuation), marked in ``real``. Positions for RoPE count real tokens only.
+A column is a slot for one token of each row. Rows of unequal length have columns of padding (left of a shorter row, or
+between a shared prefix and a shorter continuation); ``real`` marks the others. Positions for RoPE count real tokens.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where new tokens stand: ``positions`` (B or 1, T), ``mask`` (B, 1, T, S) bool or None for plain causal."""
+class Positions:
+    """Where new tokens stand: ``indices`` (B or 1, T); ``mask`` (B, 1, T, S) bool, or None for plain causal."""
 
-    positions: Tensor
+    indices: Tensor
     mask: Tensor | None
 
 
@@ -28,7 +28,7 @@ class KVCache:
 
     Example:
         >>> cache = KVCache(blocks=46, rows=1, capacity=700, kv_heads=8, head_dim=128, dtype=dtype, device=device)
-        >>> places = cache.place(tokens)          # then each block calls cache.append(slot, k, v)
+        >>> positions = cache.extend(tokens)         # then each block calls cache.append(slot, k, v)
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class KVCache:
             yield part
         self.columns, self.padded = part.columns, part.padded
 
-    def place(self, count: int, real: Tensor | None = None) -> Places:
+    def extend(self, count: int, real: Tensor | None = None) -> Positions:
         """Opens ``count`` (T) new columns and says where their tokens stand and what they may look at.
 
         Args:
@@ -102,7 +102,7 @@ class KVCache:
             self.tokens += seen[:, -1]
             self.padded = True
         self.columns, self._new = end, count
-        return Places(positions, self._mask(start, end))
+        return Positions(positions, self._mask(start, end))
 
     def _mask(self, start: int, end: int) -> Tensor | None:
         if not self.padded and (start == 0 or end - start == 1):
@@ -124,7 +124,7 @@ class KVCache:
     def select(self, rows: Tensor) -> None:
         """Keeps, repeats and reorders rows: row i becomes the old row ``rows[i]``.
 
-        That is how a shared prefix is handed to many rows, beams change places, and finished rows retire.
+        That is how a shared prefix is handed to many rows, beams reorder, and finished rows retire.
         """
         filled = self.columns
         for tensors in (self.keys, self.values):

@@ -16,12 +16,14 @@ from torch.nn import functional as F
 from ..config import IAAConfig
 from .fixed_kv_cache import FixedCache
 from .kv_cache import KVCache
+from .linear.base import SpecialLinear
+from .linear.kinds import PLAIN, Kinds
 
 Cache = KVCache | FixedCache
 
 
 class Ops(Protocol):
-    """Where layer classes come from: :mod:`.ops`, or a host's or a quantiser's namespace of the same names."""
+    """A namespace of layer classes: :mod:`.ops`, or a host's of the same names."""
 
     @property
     def Linear(self) -> Callable[..., nn.Module]: ...  # noqa: N802
@@ -37,15 +39,29 @@ class Ops(Protocol):
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes layers of one namespace, dtype and device."""
+    """Makes layers of one namespace, dtype and device; matrices and the head of the kinds that a precision wants."""
 
     ops: Ops
     dtype: torch.dtype
     device: torch.device
+    kinds: Kinds = PLAIN
 
     def linear(self, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
-        """A linear layer ``inputs -> outputs``."""
+        """A plain linear layer ``inputs -> outputs``."""
         return self.ops.Linear(inputs, outputs, bias=bias, dtype=self.dtype, device=self.device)
+
+    def matrix(self, inputs: int, outputs: int) -> nn.Module:
+        """One of a decoder block's seven matrices, ``inputs -> outputs``."""
+        return self._of_kind(self.kinds.matrix, inputs, outputs)
+
+    def head(self, inputs: int, outputs: int) -> nn.Module:
+        """The LM head, ``inputs -> outputs``."""
+        return self._of_kind(self.kinds.head, inputs, outputs)
+
+    def _of_kind(self, kind: type[SpecialLinear] | None, inputs: int, outputs: int) -> nn.Module:
+        if kind is None:
+            return self.linear(inputs, outputs)
+        return kind(inputs, outputs, dtype=self.dtype, device=self.device)
 
     def embedding(self, entries: int, width: int) -> nn.Module:
         """A table of ``entries`` vectors."""
@@ -92,10 +108,10 @@ class Attention(nn.Module):
         self.head_dim = config.head_dim
         width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
         self.grouped = width != shared
-        self.q_proj = make.linear(config.hidden_size, width)
-        self.k_proj = make.linear(config.hidden_size, shared)
-        self.v_proj = make.linear(config.hidden_size, shared)
-        self.o_proj = make.linear(width, config.hidden_size)
+        self.q_proj = make.matrix(config.hidden_size, width)
+        self.k_proj = make.matrix(config.hidden_size, shared)
+        self.v_proj = make.matrix(config.hidden_size, shared)
+        self.o_proj = make.matrix(width, config.hidden_size)
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None, slot: int) -> Tensor:
         """Attends from ``x`` (B, T, H) to itself and to what ``cache`` holds in ``slot``.
@@ -105,7 +121,7 @@ class Attention(nn.Module):
             rotation: of the T positions.
             mask: (B, 1, T, S) bool, True where a query may look; None means causal, or everything for T = 1.
             cache: keys and values are appended to it; None keeps nothing.
-            slot: the block's place in the stack.
+            slot: the block's number in the stack.
 
         Returns:
             (B, T, H).
@@ -136,9 +152,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__()
-        self.gate_proj = make.linear(config.hidden_size, config.intermediate_size)
-        self.up_proj = make.linear(config.hidden_size, config.intermediate_size)
-        self.down_proj = make.linear(config.intermediate_size, config.hidden_size)
+        self.gate_proj = make.matrix(config.hidden_size, config.intermediate_size)
+        self.up_proj = make.matrix(config.hidden_size, config.intermediate_size)
+        self.down_proj = make.matrix(config.intermediate_size, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, H)."""

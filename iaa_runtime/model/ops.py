@@ -1,35 +1,25 @@
-"""The default layer classes: those of ``torch.nn``, which draw no random weights, since weights are always read.
-
-Drawing them costs more than time: on the meta device it makes torch import its compiler.
-"""
+"""The default layer classes: those of ``torch.nn``, without random weights."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from .linear.plain import Linear, Uninitialized
 
-class _Read:
-    """Leaves parameters as they are made."""
-
-    def reset_parameters(self) -> None:
-        """Does nothing."""
+__all__ = ["Conv2d", "Embedding", "LayerNorm", "Linear", "RMSNorm"]
 
 
-class Linear(_Read, nn.Linear):
-    """:class:`torch.nn.Linear`."""
-
-
-class Embedding(_Read, nn.Embedding):
+class Embedding(Uninitialized, nn.Embedding):
     """:class:`torch.nn.Embedding`."""
 
 
-class RMSNorm(_Read, nn.RMSNorm):
+class RMSNorm(Uninitialized, nn.RMSNorm):
     """:class:`torch.nn.RMSNorm`."""
 
 
-class LayerNorm(_Read, nn.LayerNorm):
+class LayerNorm(Uninitialized, nn.LayerNorm):
     """:class:`torch.nn.LayerNorm`."""
 
 
-class Conv2d(_Read, nn.Conv2d):
+class Conv2d(Uninitialized, nn.Conv2d):
     """:class:`torch.nn.Conv2d`."""

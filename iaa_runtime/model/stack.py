@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import IAAConfig
-from .kv_cache import KVCache, Places
+from .kv_cache import KVCache, Positions
 from .layers import Block, Cache, Rotation
 
 
@@ -52,13 +52,13 @@ class Stack:
         """
         count = embedded.shape[1]
         if cache is not None:
-            places = cache.place(count, real)
+            positions = cache.extend(count, real)
         else:
-            places = Places(torch.arange(count, device=embedded.device)[None], None)
-        rotation = Rotation.at(places.positions, self.config.head_dim, self.config.rope_theta, embedded.dtype)
+            positions = Positions(torch.arange(count, device=embedded.device)[None], None)
+        rotation = Rotation.at(positions.indices, self.config.head_dim, self.config.rope_theta, embedded.dtype)
         x = embedded
         for slot, block in enumerate(self.blocks):
-            x = block(x, rotation, places.mask, cache, slot)
+            x = block(x, rotation, positions.mask, cache, slot)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -67,9 +67,9 @@ class Stack:
         return logits.float()
 
 
-def interleave(base: Sequence[Block], adaptors: Sequence[Block], places: Sequence[int]) -> list[Block]:
-    """Puts adaptor ``i`` right behind base layer ``places[i]`` (IAA, section 3; ``insert_layers`` there)."""
-    behind = dict(zip(places, adaptors, strict=True))
+def interleave(base: Sequence[Block], adaptors: Sequence[Block], positions: Sequence[int]) -> list[Block]:
+    """Puts adaptor ``i`` right behind base layer ``positions[i]`` (IAA, section 3; ``insert_layers`` there)."""
+    behind = dict(zip(positions, adaptors, strict=True))
     blocks: list[Block] = []
     for number, block in enumerate(base):
         blocks.append(block)

@@ -1,49 +1,150 @@
-"""Reading a bank into the form in which it is computed with: dtype, layout, precision. One tensor at a time."""
+"""Which banks of weights are in memory: loaded when first needed, moved by a host, freed one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..config import BankName
-from .banks import bank_shapes, special_layer
-from .linear.onednn import OneDNNLinear
-from .linear.quantized import QuantizedLinear, shrink
+from ..config import BANK_NAMES, BankName
+from ..errors import CheckpointError, ConfigError
+from .banks import bank_shapes, build_bank
+from .layers import Ops
+from .linear.base import SpecialLinear
+from .linear.kinds import Kinds
 
 
-def read_bank(
-    checkpoint: Checkpoint,
-    bank: BankName,
-    dtype: torch.dtype,
-    device: torch.device,
-    precision: str | None = None,
-    onednn: bool = False,
-) -> Iterator[tuple[str, Tensor]]:
-    """Yields a bank's tensors under the names that its module has in this form.
+class Residency(Protocol):
+    """A host's say in where weights are: called before banks are computed with."""
+
+    def __call__(self, banks: Mapping[BankName, nn.Module], working_bytes: int) -> None:
+        """Makes ``banks`` usable on the model's device, with ``working_bytes`` free beside them."""
+
+
+@dataclass(frozen=True)
+class BankWeights:
+    """A bank's weights on disk, in the model's dtype and on its device: the :class:`.linear.base.Weights` of a bank."""
+
+    checkpoint: Checkpoint
+    bank: BankName
+    dtype: torch.dtype
+    device: torch.device
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """The dtype that a weight is stored in."""
+        return self.checkpoint.stored(self.bank, name).dtype
+
+    def load(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Yields weights; with ``transient``, each is valid until the next one only."""
+        return self.checkpoint.load(self.bank, names, self.dtype, self.device, transient)
+
+    def chunks(self, name: str) -> Iterator[Tensor]:
+        """Yields a weight in chunks of rows, as stored."""
+        return self.checkpoint.chunks(self.bank, name, self.device)
+
+
+class BankStore:
+    """The banks of one model.
 
     Args:
-        checkpoint: where they are.
-        bank: which.
-        dtype: of all that does not shrink, and of the scales of what does.
-        device: where they go.
-        precision: one of :data:`.model.precision.PRECISIONS`; None shrinks nothing. What shrinks is read in pieces of
-            rows, so that no full-precision copy of it is ever held.
-        onednn: as :func:`.model.banks.build_bank` says.
+        checkpoint: where the weights come from.
+        dtype: of weights, and of the scales of quantized ones.
+        device: where weights are loaded to.
+        ops: namespace of layer classes.
+        kinds: of the blocks' matrices and the head.
+        residency: called with the banks at hand before each computation; None where weights stay as loaded.
+        on_load: called after each tensor that is loaded; what it raises ends the loading of that bank.
+
+    Raises:
+        CheckpointError: tensors are missing or have other shapes than the config says.
+        ConfigError: a bank cannot be built of these kinds.
     """
-    # Not the module's own names: a host's layers may have no parameters until weights are assigned.
-    names = bank_shapes(bank, checkpoint.config, checkpoint.vision)
-    kinds = {name: special_layer(name, precision, onednn) for name in names}
-    stored = checkpoint.stored_dtypes(bank)
-    packs = [name for name, kind in kinds.items() if kind is OneDNNLinear and kind.packs(stored[name], dtype)]
-    plain = [name for name, kind in kinds.items() if kind in (None, OneDNNLinear) and name not in packs]
-    yield from checkpoint.read(bank, plain, dtype, device)
-    for name, tensor in checkpoint.read(bank, packs, dtype, device, brief=True):
-        yield name, OneDNNLinear.pack(tensor)
-    for name, kind in kinds.items():
-        if kind is not None and issubclass(kind, QuantizedLinear):
-            weight, scale = shrink(kind, checkpoint.pieces(bank, name, device), dtype)
-            yield name, weight
-            yield name.removesuffix("weight") + "scale", scale
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dtype: torch.dtype,
+        device: torch.device,
+        ops: Ops | None,
+        kinds: Kinds,
+        residency: Residency | None = None,
+        on_load: Callable[[], object] | None = None,
+    ) -> None:
+        self._checkpoint, self._dtype, self._device = checkpoint, dtype, device
+        self._ops, self._kinds = ops, kinds
+        self._residency, self._on_load = residency, on_load
+        self._modules: dict[BankName, nn.Module] = {}  # on no device while they are not loaded
+        self._loaded: set[BankName] = set()
+        for bank in self.present:
+            checkpoint.check(bank, bank_shapes(bank, checkpoint.config, checkpoint.vision))
+            self._modules[bank] = self._build(bank)
+
+    @property
+    def present(self) -> tuple[BankName, ...]:
+        """The banks that the checkpoint has."""
+        return tuple(bank for bank in BANK_NAMES if self._checkpoint.has(bank))
+
+    @property
+    def loaded(self) -> tuple[BankName, ...]:
+        """The banks whose weights are in memory."""
+        return tuple(bank for bank in BANK_NAMES if bank in self._loaded)
+
+    def load(self, name: BankName) -> nn.Module:
+        """A bank's module; its weights are loaded on first use.
+
+        Raises:
+            ConfigError: there is no such bank.
+            CheckpointError: the checkpoint lacks it.
+        """
+        if name in self._loaded:
+            return self._modules[name]
+        if name not in BANK_NAMES:
+            raise ConfigError(f"There is no bank {name!r}. The banks are {', '.join(BANK_NAMES)}.")
+        if name == "vision":
+            self._checkpoint.require_vision()
+        if name not in self._modules:
+            raise CheckpointError(
+                f"{self._checkpoint.folder} holds no bank {name!r}, which is needed here. Use a complete checkpoint."
+            )
+        module, weights = self._modules[name], {}
+        for key, tensor in self._tensors(name, module):
+            weights[key] = tensor
+            if self._on_load is not None:
+                self._on_load()
+        module.load_state_dict(weights, assign=True)
+        module.requires_grad_(False).eval()
+        self._loaded.add(name)
+        return module
+
+    def unload(self, *banks: BankName) -> None:
+        """Frees banks. They are loaded again when next needed."""
+        for bank in self._loaded.intersection(banks):
+            self._modules[bank] = self._build(bank)
+            self._loaded.remove(bank)
+
+    def use(self, banks: Sequence[BankName], working_bytes: int) -> None:
+        """Makes banks ready to compute with, and asks the host for ``working_bytes`` beside them."""
+        modules = {bank: self.load(bank) for bank in banks}
+        if self._residency is not None:
+            self._residency(modules, working_bytes)
+
+    def _build(self, bank: BankName) -> nn.Module:
+        shape = (self._checkpoint.config, self._checkpoint.vision)
+        return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds)
+
+    def _tensors(self, bank: BankName, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """A bank's tensors one by one, as its module takes them."""
+        weights = BankWeights(self._checkpoint, bank, self._dtype, self._device)
+        # Not the module's own names: a host's layers may have no parameters until weights are assigned.
+        names = list(bank_shapes(bank, self._checkpoint.config, self._checkpoint.vision))
+        special: dict[type[SpecialLinear], list[str]] = {}
+        for path, layer in module.named_modules():
+            if isinstance(layer, SpecialLinear):
+                special.setdefault(type(layer), []).append(f"{path}.weight")
+        yield from weights.load(set(names).difference(*special.values()))
+        for kind, chosen in special.items():
+            yield from kind.load(weights, chosen, self._dtype)

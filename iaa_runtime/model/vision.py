@@ -1,4 +1,4 @@
-"""The CLIP vision tower (Radford et al., 2021): a plain pre-norm vision transformer, up to the layer that IAA reads.
+"""The CLIP vision tower (Radford et al., 2021): a plain pre-norm vision transformer, up to the layer that IAA uses.
 
 Symbols: B images, N patches, W tower width. Parameter names are those of the hub's CLIP checkpoints.
 """
@@ -103,7 +103,7 @@ class VisionEncoder(nn.Module):
 
 
 class VisionTower(nn.Module):
-    """CLIP up to the hidden state that the checkpoint selects; what lies behind it is neither built nor read."""
+    """CLIP up to the hidden state that the checkpoint selects; what lies behind it is neither built nor loaded."""
 
     def __init__(self, config: IAAConfig, vision: VisionConfig, make: Factory) -> None:
         super().__init__()

@@ -1,20 +1,19 @@
 """Linear layers for a CPU, multiplied by oneDNN whatever the number of rows.
 
 torch gives a float32 product to MKL, which keeps one vector to one core, and a bfloat16 product to oneDNN, which then
-rearranges the weight at every call. Here float32 goes to oneDNN too, and weights are rearranged ("packed") once, as
-they are read. benchmarks/README.md has the figures.
+rearranges the weight at every call. Here float32 goes to oneDNN too, and weights are rearranged ("packed") once, when
+they are loaded. benchmarks/README.md has the figures.
 """
 
 from __future__ import annotations
 
 import platform
-import re
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-MATRICES = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight")
-"""Names, in a bank, of the decoder blocks' matrices, which these layers hold. The tower's begin with ``tower.``."""
+from .base import SpecialLinear, Weights
 
 OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
 """Those that torch's own compiler emits for a CPU. They have no public name, so a build may be without them."""
@@ -36,8 +35,8 @@ def fast_in_bf16() -> bool:
     return bool(native()) and can_multiply(torch.bfloat16, torch.device("cpu"))
 
 
-class OneDNNLinear(nn.Module):
-    """A linear layer without bias, and without gradients. Takes the arguments of :class:`torch.nn.Linear`.
+class OneDNNLinear(SpecialLinear):
+    """A linear layer without bias, and without gradients.
 
     A packed ``weight`` (O, M) is opaque: it has shape, dtype and bytes, but no elements that could be looked at.
     ``weight.to_dense()`` gives them back.
@@ -45,25 +44,21 @@ class OneDNNLinear(nn.Module):
 
     weight: Tensor
 
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = False,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> None:
-        super().__init__()
-        assert not bias, "no block matrix has a bias"
-        self.register_buffer("weight", torch.empty((out_features, in_features), dtype=dtype, device=device))
+    @classmethod
+    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
+        """See :meth:`SpecialLinear.tensors`."""
+        return {"weight": (in_features, dtype)}
 
-    @staticmethod
-    def packs(stored: torch.dtype, wanted: torch.dtype) -> bool:
-        """Whether weights that a file has in ``stored`` are packed, which is a copy, to be used in ``wanted``.
+    @classmethod
+    def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Packs weights, which copies them; float32 ones that are wanted so stay views of the file.
 
-        Those that are float32 in both stay views of the file: one vector multiplies them as fast in rows.
+        One vector multiplies those as fast in rows.
         """
-        return not stored == wanted == torch.float32
+        views = [name for name in names if weights.stored_dtype(name) == dtype == torch.float32]
+        yield from weights.load(views)
+        for name, weight in weights.load([name for name in names if name not in set(views)], transient=True):
+            yield name, cls.pack(weight)
 
     @staticmethod
     def pack(weight: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def run(
     return seen
 
 
-@pytest.mark.parametrize("ids", [RAGGED, SHARED, ALIKE], ids=["ragged", "shared front", "alike"])
+@pytest.mark.parametrize("ids", [RAGGED, SHARED, ALIKE], ids=["ragged", "shared prefix", "alike"])
 def test_fixed_steps_are_plain_steps(stack: Stack, ids: list[tuple[int, ...]]) -> None:
     with torch.no_grad():
         plain, fixed = run(EagerSteps, stack, ids, 8), run(FixedSteps, stack, ids, 8)
@@ -65,7 +65,7 @@ def test_a_full_cache_says_so(stack: Stack) -> None:
 def test_a_fixed_cache_takes_one_token_a_row() -> None:
     cache = FixedCache(KVCache(1, 1, 4, 1, 2, torch.float32, torch.device("cpu")))
     with pytest.raises(ValueError, match="one token a row"):
-        cache.place(2)
+        cache.extend(2)
 
 
 def test_the_cpu_captures_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from iaa_runtime import IAAModel
 from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
 from iaa_runtime.generation import prefill as prefill_module
-from iaa_runtime.generation.prefill import Prompt, check_context, pad_left, prefill, shared_fronts
+from iaa_runtime.generation.prefill import Prompt, check_context, pad_left, prefill, shared_prefixes
 from iaa_runtime.model.stack import Stack
 
 IMAGE, OTHER = torch.zeros(4, 32), torch.ones(4, 32)
@@ -63,12 +63,12 @@ def test_padding_is_on_the_left() -> None:
     assert pad_left([torch.ones(2, 2), torch.zeros(2, 2)])[1] is None
 
 
-def test_rows_on_one_image_share_their_front() -> None:
+def test_rows_on_one_image_share_their_prefix() -> None:
     prompts = [Prompt((5, -200, 6, 7), IMAGE), Prompt((5, -200, 9), OTHER), Prompt((5, -200, 6, 8, 8), IMAGE)]
-    fronts, group = shared_fronts(prompts)
-    assert [front.ids for front in fronts] == [(5, -200, 6), (5, -200)]
+    prefixes, group = shared_prefixes(prompts)
+    assert [prefix.ids for prefix in prefixes] == [(5, -200, 6), (5, -200)]
     assert group == [0, 1, 0]
-    assert fronts[0].image is IMAGE
+    assert prefixes[0].image is IMAGE
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_rows_on_one_image_share_their_front() -> None:
         [Prompt((1, -200), IMAGE), Prompt((1, -200, 5), IMAGE)],
         [Prompt((1, -200, 5), IMAGE), Prompt((1, -200, 5), OTHER)],
     ],
-    ids=["nothing alike", "the image behind the front", "a row that ends at its image", "an image each"],
+    ids=["nothing alike", "the image behind the prefix", "a row that ends at its image", "an image each"],
 )
 def test_nothing_is_shared_where_the_image_is_not(prompts: list[Prompt]) -> None:
-    assert shared_fronts(prompts) == ([], [])
+    assert shared_prefixes(prompts) == ([], [])
 
 
 @given(
@@ -90,15 +90,15 @@ def test_nothing_is_shared_where_the_image_is_not(prompts: list[Prompt]) -> None
         st.tuples(st.booleans(), st.lists(st.integers(0, 2), max_size=4), st.integers(0, 3)), min_size=1, max_size=6
     )
 )
-def test_fronts_and_rests_make_up_the_prompts(rows: list[tuple[bool, list[int], int]]) -> None:
+def test_prefixes_and_rests_make_up_the_prompts(rows: list[tuple[bool, list[int], int]]) -> None:
     prompts = [Prompt((*ids[:at], -200, *ids[at:]), IMAGE) if sees else Prompt((*ids, at)) for sees, ids, at in rows]
-    fronts, group = shared_fronts(prompts)
-    assert len(group) == (len(prompts) if fronts else 0)
+    prefixes, group = shared_prefixes(prompts)
+    assert len(group) == (len(prompts) if prefixes else 0)
     for prompt, number in zip(prompts, group, strict=False):
-        front = fronts[number]
-        assert prompt.ids[: len(front.ids)] == front.ids
-        assert len(front.ids) < len(prompt.ids), "a row needs a token of its own, for its logits"
-        assert front.image is prompt.image
+        prefix = prefixes[number]
+        assert prompt.ids[: len(prefix.ids)] == prefix.ids
+        assert len(prefix.ids) < len(prompt.ids), "a row needs a token of its own, for its logits"
+        assert prefix.image is prompt.image
 
 
 def test_a_shared_front_of_nothing_but_the_image(model: IAAModel) -> None:
@@ -112,8 +112,8 @@ def test_a_shared_front_of_nothing_but_the_image(model: IAAModel) -> None:
     assert len(prefill(stack, [Prompt((-200,), image)], 1)[0].tokens) == 1
 
 
-def test_cancelling_stops_between_pieces(model: IAAModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefill_module, "PIECE_TOKENS", 10)
+def test_cancelling_stops_between_chunks(model: IAAModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefill_module, "CHUNK_TOKENS", 10)
     asked = []
 
     def third_time() -> bool:
@@ -141,7 +141,7 @@ def test_rows_read_in_groups_and_pieces_say_the_same(
         read.append(embedded.shape[0] * embedded.shape[1])
         return hidden(self, embedded, *given)
 
-    monkeypatch.setattr(prefill_module, "PIECE_TOKENS", piece)
+    monkeypatch.setattr(prefill_module, "CHUNK_TOKENS", piece)
     monkeypatch.setattr(Stack, "hidden", seen)
     with torch.no_grad():
         cache, logits = prefill(stack, prompts, 1)

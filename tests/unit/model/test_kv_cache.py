@@ -21,54 +21,54 @@ def fill(cache: KVCache, count: int, start: float = 0.0) -> None:
 
 def test_plain_tokens_need_no_mask() -> None:
     cache = make()
-    places = cache.place(3)
-    assert places.mask is None
-    assert places.positions.tolist() == [[0, 1, 2]] * 2
+    positions = cache.extend(3)
+    assert positions.mask is None
+    assert positions.indices.tolist() == [[0, 1, 2]] * 2
     fill(cache, 3)
-    places = cache.place(1)
-    assert places.mask is None
-    assert places.positions.tolist() == [[3], [3]]
+    positions = cache.extend(1)
+    assert positions.mask is None
+    assert positions.indices.tolist() == [[3], [3]]
 
 
 def test_a_second_piece_sees_the_first_and_is_causal_itself() -> None:
     cache = make(rows=1)
-    cache.place(2)
-    mask = cache.place(2).mask
+    cache.extend(2)
+    mask = cache.extend(2).mask
     assert mask is not None
     assert mask[0, 0].tolist() == [[True, True, True, False], [True, True, True, True]]
 
 
 def test_left_padding_is_seen_by_nobody_and_counts_no_position() -> None:
     cache = make()
-    places = cache.place(3, torch.tensor([[True, True, True], [False, False, True]]))
-    assert places.positions.tolist() == [[0, 1, 2], [0, 0, 0]]
-    assert places.mask is not None
-    short = places.mask[1, 0]
+    positions = cache.extend(3, torch.tensor([[True, True, True], [False, False, True]]))
+    assert positions.indices.tolist() == [[0, 1, 2], [0, 0, 0]]
+    assert positions.mask is not None
+    short = positions.mask[1, 0]
     assert short[2].tolist() == [False, False, True]
     assert short.any(-1).all(), "a query that sees nothing has a softmax of 0/0"
     assert cache.tokens.tolist() == [3, 1]
-    places = cache.place(1)
-    assert places.positions.tolist() == [[3], [1]]
-    assert places.mask is not None
-    assert places.mask[:, 0, 0].tolist() == [[True] * 4, [False, False, True, True]]
+    positions = cache.extend(1)
+    assert positions.indices.tolist() == [[3], [1]]
+    assert positions.mask is not None
+    assert positions.mask[:, 0, 0].tolist() == [[True] * 4, [False, False, True, True]]
 
 
 def test_padding_behind_a_shared_front() -> None:
     cache = make(rows=1)
-    cache.place(2)
+    cache.extend(2)
     fill(cache, 2)
     cache.select(torch.tensor([0, 0]))
-    places = cache.place(2, torch.tensor([[True, True], [False, True]]))
-    assert places.positions.tolist() == [[2, 3], [2, 2]]
-    assert places.mask is not None
-    assert places.mask[1, 0, 1].tolist() == [True, True, False, True]
+    positions = cache.extend(2, torch.tensor([[True, True], [False, True]]))
+    assert positions.indices.tolist() == [[2, 3], [2, 2]]
+    assert positions.mask is not None
+    assert positions.mask[1, 0, 1].tolist() == [True, True, False, True]
 
 
 def test_append_returns_every_column_so_far() -> None:
     cache = make()
-    cache.place(2)
+    cache.extend(2)
     fill(cache, 2)
-    cache.place(1)
+    cache.extend(1)
     keys, values = cache.append(1, torch.full((2, 1, 1, 2), 7.0), torch.full((2, 1, 1, 2), 8.0))
     assert keys[0, 0, :, 0].tolist() == [100.0, 101.0, 7.0]
     assert values[0, 0, :, 0].tolist() == [0.0, -1.0, 8.0]
@@ -76,7 +76,7 @@ def test_append_returns_every_column_so_far() -> None:
 
 def test_select_repeats_reorders_and_retires_rows() -> None:
     cache = make()
-    cache.place(2, torch.tensor([[True, True], [False, True]]))
+    cache.extend(2, torch.tensor([[True, True], [False, True]]))
     for slot in range(2):
         rows = torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).expand(2, 1, 2, 2)
         cache.append(slot, rows, rows)
@@ -91,9 +91,9 @@ def test_select_repeats_reorders_and_retires_rows() -> None:
 
 def test_a_full_cache_says_so() -> None:
     cache = make(capacity=3)
-    cache.place(2)
+    cache.extend(2)
     with pytest.raises(ValueError, match=r"holds 3 columns; 4 were asked for"):
-        cache.place(2)
+        cache.extend(2)
 
 
 def test_bytes_per_token_are_what_is_allocated() -> None:
@@ -108,12 +108,12 @@ def test_parts_share_the_memory_and_the_count() -> None:
     for number, part in enumerate(cache.parts(2)):
         rows = slice(2 * number, 2 * number + 2)
         assert part.rows == (2, 1)[number]
-        part.place(2, real[rows])
+        part.extend(2, real[rows])
         fill(part, 2, start=10.0 * number)
     assert cache.tokens.tolist() == [2, 1, 2]
-    places = cache.place(1)
-    assert places.positions.tolist() == [[2], [1], [2]]
-    assert places.mask is not None
-    assert places.mask[:, 0, 0].tolist() == [[True] * 3, [False, True, True], [True] * 3]
+    positions = cache.extend(1)
+    assert positions.indices.tolist() == [[2], [1], [2]]
+    assert positions.mask is not None
+    assert positions.mask[:, 0, 0].tolist() == [[True] * 3, [False, True, True], [True] * 3]
     keys, _ = cache.append(0, torch.zeros(3, 1, 1, 2), torch.zeros(3, 1, 1, 2))
     assert keys[:, 0, :, 0].tolist() == [[0, 1, 0], [0, 1, 0], [10, 11, 0]]

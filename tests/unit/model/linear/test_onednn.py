@@ -11,9 +11,8 @@ from make_checkpoint import Geometry, make_checkpoint
 from torch.nn import functional as F
 
 from iaa_runtime import IAAModel
-from iaa_runtime.model import ops
+from iaa_runtime.model import dtypes, ops
 from iaa_runtime.model.linear.onednn import OneDNNLinear, can_multiply, fast_in_bf16
-from iaa_runtime.pipeline import model as iaa
 
 CPU = torch.device("cpu")
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if can_multiply(dtype, CPU)]
@@ -87,7 +86,7 @@ def test_what_it_does_not_multiply() -> None:
 
 
 def test_bf16_is_chosen_where_the_processor_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iaa, "fast_in_bf16", fast_in_bf16)
+    monkeypatch.setattr(dtypes, "fast_in_bf16", fast_in_bf16)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     assert IAAModel.from_pretrained(folder).dtype == torch.float32
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)

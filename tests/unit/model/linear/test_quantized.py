@@ -1,7 +1,8 @@
-"""Weights below 16 bits: what shrinks, by how much, and what the model still says."""
+"""Weights below 16 bits: what is quantized, how closely, and what the model still answers."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,13 @@ from torch.nn import functional as F
 from iaa_runtime import IAAModel
 from iaa_runtime.checkpoint import files as weights
 from iaa_runtime.errors import ConfigError
-from iaa_runtime.model.linear import quantized as precision_module
-from iaa_runtime.model.linear.quantized import LAYERS, PRECISIONS, QuantizedLinear, layer_for, shrink, stored_bytes
+from iaa_runtime.model import ops
+from iaa_runtime.model.banks import bank_bytes
+from iaa_runtime.model.linear import quantized
+from iaa_runtime.model.linear.base import SpecialLinear
+from iaa_runtime.model.linear.int8 import Int8Linear
+from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED
+from iaa_runtime.model.linear.quantized import QuantizedLinear
 
 GEOMETRY = Geometry(hidden_size=64, intermediate_size=96, heads=2, kv_heads=1)
 ERROR = {"fp8": 0.03, "int8": 0.01, "int4": 0.12}
@@ -33,12 +39,36 @@ def matrix(outputs: int = 48, inputs: int = 64) -> Tensor:
     return values
 
 
+def kind_of(precision: str) -> type[QuantizedLinear]:
+    """The kind of a precision's matrices."""
+    kind = QUANTIZED[precision].matrix
+    assert kind is not None and issubclass(kind, QuantizedLinear)
+    return kind
+
+
 def layer(precision: str, values: Tensor, dtype: torch.dtype) -> QuantizedLinear:
     """A layer that holds ``values``."""
-    kind = LAYERS[precision]
+    kind = kind_of(precision)
     made = kind(values.shape[1], values.shape[0], dtype=dtype)
-    made.weight, made.scale = kind.shrink(values, dtype)
+    made.weight, made.scale = kind.quantize(values, dtype)
     return made
+
+
+class OneWeight:
+    """A bank of one weight that comes in chunks of 7 rows."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        return self.values.dtype
+
+    def load(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
+        for name in names:
+            yield name, self.values
+
+    def chunks(self, name: str) -> Iterator[Tensor]:
+        yield from self.values.split(7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
@@ -67,30 +97,37 @@ def test_whole_numbers_survive_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_widening_in_pieces_is_widening_at_once(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dequantizing_in_parts_is_dequantizing_at_once(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made, x = layer(precision, matrix(), torch.float32), torch.ones(2, 3, 64)
     whole = made(x)
-    monkeypatch.setattr(precision_module, "WIDENED_ON_CPU", 7 * 64)
+    monkeypatch.setattr(quantized, "DEQUANTIZED_ON_CPU", 7 * 64)
     assert torch.allclose(made(x), whole, atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_shrinking_in_pieces_is_shrinking_at_once(precision: str) -> None:
+def test_quantizing_in_chunks_is_quantizing_at_once(precision: str) -> None:
     values = matrix()
-    whole = LAYERS[precision].shrink(values, torch.bfloat16)
-    pieces = shrink(LAYERS[precision], values.split(7), torch.bfloat16)
-    for got, expected in zip(pieces, whole, strict=True):
+    whole = kind_of(precision).quantize(values, torch.bfloat16)
+    chunked = dict(kind_of(precision).load(OneWeight(values), ["up_proj.weight"], torch.bfloat16))
+    assert list(chunked) == ["up_proj.weight", "up_proj.scale"]
+    for got, expected in zip(chunked.values(), whole, strict=True):
         assert torch.equal(got.view(torch.uint8), expected.view(torch.uint8))
 
 
-def test_the_rule_of_what_shrinks() -> None:
-    for name in ("layers.3.self_attn.q_proj.weight", "layers.0.mlp.down_proj.weight"):
-        assert layer_for("int4", name) is LAYERS["int4"]
-    assert layer_for("int4", "lm_head.weight") is LAYERS["int8"]
-    assert layer_for("fp8", "lm_head.weight") is LAYERS["fp8"]
-    stays = ["embed_tokens", "norm", "layers.0.input_layernorm", "projector.0", "tower.encoder.layers.0.mlp.fc1"]
-    stays += ["tower.encoder.layers.0.self_attn.q_proj"]
-    assert [name for name in stays if layer_for("int8", f"{name}.weight")] == []
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_is_quantized(folder: Path, precision: str) -> None:
+    model = IAAModel.from_pretrained(folder, precision=precision)
+    model.load()
+    for bank in model.loaded_banks:
+        found = {path: layer for path, layer in model.bank(bank).named_modules() if isinstance(layer, SpecialLinear)}
+        head = found.pop("lm_head", None)
+        assert (type(head) is (Int8Linear if precision == "int4" else kind_of(precision))) == (
+            bank in ("text", "mm", "g")
+        )
+        assert {type(layer) for layer in found.values()} <= {kind_of(precision)}
+        plain = IAAModel.from_pretrained(folder, ops=ops).bank(bank)
+        matrices = {path for path, _ in plain.named_modules() if path.startswith("layers.") and path.endswith("_proj")}
+        assert set(found) == matrices
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -108,9 +145,8 @@ def test_a_model_keeps_its_words_and_counts_its_bytes(
         assert not torch.equal(got, expected)
     for bank in ("base", "mm", "vision"):
         state = small.bank(bank).state_dict()
-        shapes = {name: tuple(tensor.shape) for name, tensor in full.bank(bank).state_dict().items()}
-        counted = sum(stored_bytes(precision, name, shape, 4) for name, shape in shapes.items())
-        assert counted == sum(tensor.nbytes for tensor in state.values())
+        counted = bank_bytes(bank, full.config, full.checkpoint.vision, torch.float32, QUANTIZED[precision])
+        assert counted == {name: tensor.nbytes for name, tensor in state.items()}
     assert all(p.dtype == torch.float32 for p in small.bank("vision").parameters())
 
 

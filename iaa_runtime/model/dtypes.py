@@ -1,0 +1,18 @@
+"""The dtypes that a model computes in, and the one that suits a device."""
+
+from __future__ import annotations
+
+import torch
+
+from .linear.onednn import fast_in_bf16
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it, a CPU with instructions for it included; else float16, or float32."""
+    if device.type == "cpu":
+        return torch.bfloat16 if fast_in_bf16() else torch.float32
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.float16 if device.type == "mps" else torch.bfloat16

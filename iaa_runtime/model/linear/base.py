@@ -1,0 +1,68 @@
+"""What the kinds of linear layer have in common: how one is made, and how it is filled from a checkpoint's weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Weights(Protocol):
+    """A bank's weights on disk, by the names that the bank's plain layers give to their tensors."""
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """The dtype that a weight is stored in."""
+
+    def load(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Yields weights in the model's dtype; with ``transient``, each is valid until the next one only."""
+
+    def chunks(self, name: str) -> Iterator[Tensor]:
+        """Yields a weight in chunks of rows, as stored."""
+
+
+class SpecialLinear(nn.Module, ABC):
+    """A linear layer without bias whose weight is kept otherwise than as a plain matrix.
+
+    Takes the arguments of :class:`torch.nn.Linear`. Its tensors are buffers.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        assert not bias, "no block matrix has a bias"
+        self.in_features, self.out_features = in_features, out_features
+        for name, (columns, stored) in self.tensors(in_features, dtype or torch.get_default_dtype()).items():
+            self.register_buffer(name, torch.empty((out_features, columns), dtype=stored, device=device))
+
+    @classmethod
+    @abstractmethod
+    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
+        """The tensors that stand for a weight (O, M) in ``dtype``: name -> columns and stored dtype; O rows each."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Makes the tensors of layers from their weights.
+
+        Args:
+            weights: where they are.
+            names: of the weights, such as ``layers.0.mlp.up_proj.weight``.
+            dtype: the model's.
+
+        Yields:
+            Names (``….weight``, ``….scale``) and tensors, as the bank's module takes them.
+        """
+
+    @classmethod
+    def working_bytes(cls, dtype: torch.dtype) -> int:
+        """Bytes that a product takes beside its operands and its result."""
+        return 0

@@ -1,0 +1,67 @@
+"""Which kind of linear layer a model uses: for the decoder blocks' matrices, and for the head.
+
+What a precision below 16 bits quantizes: the seven matrices of every decoder block, base and adaptors alike, and the LM
+head. What stays in the model's dtype: embeddings, norms, projectors and the vision tower, which together are a tenth of
+an 8B task and carry most of the risk. The head never goes below 8 bits. A precision is about memory; activations, KV
+cache and sums stay in the model's dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...errors import ConfigError
+from .base import SpecialLinear
+from .fp8 import Fp8Linear
+from .int4 import Int4Linear
+from .int8 import Int8Linear
+from .onednn import OneDNNLinear, can_multiply
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The kinds of linear layer of a model; None is the plain one.
+
+    Attributes:
+        matrix: of the seven matrices of each decoder block.
+        head: of the LM head.
+    """
+
+    matrix: type[SpecialLinear] | None = None
+    head: type[SpecialLinear] | None = None
+
+    def working_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes that a product takes beside its operands and its result."""
+        return max((kind.working_bytes(dtype) for kind in (self.matrix, self.head) if kind is not None), default=0)
+
+
+PLAIN = Kinds()
+QUANTIZED = {
+    "fp8": Kinds(Fp8Linear, Fp8Linear),
+    "int8": Kinds(Int8Linear, Int8Linear),
+    "int4": Kinds(Int4Linear, Int8Linear),
+}
+"""By the name of the precision."""
+PRECISIONS = tuple(QUANTIZED)
+"""Names of the precisions below 16 bits."""
+
+
+def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *, hosted: bool = False) -> Kinds:
+    """The kinds for a precision; for None the fastest that changes no weight.
+
+    Args:
+        precision: one of ``PRECISIONS``, or None.
+        dtype: the model's.
+        device: where the weights are.
+        hosted: a host supplies the plain layers or moves the weights, so that they must be ordinary tensors.
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision is None:
+        return Kinds(OneDNNLinear) if not hosted and can_multiply(dtype, device) else PLAIN
+    if precision not in QUANTIZED:
+        raise ConfigError(f"There is no precision {precision!r}. Choose one of {', '.join(QUANTIZED)}, or none.")
+    return QUANTIZED[precision]
