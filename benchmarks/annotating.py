@@ -2,8 +2,8 @@
 
     python benchmarks/annotating.py [--images 200 2000] [--listed 500000]
 
-Seeded scenes of the demo generator, captioned with two tokens a picture, each list in a process of its own. The second
-part opens a job over a list of so many lines and counts none of them as work: what listing alone takes. Linux only.
+Captions seeded scenes of the demo generator with two tokens a picture, each list in a process of its own. The second
+part only lists so many pictures, without a model. Linux only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 DRAWN = 50
-"""Pictures that differ; the others are links to them."""
+"""How many pictures differ; the others are links to them."""
 
 PROGRAM = """
 import sys
@@ -55,7 +55,7 @@ def peak(listed: Path, out: Path) -> int:
 
 
 def peak_of_listing(listed: Path, count: int) -> int:
-    """Peak resident bytes of reading a list into a job's own."""
+    """Peak resident bytes of listing a file's pictures."""
     program = (
         "import sys\n"
         "from iaa_runtime.annotate.sources import list_images\n"

@@ -1,9 +1,9 @@
-"""What loading a bank costs: peak resident memory over its bytes, and time over that of reading its bytes.
+"""What loading a bank costs: its peak memory, over the bank's bytes, and its time, over that of copying the bytes.
 
 Writes a seeded checkpoint of random weights (wide: 1.4 GB in bf16; small: 0.5) into a temporary folder and loads each
-bank in a process of its own, as stored and converted; figures are medians of several. Reading is what any loader has to
-do at least: the bank's bytes as stored, from the warm file into memory of their own. Reading them into one buffer again
-and again, which keeps nothing, is given beside it. Linux only: the peak is VmHWM of /proc/self/status.
+bank in a process of its own, as stored and converted; figures are medians of several. The least that any loader has to
+do is to read the bank's bytes as stored, from the page cache into memory of their own. Reading them into one buffer
+again and again, which keeps nothing, is given beside it. Linux only: the peak is VmHWM of /proc/self/status.
 
     python benchmarks/loading.py [--size wide|small] [--bin] [--json FILE]
 
@@ -31,7 +31,7 @@ DTYPES = {"bf16": "bfloat16", "fp32": "float32"}
 ROUTES = (("bf16", "bf16"), ("fp32", "fp32"), ("bf16", "fp32"), ("fp32", "bf16"))
 BOUND = 1.15
 ROUNDS = 3
-PIECE = 16 << 20
+CHUNK_BYTES = 16 << 20
 
 TOWER = {"image_size": 336, "vision_layers": 6}
 GEOMETRIES: dict[str, dict[str, Any]] = {
@@ -71,7 +71,7 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
     from iaa_runtime import IAAModel
     from iaa_runtime.bench.peak import resident
 
-    torch.zeros(1 << 16).bfloat16().float().sum()  # what torch itself needs to convert is not the loader's
+    torch.zeros(1 << 16).bfloat16().float().sum()  # what torch itself allocates to convert is not the loader's
     model = IAAModel.from_pretrained(folder, dtype=getattr(torch, DTYPES[dtype]))
     baseline = resident("VmRSS")
     begin = time.perf_counter()
@@ -79,7 +79,7 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
     loaded, loaded_peak = time.perf_counter(), resident("VmHWM")
     tensors = [tensor for bank in banks for tensor in model.bank(bank).state_dict().values()]
     for tensor in tensors:
-        if not tensor.is_mkldnn:  # what is packed has been written, all of it
+        if not tensor.is_mkldnn:  # packing has written all of it
             tensor.view(torch.int16 if tensor.itemsize == 2 else torch.int32).flatten()[::512].sum()  # a word a page
     touched, touched_peak = time.perf_counter(), resident("VmHWM")
     stored = sum(model.checkpoint.nbytes(bank) for bank in banks)
@@ -90,13 +90,13 @@ def measure(folder: str, banks: list[str], dtype: str) -> dict[str, float]:
         "peak_after_use": touched_peak - baseline,
         "load_seconds": loaded - begin,
         "load_and_touch_seconds": touched - begin,
-        "read_seconds": reading(Path(folder), stored),
-        "pass_seconds": passing(Path(folder), stored),
+        "read_seconds": read_seconds(Path(folder), stored),
+        "pass_seconds": pass_seconds(Path(folder), stored),
     }
 
 
 def medians(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Of each figure, and of the ratios of the times of a run: (load and touch) / read, or / pass."""
+    """Medians of each figure, and of each run's ratios of times: (load and touch) / read, and / pass."""
     figures = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     for to in ("read", "pass"):
         ratios = [run["load_and_touch_seconds"] / run[f"{to}_seconds"] for run in runs]
@@ -104,24 +104,24 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return figures
 
 
-def reading(folder: Path, count: int) -> float:
-    """Seconds that it takes to read ``count`` bytes of the checkpoint's (warm) files into memory of their own."""
+def read_seconds(folder: Path, count: int) -> float:
+    """Seconds that it takes to read ``count`` bytes of the checkpoint's files into memory of their own."""
     begin, kept = time.perf_counter(), []
     for file in files(folder):
         with file.open("rb", buffering=0) as opened:
-            while count > 0 and (got := opened.read(min(count, PIECE))):
+            while count > 0 and (got := opened.read(min(count, CHUNK_BYTES))):
                 kept.append(got)
                 count -= len(got)
     return time.perf_counter() - begin
 
 
-def passing(folder: Path, count: int) -> float:
+def pass_seconds(folder: Path, count: int) -> float:
     """Seconds that it takes to read them into one buffer, again and again."""
-    buffer = memoryview(bytearray(PIECE))
+    buffer = memoryview(bytearray(CHUNK_BYTES))
     begin = time.perf_counter()
     for file in files(folder):
         with file.open("rb", buffering=0) as opened:
-            while count > 0 and (got := opened.readinto(buffer[: min(count, PIECE)])):
+            while count > 0 and (got := opened.readinto(buffer[: min(count, CHUNK_BYTES)])):
                 count -= got
     return time.perf_counter() - begin
 
@@ -140,9 +140,9 @@ def run(size: str, packing: str) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory(prefix="iaa-loading-") as temporary:
         for stored, full in DTYPES.items():
-            say(f"writing a checkpoint in {stored} …")
+            log(f"writing a checkpoint in {stored} …")
             folder = make_checkpoint(Path(temporary) / stored, geometry, dtype=getattr(torch, full), packing=packing)
-            reading(folder, 1 << 60)  # warms the page cache
+            read_seconds(folder, 1 << 60)  # fills the page cache
             for wanted in (wanted for source, wanted in ROUTES if source == stored):
                 for banks in [*([bank] for bank in BANKS), list(BANKS)]:
                     command = [sys.executable, __file__, "--measure", str(folder), ",".join(banks), wanted]
@@ -152,7 +152,7 @@ def run(size: str, packing: str) -> list[dict[str, Any]]:
                     ]
                     name = banks[0] if len(banks) == 1 else "all"
                     results.append({"stored": stored, "wanted": wanted, "bank": name} | medians(runs))
-                    say(line(results[-1]))
+                    log(line(results[-1]))
     return results
 
 
@@ -167,8 +167,8 @@ def line(result: dict[str, Any]) -> str:
     )
 
 
-def say(message: str) -> None:
-    """Progress goes to stderr."""
+def log(message: str) -> None:
+    """Prints progress to stderr."""
     print(message, file=sys.stderr, flush=True)
 
 

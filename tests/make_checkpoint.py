@@ -1,7 +1,7 @@
-"""Writes checkpoints of random weights in the published layout, in every shape and packing that the runtime reads.
+"""Writes checkpoints of random weights in the published layout, in every shape and packing that the runtime loads.
 
 Values depend on the seed and on a tensor's name alone, so one checkpoint can be written in several packings and must
-give one result. Tensors are made and written one at a time: a checkpoint may be larger than memory.
+give one result. In safetensors, tensors are made one at a time: a checkpoint may be larger than memory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,8 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from iaa_runtime.checkpoint.writer import LazyTensor, write_file
+
 REFERENCE = Path(__file__).parent / "reference" / "checkpoint"
-SAFETENSORS_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 SHARDS_PREFIX = "model.vision_tower.vision_tower."
 """What the published class puts before the tower's own names."""
 
@@ -209,7 +209,7 @@ def make_checkpoint(
         geometry: all sizes.
         seed: of the weights.
         dtype: as which weights are stored.
-        packing: how the language model's weights are filed.
+        packing: in which files the language model's weights are.
         tower: where the vision tower is. In ``"shards"``, a folder beside the config still gives its geometry.
         whole_clip: the tower's folder holds a CLIP with its text model, as the hub's do.
     """
@@ -234,7 +234,11 @@ def make_checkpoint(
 
 
 def write_weights(folder: Path, shapes: Shapes, packing: Packing, dtype: torch.dtype, seed: int) -> None:
-    """Files tensors of these shapes in ``folder``."""
+    """Writes tensors of these shapes into ``folder``."""
+
+    def values(name: str, shape: tuple[int, ...]) -> Tensor:
+        return random_tensor(name.removeprefix(SHARDS_PREFIX), shape, seed)  # the tower's are the same wherever it is
+
     stem, suffix = ("pytorch_model", ".bin") if packing.startswith("bin") else ("model", ".safetensors")
     parts = [shapes]
     if "shards" in packing:
@@ -246,29 +250,9 @@ def write_weights(folder: Path, shapes: Shapes, packing: Packing, dtype: torch.d
         name = f"{stem}{suffix}" if len(parts) == 1 else f"{stem}-{number:05}-of-{len(parts):05}{suffix}"
         index |= dict.fromkeys(part, name)
         if suffix == ".bin":
-            torch.save(dict(_tensors(part, dtype, seed)), folder / name)
+            torch.save({n: values(n, shape).to(dtype) for n, shape in part.items()}, folder / name)
         else:
-            write_safetensors(folder / name, part, dtype, seed)
+            lazy = {n: LazyTensor(shape, dtype, lambda n=n, s=shape: [values(n, s)]) for n, shape in part.items()}
+            write_file(folder / name, lazy)
     if "shards" in packing and "without" not in packing:
         (folder / f"{stem}{suffix}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-
-
-def write_safetensors(file: Path, shapes: Shapes, dtype: torch.dtype, seed: int) -> None:
-    """Writes a safetensors file tensor by tensor (its library's own writer wants all of them in memory)."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + math.prod(shape) * dtype.itemsize
-        header[name] = {"dtype": SAFETENSORS_NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with file.open("wb") as out:
-        out.write(len(text).to_bytes(8, "little") + text)
-        for _, values in _tensors(shapes, dtype, seed):
-            out.write(values.flatten().view(torch.uint8).numpy().data)
-
-
-def _tensors(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, seed: int) -> Iterator[tuple[str, Tensor]]:
-    for name, shape in shapes.items():
-        plain = name.removeprefix(SHARDS_PREFIX)  # the tower has the same values wherever it is
-        yield name, random_tensor(plain, shape, seed).to(dtype)

@@ -1,4 +1,4 @@
-"""What a stage of the language model learns from: a batch of scenes and questions, and the loss of the answers."""
+"""Batches of scenes and questions for a stage of the language model, and the loss of its answers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from iaa_runtime.shapes.scenes import MAX_SHAPES
 
 NUMBERS = 1000
 CROWDS = ((0.06, 1), (0.13, 2), (0.22, 3))
-"""Until which part of MM its pictures hold at most how many shapes: one teaches words, several teach choosing."""
+"""(until this part of MM's training, at most so many shapes a picture): one teaches words, several teach choosing."""
 
 
 def soft_numbers(sigma: float) -> Tensor:
-    """(1000, 1000): row ``n`` spreads a coordinate's target over its neighbours, a Gaussian of ``sigma`` thousandths.
+    """(1000, 1000): row ``n`` is the soft target of coordinate ``n``, a Gaussian of ``sigma`` thousandths around it.
 
-    With one right token in a thousand a near miss is as wrong as a far one and there is no slope to descend; so the
-    loss says that neighbours are nearly right. The width shrinks as training goes on.
+    With one right token in a thousand, a near miss would be as wrong as a far one, and there would be no slope to
+    descend; so neighbours count as nearly right. The Gaussian narrows as training goes on.
     """
     values = torch.arange(NUMBERS, dtype=torch.float32)
     return torch.softmax(-((values[:, None] - values) ** 2) / (2 * sigma**2), -1)
@@ -37,14 +37,14 @@ def soft_numbers(sigma: float) -> Tensor:
 def answer_loss(
     logits: Tensor, targets: Tensor, absent: Tensor, first_number: int, table: Tensor | None
 ) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of answer tokens; coordinates against soft targets, and against a flat one for absent objects.
+    """Cross-entropy of answer tokens; coordinates against soft targets, or a flat one where the object is absent.
 
     Args:
         logits: (M, V).
         targets: (M,) token ids.
         absent: (M,) bool, True in answers about objects that are not there.
         first_number: Id of ``000``; those of ``001`` to ``999`` follow.
-        table: Of :func:`soft_numbers`; None learns numbers like words.
+        table: From :func:`soft_numbers`; None learns numbers like words.
     """
     scores = logits.float().log_softmax(-1)
     hard = -scores.gather(-1, targets[:, None]).squeeze(-1)
@@ -55,8 +55,8 @@ def answer_loss(
     values = targets[number] - first_number
     soft = torch.where(absent[number][:, None], 1 / NUMBERS, table[values])
     coordinates = -(soft * scores[number, first_number : first_number + NUMBERS]).sum(-1)
-    said = scores[number, first_number : first_number + NUMBERS].argmax(-1)
-    missed = (said - values).abs().float()[~absent[number]] / NUMBERS
+    predicted = scores[number, first_number : first_number + NUMBERS].argmax(-1)
+    missed = (predicted - values).abs().float()[~absent[number]] / NUMBERS
     report = {
         "right": right[~number].mean().item(),
         "missed": missed.mean().item(),
@@ -72,11 +72,14 @@ class AnswerStage:
     Attributes:
         task: Which workflow learns.
         stack: Its stack.
+        script: Writes questions and answers as token ids.
+        first_number: Id of ``000``.
         projector: Its projector; None for Text.
         features: (scenes, N, W) of the tower; None for Text.
-        scenes: Pictures a step.
+        scenes: How many pictures a step.
+        questions: How many questions a picture; without pictures a batch has ``scenes * questions`` rows.
+        total_steps: Of the stage.
         labels: (scenes, 5, 6) of the pictures; None for Text.
-        questions: A picture; without pictures ``scenes * questions`` rows.
     """
 
     task: Task
@@ -91,9 +94,9 @@ class AnswerStage:
     labels: npt.NDArray[np.float32] | None = None
 
     def _rows(self, step: int, rng: random.Random) -> list[int]:
-        """Which pictures: for MM at first ones with a single shape, then with two, then three, then all.
+        """Chooses pictures: for MM first those of one shape, then of at most two, of three, then all.
 
-        G starts as MM, and would forget over single shapes how to choose.
+        G starts as MM and already knows how to choose among shapes, which pictures of one would make it forget.
         """
         if self.features is None or self.labels is None:
             return [-1] * self.scenes
@@ -107,7 +110,7 @@ class AnswerStage:
         return rows
 
     def _branches(self, step: int, rng: random.Random) -> tuple[list[Branches], list[int], bool]:
-        """One batch in eight is of conversations, the rest of single questions behind G's common stem."""
+        """A batch (one in eight of conversations, else of questions), its pictures, and whether G's stem is shared."""
         talking = rng.random() < 0.125
         stem = self.task is Task.G and not talking
         rows, dialogues = self._rows(step, rng), list[Dialogue]()
@@ -118,11 +121,11 @@ class AnswerStage:
                 talks = [chat(self.task, scene, rng, rng.randint(2, 3)) for _ in range(max(1, self.questions // 3))]
             else:
                 talks = [([turn], [True]) for turn in different_turns(self.task, scene, rng, self.questions)]
-            dialogues += [Dialogue(on, turns, heard) for turns, heard in talks]
+            dialogues += [Dialogue(on, turns, learned) for turns, learned in talks]
         return self.script.batch(dialogues, stem), rows, stem
 
     def sigma(self, step: int) -> float:
-        """Width of the soft coordinates, thousandths: from 20 to 3, geometrically, reached at nine tenths."""
+        """Width of the soft targets in thousandths: from 20 to 3, geometrically, over nine tenths of the steps."""
         return 20 * (3 / 20) ** min(1.0, step / (0.9 * self.total_steps))
 
     def loss(self, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
@@ -146,8 +149,7 @@ class AnswerStage:
             groups = [Leaves(self.stack.embed(b.ids.to(device)), b.parents.to(device)) for b in branches]
             wanted = [b.targets != IGNORED for b in branches]
             hidden = run_tree(self.stack, trunk, groups)
-            said = torch.cat([h[w.to(device)] for h, w in zip(hidden, wanted, strict=True)])
-            logits = self.stack.logits(said)
+            logits = self.stack.logits(torch.cat([h[w.to(device)] for h, w in zip(hidden, wanted, strict=True)]))
         targets = torch.cat([b.targets[w] for b, w in zip(branches, wanted, strict=True)]).to(device)
         absent = torch.cat([b.absent[:, None].expand_as(w)[w] for b, w in zip(branches, wanted, strict=True)]).to(
             device

@@ -1,4 +1,4 @@
-"""Training on many questions about one picture at once, without running picture and system prompt once a question.
+"""Runs many questions about one picture in one batch, with the picture and the system prompt run only once.
 
 A batch is a tree of three levels: the system prompt (one row), the picture (B rows), the questions with their answers
 (the leaves, K a picture). Each level attends to its own past and to all of the levels above, exactly as the flat
@@ -22,7 +22,7 @@ from iaa_runtime.model.stack import Stack
 
 
 class Level:
-    """What a level's blocks see as their KV cache: the keys and values of the levels above, then their own."""
+    """The KV cache of a level's blocks: keys and values of the levels above, then their own."""
 
     def __init__(self, above: Level | None, parents: Tensor | None) -> None:
         self._above, self._parents = above, parents
@@ -46,14 +46,14 @@ class Level:
 
 
 def _mask(above: int, own: int, device: torch.device) -> Tensor:
-    """(1, 1, own, above + own): everything above, and causally what stands beside."""
+    """(1, 1, own, above + own): everything above is seen, and the level itself causally."""
     beside = torch.ones(own, own, dtype=torch.bool, device=device).tril()
     return torch.cat((torch.ones(own, above, dtype=torch.bool, device=device), beside), 1)[None, None]
 
 
 @dataclass(frozen=True)
 class Leaves:
-    """Some leaves of about one length: ``embedded`` (rows, tokens, H), and per row which row above it hangs on."""
+    """Leaves of about one length: ``embedded`` (rows, tokens, H), and each one's row in the level above."""
 
     embedded: Tensor
     parents: Tensor
@@ -73,9 +73,9 @@ def run_tree(stack: Stack, trunk: Sequence[Tensor], groups: Sequence[Leaves]) ->
     """Runs a stack over a tree of embedded tokens.
 
     Args:
-        stack: Whose blocks are run.
+        stack: The stack whose blocks run.
         trunk: Embedded tokens from the root down: (1, tokens, H), then (B, tokens, H) where there are pictures.
-        groups: The leaves; their padding stands to the right.
+        groups: The leaves, padded on the right.
 
     Returns:
         Per group of leaves, their activations before the final norm.

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from iaa_runtime import IAAPipeline
-from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.shapes.evaluate import evaluate
 
 ROWS = {

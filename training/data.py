@@ -14,25 +14,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from iaa_runtime.images.preprocess import CLIP_MEAN, CLIP_STD, pad_to_square
 from iaa_runtime.shapes.scenes import COLORS, KINDS, MAX_SHAPES, Scene, draw_scene, make_scene
 
-IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
-IMAGE_STD = (0.26862954, 0.26130258, 0.27577711)
 COLOR_NAMES = tuple(COLORS)
 _CHUNK = 500
 
 
 def training_scene(seed: int) -> Scene:
-    """The scene of a training seed, at a resolution from about the tower's own to three times as fine."""
+    """The scene of a training seed, in a size from about the tower's own to three times that."""
     return make_scene(seed, long_side=random.Random(seed ^ 0x5EED).randint(110, 330))
 
 
 def padded_square(picture: Image.Image, size: int) -> Image.Image:
     """Pads to a square with the CLIP mean color and resizes, as ``preprocess`` does before it normalises."""
-    side = max(picture.size)
-    square = Image.new("RGB", (side, side), tuple(int(value * 255) for value in IMAGE_MEAN))
-    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return square.resize((size, size), Image.Resampling.BICUBIC)
+    red, green, blue = (int(value * 255) for value in CLIP_MEAN)
+    return pad_to_square(picture, (red, green, blue)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _draw_chunk(start: int, count: int, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
@@ -79,7 +76,7 @@ class Pictures:
     def batch(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Normalised pixels (B, 3, size, size) and labels (B, 5, 6)."""
         pixels = torch.from_numpy(self.pixels[rows]).permute(0, 3, 1, 2).float() / 255
-        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGE_MEAN, IMAGE_STD))
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_STD))
         return (pixels - mean) / std, torch.from_numpy(self.labels[rows])
 
 

@@ -1,4 +1,4 @@
-"""From scenes and questions to token ids: the chat layout of the runtime, cut where a batch branches."""
+"""Turns scenes and questions into token ids, in the chat layout of the runtime, split where a batch branches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from iaa_runtime.config import IMAGE_TOKEN_INDEX, Task
+from iaa_runtime.config import Task
 from iaa_runtime.shapes.language import (
     Question,
     absent_expression,
@@ -25,7 +25,8 @@ from iaa_runtime.shapes.language import (
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question
 from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
-from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
+from iaa_runtime.text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, START_HEADER
+from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question
 
 IGNORED = -100
 ABSENT = "absent"
@@ -48,10 +49,10 @@ class Branches:
     Attributes:
         parents: (rows,) which picture each belongs to.
         ids: (rows, T) token ids, padded to the right with 0.
-        targets: (rows, T) the next token where the model is to say it, ``IGNORED`` elsewhere.
+        targets: (rows, T) the next token where it is learned, ``IGNORED`` elsewhere.
         absent: (rows,) bool, True where the phrase means nothing in the picture.
         looks: (rows, T, ``WATCHED``, ``MAX_SHAPES`` + 1) bool, what each watched head is to look at while the next
-            token is found: shapes, and last ``NOTHING``; all False where it is free.
+            token is predicted: shapes, and last ``NOTHING``; all False where it is free.
     """
 
     parents: Tensor
@@ -63,11 +64,11 @@ class Branches:
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Turns on picture ``parent`` of the batch, and per turn whether its answer is learned (or only history)."""
+    """Turns about picture ``parent`` of the batch, and for each whether its answer is learned (or only history)."""
 
     parent: int
     turns: Sequence[Question]
-    heard: Sequence[bool]
+    learned: Sequence[bool]
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ class Script:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._eot = self._special("<|eot_id|>")
+        self._eot = self._special(EOT)
         self._opening = [
-            self._special("<|begin_of_text|>"),
+            self._special(BEGIN_OF_TEXT),
             *self._header("system"),
             *self.text("\n\n" + DEFAULT_SYSTEM),
             self._eot,
@@ -116,14 +117,14 @@ class Script:
         return int(number)
 
     def _header(self, role: str) -> list[int]:
-        return [self._special("<|start_header_id|>"), *self.text(role), self._special("<|end_header_id|>")]
+        return [self._special(START_HEADER), *self.text(role), self._special(END_HEADER)]
 
     def text(self, text: str) -> list[int]:
         """Ids of plain text."""
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def trunk(self, task: Task, stem: bool) -> tuple[list[int], list[int]]:
-        """What stands before the picture, and between it and the question (with G's ``stem``: its common beginning)."""
+        """Ids before the picture, and between it and the question; with ``stem``, also of G's questions' beginning."""
         if not task.sees:
             return self._opening, []
         return self._opening, self.text("\n" + (_STEM if stem else ""))
@@ -148,48 +149,39 @@ class Script:
                 looks.append(((turn.about[item],), landmark))
         return [*encoded.ids, self._eot], [*looks, FREE]
 
-    def branch(self, turns: Sequence[Question], stem: bool, heard: Sequence[bool]) -> Branch:
+    def branch(self, turns: Sequence[Question], stem: bool, learned: Sequence[bool]) -> Branch:
         """Some turns behind the trunk.
 
         Args:
             turns: Questions with their answers.
-            stem: The first question's beginning stands in the trunk.
-            heard: Per turn, whether its answer is learned (or only history).
+            stem: The first question's beginning is in the trunk.
+            learned: Per turn, whether its answer is learned (or only history).
         """
         ids: list[int] = []
         targets: list[int] = []
         looks: list[Look] = []
-        for number, (turn, learned) in enumerate(zip(turns, heard, strict=True)):
+        for number, (turn, is_learned) in enumerate(zip(turns, learned, strict=True)):
             asked = self.text(turn.question.removeprefix(_STEM) if stem and number == 0 else turn.question)
             if number:
                 asked = [*self._header("user"), *self.text("\n\n" + turn.question)]
             answer, seen = self.answer(turn)
             ids += [*asked, *self._reply, *answer]
-            # A token is predicted from the place before it.
+            # A token is predicted at the position before it.
             before = len(asked) + len(self._reply) - 1
-            targets += [IGNORED] * before + (answer if learned else [IGNORED] * len(answer)) + [IGNORED]
-            looks += [FREE] * before + (seen if learned else [FREE] * len(answer)) + [FREE]
+            targets += [IGNORED] * before + (answer if is_learned else [IGNORED] * len(answer)) + [IGNORED]
+            looks += [FREE] * before + (seen if is_learned else [FREE] * len(answer)) + [FREE]
         return Branch(ids, targets, looks)
 
     def batch(self, dialogues: Sequence[Dialogue], stem: bool, groups: int = 4) -> list[Branches]:
         """Writes dialogues as branches, sorted into groups by length and padded in each."""
-        rows = [(d, self.branch(d.turns, stem, d.heard)) for d in dialogues]
+        rows = [(d, self.branch(d.turns, stem, d.learned)) for d in dialogues]
         rows.sort(key=lambda row: len(row[1].ids))
         size = -(-len(rows) // groups)
         return [_pad(rows[start : start + size]) for start in range(0, len(rows), size)]
 
-    def check(self, runtime_tokenizer: object) -> None:
-        """Raises unless trunk and branch put together are what the runtime's ``Conversation`` writes."""
-        for task, question in ((Task.MM, "Describe this image."), (Task.G, grounding_question("the red circle"))):
-            stem = task is Task.G
-            before, after = self.trunk(task, stem)
-            ids = self.branch([Question(question, "", "")], stem, [False]).ids
-            flat = [*before, IMAGE_TOKEN_INDEX, *after, *ids[:-1]]
-            assert flat == Conversation().user(question).encode(runtime_tokenizer, task), task  # type: ignore[arg-type]
-
 
 def told_turn(rng: random.Random) -> Question:
-    """A caption or a box of no picture at all: how scenes and coordinates are written."""
+    """A caption or a box of no picture, which teaches how scenes and coordinates are written."""
     if rng.random() < 0.8:
         return Question("Make up a picture.", caption(make_scene(rng.getrandbits(29))), "told")
     return Question("Make up a box.", format_box(random_box(rng)), "told")
@@ -210,7 +202,7 @@ def random_box(rng: random.Random) -> tuple[float, float, float, float]:
 
 
 def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.1) -> Question:
-    """A phrase and its boxes; to an absent one a random box, where the loss prefers no number to another."""
+    """A phrase and its boxes; for an absent object a random box, of whose coordinates the loss prefers none."""
     if rng.random() < absent_share:
         phrase = absent_expression(scene, rng).phrase
         return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT, counted=())
@@ -228,7 +220,7 @@ def turn_for(task: Task, scene: Scene | None, rng: random.Random) -> Question:
 
 
 def different_turns(task: Task, scene: Scene | None, rng: random.Random, count: int) -> list[Question]:
-    """``count`` turns with different questions: a repeated one would teach copying, not seeing."""
+    """``count`` turns with different questions: repeated ones would teach copying instead of seeing."""
     chosen: dict[str, Question] = {}
     while len(chosen) < count:
         made = turn_for(task, scene, rng)
@@ -239,7 +231,7 @@ def different_turns(task: Task, scene: Scene | None, rng: random.Random, count: 
 
 
 def chat(task: Task, scene: Scene | None, rng: random.Random, turns: int) -> tuple[list[Question], list[bool]]:
-    """A conversation: the last turn is ``task``'s, earlier ones may be anyone's; only ``task``'s are learned."""
+    """A conversation: its last turn is ``task``'s, earlier ones may be of any task; only ``task``'s are learned."""
     others = [t for t in Task if t is not task and (scene is not None or not t.sees)]
     tasks = [task if rng.random() < 0.6 or not others else rng.choice(others) for _ in range(turns - 1)] + [task]
     questions: list[Question] = []

@@ -1,10 +1,9 @@
-"""Attention that is told where to look: two heads of the last two adaptor blocks watch what an answer is about.
+"""Supervised attention: two heads of the last two adaptor blocks are taught to look at what an answer is about.
 
-A wrong box says little about why it is wrong: the wrong shape was chosen, or the right one was misread. Choosing comes
-late when answers alone teach it. But the generator knows which shape each token of an answer is about, and so which
-patches are worth a look; their share of the heads' attention is pushed up, and what the heads then carry is learned
-from the answers as before. (Supervised attention: Liu et al., "Neural Machine Translation with Supervised Attention",
-arXiv 1609.04186.)
+A wrong box does not tell why it is wrong: the wrong shape was chosen, or the right one badly located. Choosing is
+learned late from answers alone. But the generator knows which shape each token of an answer is about, and so which
+patches matter; the loss raises their share of the heads' attention, and what the heads then carry is learned from the
+answers as before. (Liu et al., "Neural Machine Translation with Supervised Attention", arXiv 1609.04186.)
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from iaa_runtime.model.layers import Attention, Rotation
 from iaa_runtime.model.stack import Stack
 
 WEIGHT = 3.0
-"""Of this loss beside the answers' own."""
+"""Of this loss, relative to the answers' own."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Gaze:
     """Watches the attention of a stack's last two adaptor blocks.
 
     Attributes:
-        stack: Adaptors stand at its odd places.
+        stack: Its odd blocks are adaptors.
         first_patch: Column at which the picture begins.
     """
 
@@ -63,7 +62,7 @@ class Gaze:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Notes what the watched blocks attend with, while the context lasts."""
+        """Records the calls of the watched attentions while the context lasts."""
         self._seen.clear()
 
         def note(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
@@ -78,16 +77,16 @@ class Gaze:
                 handle.remove()
 
     def loss(self, labels: Tensor, grid: int, parents: Sequence[Tensor], looks: Sequence[Tensor]) -> Tensor:
-        """How far attention is from where it should be: Kullback-Leibler divergence, averaged over heads and tokens.
+        """Kullback-Leibler divergence of attention from where it should be, averaged over heads and tokens.
 
-        What a head is to look at, it should look at equally. To look at nothing is to look at the first token; so the
-        share that is left for it says how many shapes there are.
+        A head should divide its attention equally among its targets. "Nothing" is the first token, whose share so
+        tells how many shapes there are.
 
         Args:
             labels: (B, 5, 6) of the pictures.
             grid: Patches a side, N = grid * grid.
             parents: Per group of leaves (rows,), which picture each hangs on.
-            looks: Per group (rows, T, WATCHED, 6) bool, what to look at: the shapes, and nothing.
+            looks: Per group (rows, T, WATCHED, 6) bool, the targets: five shapes, and nothing.
         """
         owners = patch_owners(labels, grid)  # (B, N), -1 on the ground
         shapes = torch.arange(labels.shape[1], device=labels.device)

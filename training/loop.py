@@ -1,4 +1,4 @@
-"""The training loop of every stage: seeded, resumable, and it writes a curve."""
+"""The training loop that every stage uses: seeded, resumable, with a learning curve."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ def _optimizers(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optim
 
 
 def train(name: str, module: nn.Module, loss_of: LossOf, schedule: Schedule, folder: Path, seed: int = 0) -> None:
-    """Trains ``module`` and leaves its latest state in ``folder/NAME.pt``; goes on from there if it exists.
+    """Trains ``module``, saving its state to ``folder/NAME.pt``; resumes from there if that exists.
 
     Args:
         name: Of the stage.
-        module: Its trainable parameters are learned.
-        loss_of: (step, random source of that step) -> loss and numbers to report.
+        module: Whose trainable parameters are learned.
+        loss_of: (step, random source of that step) -> loss and figures to report.
         schedule: How long and how fast.
         folder: Where the state and ``curve.jsonl`` are written.
-        seed: With the step's number, of the random source.
+        seed: Of the random sources, with the step's number.
     """
     optimizers, state_file = _optimizers(module, schedule), folder / f"{name}.pt"
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]

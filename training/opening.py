@@ -1,7 +1,7 @@
-"""How adaptors start: a tiny budget goes into learning what to see, not into finding where anything is.
+"""How adaptors are initialised, so that a tiny budget goes into learning what to see.
 
 Four things begin better than at random, and are trained from there: the projector as a dictionary, attention as a
-search for what is alike, numbers as points on a curve, and everything as loud as the base it speaks into.
+search for what is alike, numbers as points on a curve, and all of it at the scale of the base's activations.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ LOUDNESS = 60.0
 def lay_numbers_on_a_curve(head: HeadBank, first: int) -> None:
     """Starts the vectors of ``000`` to ``999``, in embedding and head, as points of a smooth curve.
 
-    Each is a Fourier code of its value, turned at random into the width of the model and scaled to the length that its
-    row has on average. So what is learned about one coordinate holds for its neighbours from the first step on.
+    Each is a Fourier code of its value, rotated at random into the width of the model and scaled to the rows' average
+    length. So what is learned about one coordinate holds for its neighbours from the first step on.
     """
     values = torch.arange(1000) / 1000
     frequencies = torch.tensor([0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32])
@@ -44,11 +44,11 @@ def lay_numbers_on_a_curve(head: HeadBank, first: int) -> None:
 
 
 def speak_up(bank: AdaptorBank) -> None:
-    """Scales words and adaptors to the frozen base's own loudness.
+    """Scales embeddings and adaptors to the frozen base's activations.
 
-    The base grew its stream to some 25 to 50 in root mean square, from embeddings of 0.04: beside that a picture's
-    tokens and a fresh adaptor's words go unheard for hundreds of steps. Every block normalises what it reads, so a
-    louder embedding changes nothing for the first base block, and stays audible behind it.
+    The base's residual stream grows to some 25 to 50 in root mean square, from embeddings of 0.04: beside that a
+    picture's tokens and a fresh adaptor's outputs have no effect for hundreds of steps. Every block normalises its
+    input, so a larger embedding changes nothing for the first base block, and keeps its effect behind it.
     """
     with torch.no_grad():
         table = cast(Tensor, bank.embed_tokens.weight)
@@ -58,10 +58,10 @@ def speak_up(bank: AdaptorBank) -> None:
 
 
 def look_for_likeness(bank: AdaptorBank) -> None:
-    """Starts the adaptors' attention as a search: tokens look at tokens like them, and take over what those say.
+    """Starts the adaptors' attention as a search: tokens attend to tokens like them, and copy their values.
 
-    Queries start as the keys, outputs as the values turned back, near the "mimetic" start of Trockman and Kolter (arXiv
-    2305.09828): the word ``red`` finds red patches at once.
+    Queries start as the keys and outputs as the transposed values, near the "mimetic" initialisation of Trockman and
+    Kolter (arXiv 2305.09828): the word ``red`` finds red patches at once.
     """
     for block in cast("list[Block]", list(bank.layers)):
         attention = block.self_attn
@@ -83,11 +83,11 @@ def look_for_likeness(bank: AdaptorBank) -> None:
 
 
 def open_dictionary(bank: AdaptorBank, features: Tensor, label_head: nn.Linear, words: Mapping[str, int]) -> None:
-    """Starts a projector as a dictionary: what the tower was taught to call red is written as the word red.
+    """Starts a projector as a dictionary: a patch that the tower's label head calls red becomes the word ``red``.
 
-    Hidden units of the first layer start as switches on the outputs of the tower's label head (kind, color, is it the
-    central patch), as hinges along each coordinate, and as whitened features for
-    what is left. The second layer writes a word's own vector for a switch, and a random direction for all else.
+    Hidden units of the first layer start as switches on the label head's outputs (kind, color, is it the central
+    patch), as hinges along each coordinate, and the rest as whitened features. The second layer writes a word's own
+    vector for a switch, and a random direction for all else.
 
     Args:
         bank: MM's or G's.
@@ -99,7 +99,7 @@ def open_dictionary(bank: AdaptorBank, features: Tensor, label_head: nn.Linear, 
     table = cast(Tensor, bank.embed_tokens.weight).detach()
     length = table.norm(dim=1).median()
     weight, bias = label_head.weight.detach(), label_head.bias.detach()
-    said = features @ weight.T + bias
+    outputs = features @ weight.T + bias
     names = [*KINDS, "", *COLORS, ""]
     rows: list[Tensor] = []
     shifts: list[Tensor] = []
@@ -114,10 +114,10 @@ def open_dictionary(bank: AdaptorBank, features: Tensor, label_head: nn.Linear, 
         return torch.randn(table.shape[1])
 
     for start, end in ((0, KIND_CLASSES), (KIND_CLASSES, BOX.start)):
-        chosen = said[:, start:end].argmax(1)
+        chosen = outputs[:, start:end].argmax(1)
         for i in range(start, end):
             here = chosen == i - start
-            low, high = said[~here, i].mean(), said[here, i].mean()
+            low, high = outputs[~here, i].mean(), outputs[here, i].mean()
             scale = 2 * _ON / (high - low)
             vector = table[words[names[i]]] if names[i] else anything()
             unit(weight[i] * scale, (bias[i] - (low + high) / 2) * scale, vector)

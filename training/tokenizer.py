@@ -12,6 +12,8 @@ from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from iaa_runtime.text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
+
 LLAMA3_PATTERN = "|".join(
     (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)",
@@ -23,14 +25,8 @@ LLAMA3_PATTERN = "|".join(
         r"\s+",
     )
 )
-SPECIALS = (
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-    "<|reserved_special_token_44|>",
-)
+END_OF_TEXT = "<|end_of_text|>"
+SPECIALS = (BEGIN_OF_TEXT, END_OF_TEXT, START_HEADER, END_HEADER, EOT, IMAGE_TOKEN)
 CHAT_TEMPLATE = (
     "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
     "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' }}"
@@ -62,11 +58,11 @@ def build_tokenizer(texts: Iterable[str], words: int) -> Tokenizer:
     """Learns the tokenizer.
 
     Args:
-        texts: What the model will read and write.
+        texts: Samples of prompts and answers.
         words: Merges to learn beside the numbers.
 
     Returns:
-        Bytes, words, ``00`` to ``99``, ``000`` to ``999``, specials, in this order of ids.
+        A tokenizer whose ids are bytes, words, ``00`` to ``99``, ``000`` to ``999`` and specials, in this order.
     """
     tokens, merges = _learn_words(texts, words)
     numbers = [f"{n:02d}" for n in range(100)] + [f"{n:03d}" for n in range(1000)]
@@ -80,18 +76,11 @@ def build_tokenizer(texts: Iterable[str], words: int) -> Tokenizer:
     return tokenizer
 
 
-def number_ids(tokenizer: Tokenizer) -> list[int]:
-    """Ids of ``000`` to ``999``."""
-    ids = [tokenizer.token_to_id(f"{n:03d}") for n in range(1000)]
-    assert None not in ids, "the tokenizer lacks three-digit tokens"
-    return ids
-
-
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, context: int) -> None:
     """Writes ``tokenizer.json``, ``tokenizer_config.json`` and ``special_tokens_map.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    roles = {"bos_token": SPECIALS[0], "eos_token": SPECIALS[1], "pad_token": SPECIALS[1]}
+    roles = {"bos_token": BEGIN_OF_TEXT, "eos_token": END_OF_TEXT, "pad_token": END_OF_TEXT}
     added: dict[str, Any] = {
         str(tokenizer.token_to_id(token)): {
             "content": token,

@@ -1,8 +1,8 @@
-"""Stage (b), first half: the vision tower learns to say, at every patch, which shape stands there and where it ends.
+"""What the vision tower learns from: at every patch, which shape is there and where that shape ends.
 
 CLIP's tower comes to IAA trained on an objective of its own; this is the demo's. A linear head on the patch features
-(thrown away afterwards) names kind and color of the shape whose box a patch lies in, its box in the padded square, and
-whether the patch is the one that holds the shape's center, so that each shape is announced exactly once.
+(thrown away afterwards) predicts kind and color of the shape whose box a patch lies in, its box in the padded square,
+and whether the patch holds the shape's center, so that each shape is announced exactly once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def flip(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Te
 
 
 def _ownership(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Per patch: is it inside a shape's box (B, N) bool, which shape's (B, N), does it hold a shape's center (B, N)."""
+    """For each patch, (B, N) each: is it inside a shape's box, which shape's, does it hold a shape's center."""
     steps = (torch.arange(grid) + 0.5) / grid
     at = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).view(1, 1, -1, 2).to(labels)
     present = labels[..., 0] >= 0
@@ -54,7 +54,7 @@ def patch_owners(labels: Tensor, grid: int) -> Tensor:
 
 
 def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What every patch should say.
+    """What the head should predict at every patch.
 
     Args:
         labels: (B, 5, 6) kind, color, box per shape; kind -1 where there is none.
@@ -70,15 +70,15 @@ def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Te
     return kind, color, chosen[..., 2:], central.float()
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4) with boxes (..., 4)."""
+def paired_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of each box (..., 4) of ``a`` with the same one of ``b``."""
     shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(-1)
     areas = (a[..., 2:] - a[..., :2]).clamp_min(0).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
     return shared / (areas - shared).clamp_min(1e-9)
 
 
 def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
-    """Loss of the patch labels and what it is made of.
+    """Loss of the patch labels, and figures to report.
 
     Args:
         features: (B, N, W) of the tower.
@@ -87,8 +87,7 @@ def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tenso
     """
     grid = round(features.shape[1] ** 0.5)
     kind, color, box, owner = patch_targets(labels, grid)
-    said = head(features).float()
-    kinds, colors, boxes, owners = said.split((KIND_CLASSES, COLOR_CLASSES, 4, 1), -1)
+    kinds, colors, boxes, owners = head(features).float().split((KIND_CLASSES, COLOR_CLASSES, 4, 1), -1)
     inside = kind != KIND_CLASSES - 1
     extent = (box[..., 2:] - box[..., :2]).repeat(1, 1, 2)[inside]
     # Errors count in units of the box's own sides: one minus IoU is nearly the sum of these.
@@ -101,14 +100,14 @@ def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tenso
         report = {
             "kind": (kinds.argmax(-1) == kind)[central].float().mean().item(),
             "color": (colors.argmax(-1) == color)[central].float().mean().item(),
-            "iou": overlap(boxes[central], box[central]).mean().item(),
+            "iou": paired_iou(boxes[central], box[central]).mean().item(),
             "owner": ((owners.squeeze(-1) > 0) == central).all(-1).float().mean().item(),
         }
     return kind_loss + color_loss + 2 * owner_loss + 3 * misplaced, report
 
 
 def fit_label_head(features: Tensor, labels: Tensor, steps: int = 300) -> nn.Linear:
-    """A linear head that reads labels (scenes, 5, 6) from a finished tower's features (scenes, N, W)."""
+    """A linear head trained to predict labels (scenes, 5, 6) from a finished tower's features (scenes, N, W)."""
     head = nn.Linear(features.shape[-1], OUTPUTS)
     optimizer = torch.optim.Adam(head.parameters(), lr=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

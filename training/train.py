@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 # Large activations come and go at every step; without these glibc returns each to the system and faults it in again.
-# They are read when a process starts, hence the re-exec below.
+# glibc looks at them when a process starts, hence the re-exec below.
 _ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(2 << 30),
@@ -26,6 +26,7 @@ _ALLOCATOR = {
 
 import numpy as np  # noqa: E402
 import parts  # noqa: E402
+import published  # noqa: E402
 import torch  # noqa: E402
 from answers import AnswerStage  # noqa: E402
 from branching import cpu_attention  # noqa: E402
@@ -42,7 +43,7 @@ from iaa_runtime import IAAModel  # noqa: E402
 from iaa_runtime.config import IAAConfig, Task  # noqa: E402
 from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank  # noqa: E402
 from iaa_runtime.shapes.scenes import COLORS, KINDS  # noqa: E402
-from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
+from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
 
 STAGES = ("pictures", "tokenizer", "text", "tower", "features", "mm", "g", "export")
 WORDS = 318
@@ -52,7 +53,7 @@ REMEMBERED = 24_000  # pictures whose features are kept for MM and G; they draw 
 
 @dataclass
 class Run:
-    """One training run: its folder, its size, and what the stages hand on to each other through files."""
+    """One training run: its folder and size. Its stages pass their results on in files."""
 
     out: Path
     device: torch.device
@@ -111,7 +112,7 @@ class Run:
         draw_pictures(self.out / "pictures", self.pictures, parts.VISION.image_size, self.workers)
 
     def stage_tokenizer(self) -> None:
-        """Learns the tokenizer from what the model will read and write."""
+        """Learns the tokenizer from samples of prompts and answers."""
         if (self.out / "checkpoint" / "tokenizer.json").exists():
             return
         rng = random.Random(0)
@@ -135,14 +136,14 @@ class Run:
         return AnswerStage(task, stack, script, first, projector, features, self.scenes, questions, steps, labels)
 
     def stage_text(self) -> None:
-        """(a) The small Llama, on text alone."""
+        """Trains the small Llama, on text alone."""
         base = parts.make_bank("base", self.config, self.device)
         text = parts.make_bank("text", self.config, self.device)
         stage = self._answers(Task.TEXT, cast(BaseBank, base), cast(HeadBank, text), 8)
         train("text", nn.ModuleDict({"base": base, "text": text}), stage.loss, self.schedules["text"], self.out)
 
     def stage_tower(self) -> None:
-        """(b, first half) The vision tower, on patch labels."""
+        """Trains the vision tower, on patch labels."""
         vision = parts.make_bank("vision", self.config, self.device)
         head = nn.Linear(parts.VISION.hidden_size, OUTPUTS, device=self.device)
         pictures = Pictures.open(self.out / "pictures")
@@ -158,7 +159,7 @@ class Run:
         train("tower", nn.ModuleDict({"vision": vision, "head": head}), loss, self.schedules["tower"], self.out)
 
     def stage_features(self) -> None:
-        """What the tower, frozen from here on, says of every picture."""
+        """Computes the features of every picture; the tower is frozen from here on."""
         target = self.out / "features.npy"
         if target.exists():
             return
@@ -173,17 +174,17 @@ class Run:
         os.replace(self.out / "features.part.npy", target)
 
     def stage_mm(self) -> None:
-        """(b, second half) MM's adaptors, embedding, norm, head and projector, over the frozen base and tower."""
+        """Trains MM's adaptors, embedding, norm, head and projector, over the frozen base and tower."""
         bank = parts.make_bank("mm", self.config, self.device)
         bank.load_state_dict(self.bank("text").state_dict(), strict=False)
         self._open(cast(AdaptorBank, bank))
         self._train_adaptors(Task.MM, bank)
 
     def stage_g(self) -> None:
-        """(c) G's own adaptors, embedding, norm, head and projector, over the same frozen base and tower.
+        """Trains G's own adaptors, embedding, norm, head and projector, over the same frozen base and tower.
 
-        They start as MM's, which can already find what words mean; left to boxes alone, G learned to read any shape's
-        box long before it chose by the phrase.
+        They start as MM's, which already find what words mean; from boxes alone, G learned to locate any shape long
+        before it chose by the phrase.
         """
         bank = parts.make_bank("g", self.config, self.device)
         bank.load_state_dict(self.bank("mm").state_dict())
@@ -206,9 +207,9 @@ class Run:
         bank.to(self.device)
 
     def stage_export(self) -> None:
-        """The checkpoint in the published layout."""
+        """Writes the checkpoint in the published layout."""
         banks = {name: self.bank(name) for name in ("base", "text", "mm", "g", "vision")}
-        parts.export(self.out / "checkpoint", self.config, banks, self.tokenizer.get_vocab())
+        published.export(self.out / "checkpoint", self.config, banks, self.tokenizer.get_vocab())
 
 
 def _arguments() -> argparse.Namespace:

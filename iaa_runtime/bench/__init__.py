@@ -1,5 +1,4 @@
-"""How fast the runtime is here: checkpoints of stated geometry, the machine's roofline, ours and stock transformers
-timed in turn.
+"""Measures how fast the runtime is here: against the machine's roofline, and against stock transformers and vLLM.
 
-Not: single measurements of a change (benchmarks/, at the top of the repository).
+Not: scripts that measure a single change (benchmarks/, at the top of the repository).
 """

@@ -1,4 +1,4 @@
-"""What a user would run instead: the exported checkpoint in stock transformers and in vLLM. Runs models of others."""
+"""The peers we are timed against: the exported checkpoint in stock transformers and in vLLM."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch import Tensor
 from ..config import IMAGE_TOKEN_INDEX
 
 PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM"}
-"""Stock transformers' ``generate`` with its default and with a static cache, vLLM's engine; and their names in rows."""
+"""Transformers' ``generate`` with its default and with a static cache, and vLLM's engine; and their names in rows."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One answer, for every peer the same.
+    """One prompt and the length of its answer, the same for every peer.
 
     Attributes:
         ids: the prompt (T), with -200 where the image goes.
-        new_tokens: exactly so many are written.
+        new_tokens: length of the answer, exactly.
         picture: the image; None for the language model alone.
-        pixels: the same preprocessed, (1, 3, size, size) float32.
+        pixels: the image preprocessed, (1, 3, size, size) float32.
         patches: tokens that the image takes.
     """
 
@@ -39,7 +39,7 @@ class Workload:
 
 
 Answer = Callable[[], Tensor]
-"""Writes the answer; returns its ``new_tokens`` greedy tokens (1, new)."""
+"""Generates the answer: ``new_tokens`` greedy tokens (1, new)."""
 
 
 def missing(peer: str) -> str | None:
@@ -52,7 +52,7 @@ def missing(peer: str) -> str | None:
 def answers(
     peers: Sequence[str], folder: Path, dtype: torch.dtype, device: torch.device, work: Workload
 ) -> dict[str, Answer]:
-    """Loads an exported task into each peer that is here; returns an answer to ``work`` by each."""
+    """Loads an exported task into each peer that is installed; returns what generates its answer to ``work``."""
     stock = _stock(folder, dtype, device, work) if {"eager", "static"} & set(peers) else None
     made: dict[str, Answer] = {}
     for peer in peers:
@@ -71,10 +71,10 @@ def _stock(folder: Path, dtype: torch.dtype, device: torch.device, work: Workloa
 def _in_stock(model: Any, peer: str, work: Workload) -> Answer:
     image = [int(model.config.image_token_index)] * work.patches if work.patches else []
     longer = [t for i in work.ids for t in (image if i == IMAGE_TOKEN_INDEX else [i])]
-    given = torch.tensor([longer], device=model.device)
-    asked = {
-        "input_ids": given,
-        "attention_mask": torch.ones_like(given),
+    prompt = torch.tensor([longer], device=model.device)
+    options = {
+        "input_ids": prompt,
+        "attention_mask": torch.ones_like(prompt),
         "max_new_tokens": work.new_tokens,
         "min_new_tokens": work.new_tokens,
         "do_sample": False,
@@ -82,27 +82,27 @@ def _in_stock(model: Any, peer: str, work: Workload) -> Answer:
         "cache_implementation": "static" if peer == "static" else None,
     }
     if work.pixels is not None:
-        asked["pixel_values"] = work.pixels.to(model.device, model.dtype)
+        options["pixel_values"] = work.pixels.to(model.device, model.dtype)
 
     @torch.no_grad()
     def answer() -> Tensor:
-        out: Tensor = model.generate(**asked)
-        return out[:, given.shape[1] :].cpu()
+        out: Tensor = model.generate(**options)
+        return out[:, prompt.shape[1] :].cpu()
 
     return answer
 
 
 def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Answer:
-    """vLLM prepares the picture itself, which is timed with the rest; nothing is remembered from run to run."""
+    """vLLM preprocesses the picture itself, which is timed with the rest; its caches between runs are off."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     from vllm import LLM, SamplingParams
 
-    room: dict[str, Any] = {"enforce_eager": True}  # on a CPU it would compile for minutes
+    limits: dict[str, Any] = {"enforce_eager": True}  # on a CPU it would compile for minutes
     if device.type == "cuda":
         weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
         total = torch.cuda.get_device_properties(device).total_memory
-        room = {"gpu_memory_utilization": min(0.9, (1.1 * weights + (4 << 30)) / total)}  # others share the device
+        limits = {"gpu_memory_utilization": min(0.9, (1.1 * weights + (4 << 30)) / total)}  # others share the device
     engine: Any = LLM(
         str(folder),
         dtype=str(dtype).removeprefix("torch."),
@@ -110,18 +110,18 @@ def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workl
         max_num_seqs=1,
         enable_prefix_caching=False,
         mm_processor_cache_gb=0,
-        **room,
+        **limits,
     )
     count = work.new_tokens
     sampling: Any = SamplingParams(temperature=0, max_tokens=count, min_tokens=count, ignore_eos=True)
-    asked: dict[str, Any] = {"prompt_token_ids": list(work.ids)}
+    prompt: dict[str, Any] = {"prompt_token_ids": list(work.ids)}
     if work.picture is not None:
         image = int(engine.llm_engine.model_config.hf_config.image_token_index)
-        asked["prompt_token_ids"] = [image if i == IMAGE_TOKEN_INDEX else i for i in work.ids]
-        asked["multi_modal_data"] = {"image": work.picture}
+        prompt["prompt_token_ids"] = [image if i == IMAGE_TOKEN_INDEX else i for i in work.ids]
+        prompt["multi_modal_data"] = {"image": work.picture}
 
     def answer() -> Tensor:
-        said = engine.generate(asked, sampling, use_tqdm=False)
-        return torch.tensor([said[0].outputs[0].token_ids])
+        results = engine.generate(prompt, sampling, use_tqdm=False)
+        return torch.tensor([results[0].outputs[0].token_ids])
 
     return answer

@@ -36,23 +36,23 @@ def _processor() -> str:
 
 
 def memory_line(memory: dict[str, int | None]) -> str:
-    """What the first caption took, in words; ``memory`` is in bytes, None where unknown."""
-    parts = {"weights": memory["weights"], "at most": memory["caption"]}
-    said = [f"{name} {count / 1e9:.2f} GB" for name, count in parts.items() if count is not None]
-    return f"memory of a caption: {', '.join(said)}"
+    """The memory of the first caption in words, from bytes; None where unknown."""
+    figures = {"weights": memory["weights"], "at most": memory["caption"]}
+    known = [f"{name} {count / 1e9:.2f} GB" for name, count in figures.items() if count is not None]
+    return f"memory of a caption: {', '.join(known)}"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows as a Markdown table: time, share of the floor reached, noise, and what it is compared with."""
-    lines = ["| what | time | floor | reached | spread | |", "|---|---:|---:|---:|---:|---|"]
+    """The rows as a Markdown table: time, share of the roofline reached, noise, and comparisons."""
+    lines = ["| what | time | roofline | reached | spread | |", "|---|---:|---:|---:|---:|---|"]
     for row in rows:
-        floor = row.get("floor_seconds")
+        best = row.get("floor_seconds")
         compared = [
             f"{key.replace('_', ' ')}: {value if isinstance(value, bool) else f'{value:.2f}'}"
             for key, value in row.items()
             if key in ("ratio_to_singles", "ratio_to_one", "ours_to_theirs", "identical_tokens")
         ]
-        shown = [f"{floor * 1e3:.1f} ms", f"{floor / row['seconds']:.0%}"] if floor else ["", ""]
+        shown = [f"{best * 1e3:.1f} ms", f"{best / row['seconds']:.0%}"] if best else ["", ""]
         lines.append(
             f"| {row['name']} | {row['seconds'] * 1e3:.1f} ms | {' | '.join(shown)} | {row['spread']:.0%} | "
             f"{', '.join(compared)} |"

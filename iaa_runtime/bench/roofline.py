@@ -1,12 +1,14 @@
-"""What the machine can do at best: memory rate and matrix rate, measured in the run, and the floors they give.
+"""The roofline: how fast each step could be at best on this machine, from its measured memory and matrix rates.
 
-Decode at batch 1 reads every weight of the stack and the head once a token, so it takes at least
-``bytes / memory rate``; prefill multiplies each weight with each token, so at least
-``2 · parameters · tokens / matrix rate``; loading moves the bank once, ``bytes / rate of a warm file``.
+Decode at batch 1 reads every weight of the blocks and the head once a token, so it takes at least
+``bytes / memory rate``. Prefill multiplies each weight with each token: ``2 · parameters · tokens / matrix rate``.
+Loading moves the bank once: ``bytes / rate of a file in the page cache``. (Williams, Waterman and Patterson, "Roofline:
+an insightful visual performance model for multicore architectures", 2009.)
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +17,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..checkpoint import names
 from ..config import IAAConfig, Task
 from ..generation.memory import Format
-from ..model.banks import bank_shapes
+from ..model.banks import bank_bytes, bank_shapes
 from ..model.linear.onednn import OneDNNLinear, can_multiply
-from ..model.linear.quantized import stored_bytes
 from .timing import Clock
 
 REPEATS = 5
@@ -34,7 +36,7 @@ class Machine:
 
 
 def measure_machine(dtype: torch.dtype, device: torch.device, clock: Clock) -> Machine:
-    """Copies a buffer far above any cache, and multiplies large square matrices; the best of several."""
+    """Copies a buffer much larger than any cache, and multiplies large square matrices; takes the best of several."""
     accelerator = device.type != "cpu"
     source = torch.ones((512 << 20) // 4 if accelerator else (128 << 20) // 4, device=device)
     target = torch.empty_like(source)
@@ -50,30 +52,22 @@ def measure_machine(dtype: torch.dtype, device: torch.device, clock: Clock) -> M
     return Machine(2 * source.nbytes / copying, 2 * side**3 / multiplying)
 
 
-def _decoded(config: IAAConfig, task: Task) -> dict[str, tuple[int, ...]]:
-    """The tensors of which every element is read for each token: blocks, norm and head, not the embedding table."""
-    shapes = {f"base.{n}": s for n, s in bank_shapes("base", config, None).items()}
-    for name, shape in bank_shapes(task.stack_bank, config, None).items():
-        if not name.startswith(("embed_tokens.", "projector.")):
-            shapes[f"own.{name}"] = shape
-    return shapes
-
-
 def decode_bytes(config: IAAConfig, task: Task, form: Format) -> int:
-    """Bytes of weights that one decode step reads, whatever the batch."""
-    return sum(
-        stored_bytes(form.precision, name.partition(".")[2], shape, form.dtype.itemsize)
-        for name, shape in _decoded(config, task).items()
-    )
+    """Bytes of weights that one decode step reads, whatever the batch: of blocks, norm and head."""
+    banks = [bank_bytes(bank, config, None, form.dtype, form.kinds) for bank in ("base", task.stack_bank)]
+    unread = (names.EMBEDDING, names.PROJECTOR)
+    return sum(size for bank in banks for name, size in bank.items() if not name.startswith(unread))
 
 
 def block_parameters(config: IAAConfig, task: Task) -> int:
     """Weights that each prefilled token is multiplied with: the blocks' matrices (the head sees one token)."""
-    return sum(s[0] * s[1] for n, s in _decoded(config, task).items() if len(s) == 2 and "lm_head" not in n)
+    banks = [bank_shapes(bank, config, None) for bank in ("base", task.stack_bank)]
+    shapes = [shape for bank in banks for name, shape in bank.items() if name.startswith(names.BLOCKS)]
+    return sum(math.prod(shape) for shape in shapes if len(shape) == 2)
 
 
-def warm_read_seconds(files: list[Path], count: int) -> float:
-    """Wall seconds that reading ``count`` bytes of files takes, the second time."""
+def warm_load_seconds(files: list[Path], count: int) -> float:
+    """Wall seconds that it takes to read ``count`` bytes of files into a buffer, the second time."""
     buffer, seconds = bytearray(16 << 20), 0.0
     for _ in range(2):
         left, begin = count, time.perf_counter()

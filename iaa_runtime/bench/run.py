@@ -1,4 +1,4 @@
-"""The benchmark: what is timed, against what, in one run."""
+"""The benchmark, one run of ``iaa bench``: what is timed, and against what."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from ..export import export
 from ..generation.decode import decode_steps
 from ..generation.memory import Format
 from ..generation.prefill import Prompt, prefill
-from ..images.load import preprocess
+from ..images.preprocess import preprocess
+from ..model.linear.kinds import PLAIN, QUANTIZED
 from ..pipeline.model import IAAModel
-from . import roofline as floors
+from . import roofline
 from .checkpoints import SIZES, write_checkpoint
 from .peak import peak_bytes
 from .peers import PEERS, Answer, Workload, answers, missing
@@ -54,13 +55,13 @@ class Settings:
 class Bench:
     """A model of the stated size, its peers, and the workloads."""
 
-    def __init__(self, settings: Settings, folder: Path, say: Callable[[str], None]) -> None:
-        self.settings, self.say = settings, say
+    def __init__(self, settings: Settings, folder: Path, log: Callable[[str], None]) -> None:
+        self.settings, self.log = settings, log
         self.device = torch.device(settings.device)
         self.clock = Clock(settings.clock, self.device)
         size = SIZES[settings.size]
         stored = torch.bfloat16  # as the published checkpoint is
-        say(f"writing a checkpoint of size {settings.size} …")
+        log(f"writing a checkpoint of size {settings.size} …")
         self.folder = write_checkpoint(folder / "checkpoint", size, stored, settings.seed)
         self.model = IAAModel.from_pretrained(
             self.folder,
@@ -75,24 +76,24 @@ class Bench:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, name: str, seconds: list[float], **more: Any) -> dict[str, Any]:
-        """Files a result."""
+        """Adds a result."""
         row = {"name": name, "seconds": statistics.median(seconds), "spread": spread(seconds)} | more
         self.rows.append(row)
-        self.say(f"{name}: {row['seconds']:.4g} s")
+        self.log(f"{name}: {row['seconds']:.4g} s")
         return row
 
     # Workloads -------------------------------------------------------------------------------------------------------
 
     def ids(self, rows: int = 1) -> Tensor:
-        """A question about an image, for so many rows."""
+        """A question about an image, (rows, T)."""
         return torch.tensor([[1, 5, IMAGE_TOKEN_INDEX, *WORDS]] * rows)
 
     def caption(self, rows: int, new_tokens: int) -> Tensor:
-        """Vision, prefill and decode, never ended early."""
+        """Vision, prefill and decode; no token ends it early."""
         return self.model.generate(self.ids(rows), self.pixels[:rows], "MM", max_new_tokens=new_tokens)
 
     def ground(self, phrases: int, image: Tensor) -> None:
-        """So many phrases on one image, which has been through the tower."""
+        """Grounds so many phrases in one image, given as the tower's features."""
         projected = self.model.project(image, "G")[0]
         prompts = [Prompt((1, 5, IMAGE_TOKEN_INDEX, *WORDS, 60 + n), projected) for n in range(phrases)]
         self.model.answer(prompts, Task.G, GenerationConfig(max_new_tokens=24), ())
@@ -104,36 +105,36 @@ class Bench:
     # Measurements ----------------------------------------------------------------------------------------------------
 
     def memory(self) -> dict[str, int | None]:
-        """What the first caption takes, loading included, and the weights in it. Bytes."""
-        self.say("captioning once, for its memory …")
+        """Peak bytes of the first caption, loading included, and the bytes of its weights."""
+        self.log("captioning once, for its memory …")
         peak = peak_bytes(partial(self.caption, 1, self.settings.new_tokens), self.device)
         banks = [self.model.bank(name) for name in self.model.loaded_banks]
         weights = sum(tensor.nbytes for bank in banks for tensor in bank.state_dict().values())
         return {"caption": peak, "weights": weights}
 
     def load(self) -> None:
-        """Each bank, every byte of it touched, against reading the same bytes from the warm file."""
+        """Loads each bank and touches all of it, against reading as many bytes of the files from the page cache."""
         files = sorted(self.folder.rglob("*.safetensors"))
         for bank in BANKS_OF_A_CAPTION:
             stored = self.model.checkpoint.nbytes(bank)
-            reading = floors.warm_read_seconds(files, stored)
+            best = roofline.warm_load_seconds(files, stored)
             self.model.unload(bank)
             took = Clock("wall", self.device).time(partial(self._touch, bank))
-            self.add(f"load {bank}", [took], bytes=stored, floor_seconds=reading)
+            self.add(f"load {bank}", [took], bytes=stored, floor_seconds=best)
 
     def _touch(self, bank: BankName) -> None:
         for tensor in self.model.bank(bank).state_dict().values():
-            if not tensor.is_mkldnn:  # what is packed has been written, all of it
+            if not tensor.is_mkldnn:  # packing has written all of it
                 tensor.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
 
     def parts(self) -> None:
-        """Vision, prefill and one decode step, against the machine's floors."""
-        machine = floors.measure_machine(self.settings.dtype, self.device, self.clock)
+        """Vision, prefill and one decode step, against the machine's roofline."""
+        machine = roofline.measure_machine(self.settings.dtype, self.device, self.clock)
         self.machine = machine
         config, model = self.model.config, self.model
-        form = Format(self.settings.dtype, self.settings.precision)
-        parameters = floors.block_parameters(config, Task.MM)
-        step_floor = floors.decode_bytes(config, Task.MM, form) / machine.memory
+        form = Format(self.settings.dtype, QUANTIZED.get(self.settings.precision or "", PLAIN))
+        parameters = roofline.block_parameters(config, Task.MM)
+        best_step = roofline.decode_bytes(config, Task.MM, form) / machine.memory
         stack = model.stack("MM")
         for batch in self.settings.batches:
             projected = model.encode_images(self.pixels[:batch], "MM")
@@ -156,10 +157,10 @@ class Bench:
             tokens = batch * prompts[0].length
             self.add(f"vision x{batch}", seconds["vision"])
             self.add(f"prefill x{batch}", seconds["prefill"], floor_seconds=2 * parameters * tokens / machine.matrix)
-            self.add(f"decode step x{batch}", [s / 8 for s in seconds["decode"]], floor_seconds=step_floor)
+            self.add(f"decode step x{batch}", [s / 8 for s in seconds["decode"]], floor_seconds=best_step)
 
-    def ends(self) -> None:
-        """End to end: batches against singles, phrases against one, a second question on a known image."""
+    def end_to_end(self) -> None:
+        """Captions in batches against single ones, eight phrases against one on a known image, and text."""
         seen = self.model.vision_features(self.pixels[:1])
         new = self.settings.new_tokens
         runs: dict[str, Callable[[], object]] = {
@@ -193,8 +194,8 @@ class Bench:
         self._compare(Task.TEXT, "text", Workload(list(WORDS), new), self.text, folder)
 
     def _compare(self, task: Task, name: str, work: Workload, ours: Answer, folder: Path) -> None:
-        """Ours and theirs in turn; their tokens should be ours. What they need is gone before the next."""
-        self.say(f"exporting {task.value} for the peers …")
+        """Times ours and theirs in turn; the tokens should be the same. The exported task is deleted at the end."""
+        self.log(f"exporting {task.value} for the peers …")
         with tempfile.TemporaryDirectory(dir=folder) as exported:
             export(self.model.checkpoint, task.value, Path(exported))
             theirs = answers(self.settings.peers, Path(exported), self.settings.dtype, self.device, work)
@@ -212,15 +213,15 @@ def random_picture(side: int, seed: int) -> Image.Image:
     return Image.fromarray(colours.numpy())
 
 
-def run(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
-    """Runs everything and returns what ``iaa bench --json`` prints. The checkpoint is written to a temporary folder."""
+def run(settings: Settings, log: Callable[[str], None]) -> dict[str, Any]:
+    """Runs everything and returns what ``iaa bench --json`` prints. The checkpoint goes to a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
         folder = Path(temporary)
-        bench = Bench(settings, folder, say)
+        bench = Bench(settings, folder, log)
         memory = bench.memory()
         bench.load()
         bench.parts()
-        bench.ends()
+        bench.end_to_end()
         bench.against_peers(folder)
     return {
         "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},

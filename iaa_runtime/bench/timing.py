@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""``cpu`` counts this process's own seconds: with one thread, what others do to the machine hardly shows in it."""
+"""``cpu`` counts this process's own seconds: with one thread, other load on the machine hardly shows in it."""
 
 
 @dataclass(frozen=True)

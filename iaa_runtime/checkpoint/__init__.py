@@ -1,5 +1,5 @@
-"""What lies on disk: weight files of either format, the published tensor names, finding, checking, writing and
-downloading them.
+"""What lies on disk: weight files of either format, the names of their tensors, finding and checking checkpoints,
+writing and downloading them.
 
-Knows no module of the network.
+Not: modules of the network (model/), nor what a task's exported checkpoint looks like (export/).
 """

@@ -1,6 +1,6 @@
-"""A task as a checkpoint of stock classes: each workflow is an ordinary LLaVA or Llama, its blocks in a row.
+"""Exports a task as a checkpoint of stock classes: each workflow is an ordinary LLaVA or Llama, its blocks in a row.
 
-The written folder loads in transformers, vLLM and other engines with no code of ours.
+The folder loads in transformers, vLLM and other engines with no code of ours. Not: how files are written (checkpoint/).
 """
 
 from __future__ import annotations

@@ -1,32 +1,34 @@
-"""The small files of an exported checkpoint: configs, processor, tokenizer and chat template. Pure dicts."""
+"""The JSON files of an exported checkpoint, as dicts: of the model, its processor, tokenizer and generation."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..config import GenerationConfig, IAAConfig, Task, VisionConfig
-from ..text.conversation import BEGIN_OF_TEXT, DEFAULT_SYSTEM, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
+from ..text.conversation import BEGIN_OF_TEXT, EOT, IMAGE_TOKEN
+
+LLAMA_FIELDS = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "vocab_size", "max_position_embeddings", "rms_norm_eps", "rope_theta"),
+)
+CLIP_FIELDS = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("image_size", "patch_size", "layer_norm_eps", "hidden_act"),
+)
+"""Settings that are ours under the same names."""
 
 
 def llama_config(config: IAAConfig, blocks: int, dtype: str, bos: int, eos: int) -> dict[str, Any]:
     """``config.json`` of a Llama with ``blocks`` layers.
 
-    ``rope_theta`` stands beside ``rope_parameters``: transformers 4 reads only the one and 5 prefers the other, and
-    either alone is read by somebody as base 10000, silently.
+    ``rope_theta`` stands beside ``rope_parameters``: transformers 4 knows only the former, 5 prefers the latter, and
+    with either one alone some version silently takes base 10000.
     """
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
+        **{name: getattr(config, name) for name in LLAMA_FIELDS},
         "num_hidden_layers": blocks,
-        "num_attention_heads": config.num_attention_heads,
-        "num_key_value_heads": config.num_key_value_heads,
-        "head_dim": config.head_dim,
-        "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_position_embeddings,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "hidden_act": "silu",
         "attention_bias": False,
@@ -57,14 +59,7 @@ def llava_config(
         "torch_dtype": dtype,
         "vision_config": {
             "model_type": "clip_vision_model",
-            "hidden_size": vision.hidden_size,
-            "intermediate_size": vision.intermediate_size,
-            "num_hidden_layers": vision.num_hidden_layers,
-            "num_attention_heads": vision.num_attention_heads,
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-            "layer_norm_eps": vision.layer_norm_eps,
-            "hidden_act": vision.hidden_act,
+            **{name: getattr(vision, name) for name in CLIP_FIELDS},
             "projection_dim": vision.hidden_size,
         },
     }
@@ -109,7 +104,7 @@ def tokenizer_config(config: IAAConfig, template: str) -> dict[str, Any]:
         "bos_token": BEGIN_OF_TEXT,
         "eos_token": EOT,
         "pad_token": EOT,
-        "padding_side": "left",  # answers are written behind prompts, so what fills up shorter ones stands before them
+        "padding_side": "left",  # answers follow their prompts, so padding goes before them
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],  # transformers 4 adds token types, which no Llama takes
         "model_max_length": config.max_position_embeddings,
@@ -126,34 +121,3 @@ def generation_config(task: Task, bos: int, eos: int) -> dict[str, Any]:
         "do_sample": False,
         "max_new_tokens": GenerationConfig.for_task(task).max_new_tokens,
     }
-
-
-def chat_template(task: Task) -> str:
-    """The Llama 3 layout with IAA's system prompt by default, the image before the text of its message.
-
-    A system message without words leaves the system prompt out.
-    """
-    image = (
-        f"{{% for part in m['content'] if part['type'] == 'image' %}}{IMAGE_TOKEN + chr(10)}{{% endfor %}}"
-        if task.sees
-        else ""
-    )
-    header = f"{START_HEADER}{{role}}{END_HEADER}\n\n"
-    return (
-        BEGIN_OF_TEXT
-        + "{% if messages[0]['role'] != 'system' %}"
-        + header.replace("{role}", "system")
-        + DEFAULT_SYSTEM
-        + EOT
-        + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}{{ m['content'] | trim }}"
-        + "{% else %}"
-        + image
-        + "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}{% endif %}"
-        + "{% endset %}{% if words or m['role'] != 'system' %}"
-        + header.replace("{role}", "{{ m['role'] }}")
-        + "{{ words }}"
-        + EOT
-        + "{% endif %}{% endfor %}{% if add_generation_prompt %}"
-        + header.replace("{role}", "assistant")
-        + "{% endif %}"
-    )

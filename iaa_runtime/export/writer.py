@@ -1,32 +1,28 @@
-"""Writes an exported checkpoint, shard by shard, whole or not at all."""
+"""Writes one task of a checkpoint as a stock Llama or LLaVA: weights, configs, tokenizer; all of it or nothing."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
 
 from ..checkpoint import names
 from ..checkpoint.checkpoint import Checkpoint
-from ..config import BankName, IAAConfig, Task
-from ..errors import CheckpointError, InputError
+from ..checkpoint.json_files import write_json
+from ..checkpoint.writer import SHARD_BYTES, LazyTensor, new_folder, write_shards
+from ..config import BankName, Task
+from ..errors import CheckpointError
 from ..model.banks import bank_shapes
 from ..text.conversation import BEGIN_OF_TEXT, EOT, IMAGE_TOKEN
 from ..text.tokenizer import load_tokenizer, token_id
 from . import configs
+from .chat_template import chat_template
 
 FORMATS = {Task.MM: "llava", Task.G: "llava", Task.TEXT: "llama"}
 """The stock class that each task is."""
-
-SHARD_BYTES = 1 << 30
-"""Size of a shard, and so of the memory that writing one takes."""
 
 
 def export(
@@ -54,52 +50,46 @@ def export(
         CheckpointError: the checkpoint lacks what the task needs.
     """
     task, out = Task.parse(task), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} holds something already. Choose another folder, or empty this one.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
-    except OSError as error:
-        raise InputError(
-            f"{partial}, where the files are written first, cannot be made ({error.strerror or error}). "
-            "Remove it, or choose another --out."
-        ) from error
-    try:
-        dtype = _write_weights(source, task, partial, shard_bytes, progress)
-        _write_configs(source, task, partial, dtype)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with new_folder(out) as folder:
+        tensors = _stock_tensors(source, task)
+        write_shards(folder, tensors, shard_bytes, progress)
+        # Norms are sometimes kept in float32 beside 16-bit weights; engines are told the smaller.
+        dtype = min((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
+        _write_configs(source, task, folder, str(dtype).removeprefix("torch."))
     return out
 
 
-def _tensors(source: Checkpoint, task: Task) -> Iterator[tuple[str, Tensor]]:
-    """Yields the task's tensors under the hub's names, as stored."""
-    config = source.config
-    base, adaptors = names.block_positions(config, task)
+def _stock_tensors(source: Checkpoint, task: Task) -> dict[str, LazyTensor]:
+    """The task's tensors as stored, under the hub's names."""
+    base, adaptors = names.block_positions(source.config, task)
     prefix = names.LLAVA if task.sees else names.LLAMA
-    for bank in task.banks:
-        positions = base if bank == "base" else adaptors
-        for name, tensor in source.read_stored(bank, _wanted(source, bank)):
-            yield names.hub_name(bank, name, positions, prefix), tensor
-    if task.sees and config.mm_projector_type == "linear":
-        dtype = getattr(torch, min(source.dtypes(task.stack_bank)))
-        yield "multi_modal_projector.linear_2.weight", torch.eye(config.hidden_size, dtype=dtype)
-        yield "multi_modal_projector.linear_2.bias", torch.zeros(config.hidden_size, dtype=dtype)
+    tensors = {
+        names.stock_name(bank, name, base if bank == "base" else adaptors, prefix): source.stored(bank, name)
+        for bank in task.banks
+        for name in _wanted(source, bank)
+    }
+    if task.sees and source.config.mm_projector_type == "linear":
+        size, dtype = source.config.hidden_size, getattr(torch, min(source.dtypes(task.stack_bank)))
+        for name, identity in (("weight", torch.eye(size)), ("bias", torch.zeros(size))):
+            second = names.stock_name(task.stack_bank, f"{names.PROJECTOR}2.{name}", [], prefix)
+            tensors[second] = LazyTensor.of(identity, dtype)
+    return tensors
 
 
 def _wanted(source: Checkpoint, bank: BankName) -> list[str]:
+    """Our names of a bank's tensors that engines want.
+
+    Raises:
+        CheckpointError: some are not there.
+    """
     shapes = bank_shapes(bank, source.config, source.vision)
     source.check(bank, shapes)
     if bank != "vision":
         return list(shapes)
-    # Engines build the whole tower, also the layers behind the one that IAA reads.
+    # Engines build the whole tower, also the layers behind the one whose output IAA takes.
     present = source.names(bank)
-    last = f"tower.encoder.layers.{source.require_vision().num_hidden_layers - 1}."
-    if not any(name.startswith(last) for name in present) or "tower.post_layernorm.weight" not in present:
+    last = names.tower_layer(source.require_vision().num_hidden_layers - 1)
+    if not all(any(name.startswith(part) for name in present) for part in (last, names.TOWER_END)):
         raise CheckpointError(
             f"The vision tower of {source.folder} lacks its last layers, which IAA does not need but other engines do. "
             "Use a complete CLIP tower: pass its folder as vision_tower."
@@ -107,47 +97,13 @@ def _wanted(source: Checkpoint, bank: BankName) -> list[str]:
     return present
 
 
-def _write_weights(
-    source: Checkpoint, task: Task, folder: Path, shard_bytes: int, progress: Callable[[str], None] | None
-) -> str:
-    shards: list[list[str]] = []
-    held: dict[str, Tensor] = {}
-    total, dtypes = 0, set()
-
-    def flush() -> None:
-        nonlocal held
-        name = f"shard-{len(shards) + 1}.safetensors"
-        save_file(held, folder / name, metadata={"format": "pt"})
-        shards.append(list(held))
-        held = {}
-        if progress is not None:
-            progress(name)
-
-    for name, tensor in _tensors(source, task):
-        if held and sum(t.nbytes for t in held.values()) + tensor.nbytes > shard_bytes:
-            flush()
-        held[name] = tensor.contiguous()
-        total += tensor.nbytes
-        dtypes.add(str(tensor.dtype).removeprefix("torch."))
-    flush()
-    weight_map = {}
-    for number, members in enumerate(shards, 1):
-        name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-        (folder / f"shard-{number}.safetensors").rename(folder / name)
-        weight_map.update(dict.fromkeys(members, name))
-    _write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
-    # Norms are sometimes kept in float32 beside 16-bit weights; engines are told the smaller.
-    return min(dtypes, key=lambda name: getattr(torch, name).itemsize)
-
-
 def _write_configs(source: Checkpoint, task: Task, folder: Path, dtype: str) -> None:
-    config: IAAConfig = source.config
-    tokenizer = load_tokenizer(source.folder)
+    config, tokenizer = source.config, load_tokenizer(source.folder)
     bos, eos = token_id(tokenizer, BEGIN_OF_TEXT), token_id(tokenizer, EOT)
     blocks = config.num_blocks if task.sees else config.num_hidden_layers
     llama = configs.llama_config(config, blocks, dtype, bos, eos)
-    template = configs.chat_template(task)
-    files: dict[str, Any] = {
+    template = chat_template(task)
+    files: dict[str, dict[str, Any]] = {
         "config.json": llama,
         "generation_config.json": configs.generation_config(task, bos, eos),
         "tokenizer_config.json": configs.tokenizer_config(config, template),
@@ -158,10 +114,6 @@ def _write_configs(source: Checkpoint, task: Task, folder: Path, dtype: str) -> 
         files["preprocessor_config.json"] = configs.preprocessor_config(vision)
         files["processor_config.json"] = configs.processor_config(config, vision)
     for name, content in files.items():
-        _write_json(folder / name, content)
+        write_json(folder / name, content)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
     shutil.copyfile(source.folder / "tokenizer.json", folder / "tokenizer.json")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

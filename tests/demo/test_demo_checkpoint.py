@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from iaa_runtime import IAAModel, IAAPipeline, Task
 from iaa_runtime.boxes.answers import Detection
-from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.shapes.evaluate import evaluate
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.text.tokenizer import load_tokenizer

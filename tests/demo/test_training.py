@@ -15,9 +15,13 @@ import torch
 from torch.nn import functional as F
 
 from iaa_runtime import IAAPipeline, Task
-from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
+from iaa_runtime.config import IMAGE_TOKEN_INDEX
 from iaa_runtime.shapes.language import Question, caption, grounding_answer, left_to_right
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.text.conversation import Conversation
+from iaa_runtime.text.prompts import grounding_question
+from iaa_runtime.text.tokenizer import load_tokenizer
 
 STEPS = ["--text-steps", "2", "--tower-steps", "2", "--mm-steps", "2", "--g-steps", "2"]
 
@@ -110,6 +114,17 @@ def test_gaze_is_how_far_attention_is_from_what_it_should_see(training: Any, mon
     torch.testing.assert_close(found, torch.stack(divergences).mean(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("task", "question"), [(Task.MM, "Describe this image."), (Task.G, grounding_question("the red circle"))]
+)
+def test_trunk_and_branch_are_the_runtimes_prompt(training: Any, task: Task, question: str) -> None:
+    script, stem = training.dialogues.Script(training.tokenizer), task is Task.G
+    before, after = script.trunk(task, stem)
+    ids = script.branch([Question(question, "", "")], stem, [False]).ids
+    prompt = Conversation().user(question).encode(load_tokenizer(DEMO_CHECKPOINT), task)
+    assert [*before, IMAGE_TOKEN_INDEX, *after, *ids[:-1]] == prompt
+
+
 def test_every_token_of_an_answer_knows_where_to_look(training: Any) -> None:
     scene, script = make_scene(7), training.dialogues.Script(training.tokenizer)
     order = left_to_right(scene, range(len(scene.shapes)))
@@ -120,17 +135,17 @@ def test_every_token_of_an_answer_knows_where_to_look(training: Any) -> None:
         assert seen[-1] == training.dialogues.FREE, "the end of an answer is about no shape"
         return list(zip(map(training.tokenizer.id_to_token, ids), seen, strict=True))
 
-    said = looks(Question("", grounding_answer(scene, order), "plural", order, landmark=4))
-    texts = ["".join(token for token, look in said if look == ((s,), (4,))) for s in order]
+    found = looks(Question("", grounding_answer(scene, order), "plural", order, landmark=4))
+    texts = ["".join(token for token, look in found if look == ((s,), (4,))) for s in order]
     boxes = grounding_answer(scene, order).split("; ")
     assert [text.lstrip(";Ġ") for text in texts] == [box.partition(",")[0] + "," for box in boxes], "until it is chosen"
 
-    said = looks(Question("", caption(scene), "caption", order, counted=order))
-    assert list(dict.fromkeys(look for _, (look, _) in said)) == [(*order, training.dialogues.NOTHING)] + [
+    found = looks(Question("", caption(scene), "caption", order, counted=order))
+    assert list(dict.fromkeys(look for _, (look, _) in found)) == [(*order, training.dialogues.NOTHING)] + [
         (s,) for s in order
     ] + [()]
     for s in order:
-        item = [token for token, (look, _) in said if look == (s,)]
+        item = [token for token, (look, _) in found if look == (s,)]
         assert f"Ġ{scene.shapes[s].color}" in item and f"Ġ{scene.shapes[s].kind}" in item
 
     assert {look for _, look in looks(Question("", "2", "count", counted=(0, 2)))} == {

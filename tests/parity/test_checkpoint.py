@@ -100,7 +100,7 @@ def test_prompts_read_in_pieces_equal_the_whole(model: IAAModel, task: str, monk
     prompts = [make_prompt(model, f"{task}.{case}") for case in "ab"]
     stack = model.stack(task)
     _, whole = prefill(stack, prompts, 1)
-    monkeypatch.setattr(prefill_module, "PIECE_TOKENS", 7)
+    monkeypatch.setattr(prefill_module, "CHUNK_TOKENS", 7)
     cache, pieces = prefill(stack, prompts, 1)
     assert distance(pieces, whole) <= 1e-5
     assert cache.tokens.tolist() == [prompt.length for prompt in prompts]
@@ -114,7 +114,7 @@ def make_prompt(model: IAAModel, case: str, ids: list[int] | None = None) -> Pro
 
 
 def mixed_batch(model: IAAModel, task: str) -> list[Prompt]:
-    """Eight rows of eight lengths; rows on one image share the front of their prompts, as phrases do."""
+    """Eight rows of eight lengths; rows on one image share the prefix of their prompts, as phrases do."""
     random = torch.Generator().manual_seed(0)
     first, second = make_prompt(model, f"{task}.a"), make_prompt(model, f"{task}.b")
     if task == "Text":  # without an image, all rows are one group
@@ -131,9 +131,9 @@ def test_a_row_of_a_mixed_batch_equals_its_single_run(
     model: IAAModel, task: str, shared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shared:
-        monkeypatch.setattr(prefill_module, "shared_fronts", lambda prompts: ([], []))
+        monkeypatch.setattr(prefill_module, "shared_prefixes", lambda prompts: ([], []))
     prompts = mixed_batch(model, task)
-    assert bool(prefill_module.shared_fronts(prompts)[0]) == shared
+    assert bool(prefill_module.shared_prefixes(prompts)[0]) == shared
     stack, config = model.stack(task), GenerationConfig(max_new_tokens=6)
     _, together = prefill(stack, prompts, 1)
     answers = model.answer(prompts, task, config, [EOS])

@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from iaa_runtime import IAAModel, IAAPipeline
-from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.cli import main
 from iaa_runtime.errors import CheckpointError, InputError
 from iaa_runtime.export import export
-from iaa_runtime.images.load import preprocess
-from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
+from iaa_runtime.images.preprocess import preprocess
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.text.conversation import IMAGE_TOKEN, Conversation
 from iaa_runtime.text.tokenizer import load_tokenizer, token_id
@@ -123,18 +122,18 @@ def test_a_batch_of_unequal_prompts_answers_as_each_alone(tmp_path: Path) -> Non
     tokenizer = AutoTokenizer.from_pretrained(export(checkpoint, "Text", tmp_path / "text"))
     texts = [chat_text(tokenizer, question) for question in questions[:2]]
     batch = tokenizer(texts, add_special_tokens=False, padding=True, return_tensors="pt")
-    said = stock_model(tmp_path / "text", "Text").generate(**batch, max_new_tokens=20)
-    answers = tokenizer.batch_decode(said[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    generated = stock_model(tmp_path / "text", "Text").generate(**batch, max_new_tokens=20)
+    answers = tokenizer.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     assert [answer.strip() for answer in answers] == [iaa.text(question) for question in questions[:2]]
     assert answers[0].strip() == "right"
 
     processor = AutoProcessor.from_pretrained(export(checkpoint, "MM", tmp_path / "mm"))
-    asked = [[{"type": "image"}, {"type": "text", "text": question}] for question in questions[1:]]
-    texts = [chat_text(processor, content) for content in asked]
+    contents = [[{"type": "image"}, {"type": "text", "text": question}] for question in questions[1:]]
+    texts = [chat_text(processor, content) for content in contents]
     batch = processor(images=scenes, text=texts, add_special_tokens=False, padding=True, return_tensors="pt")
     assert len(set(batch["attention_mask"].sum(-1).tolist())) > 1, "prompts of unequal length"
-    said = stock_model(tmp_path / "mm", "MM").generate(**batch, max_new_tokens=60)
-    answers = processor.batch_decode(said[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+    generated = stock_model(tmp_path / "mm", "MM").generate(**batch, max_new_tokens=60)
+    answers = processor.batch_decode(generated[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
     alone = [iaa.caption(scene, question)[0] for scene, question in zip(scenes, questions[1:], strict=True)]
     assert [answer.strip() for answer in answers] == alone
 
@@ -155,8 +154,8 @@ def test_template_of_a_longer_conversation(reference: Path, tmp_path: Path) -> N
     assert tokenizer(text, add_special_tokens=False).input_ids == talk.encode(tokenizer, "Text")
 
 
-def test_configs_say_the_rope_base_to_every_reader(tmp_path: Path) -> None:
-    """Either name alone is read as base 10000 by some version of transformers."""
+def test_configs_tell_the_rope_base_to_every_version(tmp_path: Path) -> None:
+    """With either name alone some version of transformers takes base 10000."""
     source = Checkpoint(make_checkpoint(tmp_path / "iaa", Geometry(rope_theta=77777.0)))
     for task, text in (("Text", None), ("G", "text_config")):
         config = json.loads((export(source, task, tmp_path / task) / "config.json").read_text())
@@ -165,7 +164,7 @@ def test_configs_say_the_rope_base_to_every_reader(tmp_path: Path) -> None:
 
 
 def test_dtype_stays_as_stored(tmp_path: Path) -> None:
-    """16-bit weights are neither widened nor converted."""
+    """16-bit weights are not converted."""
     source = Checkpoint(make_checkpoint(tmp_path / "iaa", Geometry(), dtype=torch.bfloat16))
     folder = export(source, "Text", tmp_path / "out")
     assert json.loads((folder / "config.json").read_text())["torch_dtype"] == "bfloat16"

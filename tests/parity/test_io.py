@@ -12,8 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from iaa_runtime.boxes.answers import iou, pad_box, parse_boxes, unpad_box
-from iaa_runtime.images.load import load_image, preprocess
+from iaa_runtime.boxes.answers import parse_boxes
+from iaa_runtime.boxes.geometry import iou, pad_box, unpad_box
+from iaa_runtime.images.load import load_image
+from iaa_runtime.images.preprocess import preprocess
 from iaa_runtime.text.conversation import Conversation
 
 IO = Path(__file__).parents[1] / "reference" / "io"

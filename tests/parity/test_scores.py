@@ -105,4 +105,4 @@ def test_mme_scores_as_published_on_the_command_line(capsys: pytest.CaptureFixtu
     ],
 )
 def test_yes_and_no_are_read_as_published(text: str, said: str) -> None:
-    assert mme.Answer("a.jpg", "Is it?", "Yes", text).said == said
+    assert mme.Answer("a.jpg", "Is it?", "Yes", text).parsed == said

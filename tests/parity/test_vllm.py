@@ -15,10 +15,11 @@ from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.config import GenerationConfig, Task
 from iaa_runtime.export import export
 from iaa_runtime.images.load import load_image
-from iaa_runtime.jobs.asking import Question, ask
+from iaa_runtime.pipeline.base import Question, Request
 from iaa_runtime.pipeline.remote import RemotePipeline
-from iaa_runtime.pipeline.remote.messages import data_url, messages
-from iaa_runtime.text.conversation import Conversation, grounding_question
+from iaa_runtime.pipeline.remote.messages import chat_messages, data_url
+from iaa_runtime.text.conversation import Conversation
+from iaa_runtime.text.prompts import grounding_question
 from iaa_runtime.text.streaming import BROKEN
 
 PICTURES = ("readpanda.jpg", "COCO_train2014_000000014502.jpg")
@@ -62,7 +63,7 @@ def said_by_vllm(address: str, model: str, talk: Conversation, picture: Any) -> 
     """The ids of vLLM's tokens, which it tells besides."""
     body = {
         "model": model,
-        "messages": messages(talk, data_url(picture) if picture else None),
+        "messages": chat_messages(talk, data_url(picture) if picture else None),
         "temperature": 0,
         "max_tokens": TOKENS,
         "return_token_ids": True,
@@ -79,9 +80,11 @@ def said_by_vllm(address: str, model: str, talk: Conversation, picture: Any) -> 
 def boxes_agree(local: IAAPipeline, remote: RemotePipeline, photo: Path) -> None:
     """The grammar holds there as here. These weights are random and want no box, which scores 0 from a server."""
     config = GenerationConfig.for_task(Task.G, max_new_tokens=40)
-    question = Question(load_image(photo), grounding_question("red panda"))
-    (here,) = ask(local, [question], Task.G, config, grammar=True, several=False)
-    (there,) = ask(remote, [question], Task.G, config, grammar=True, several=False)
+    question = Question.about(load_image(photo), grounding_question("red panda"))
+    (here,), (there,) = (
+        pipeline.answer([question], Request(Task.G, config, grammar=True, several=False))
+        for pipeline in (local, remote)
+    )
     assert there.text == here.text
     (one,) = local.ground(photo, "red panda", several=False, max_new_tokens=40)
     (two,) = remote.ground(photo, "red panda", several=False, max_new_tokens=40)

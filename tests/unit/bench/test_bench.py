@@ -1,4 +1,4 @@
-"""The benchmark: its floors by hand, its pairing of times, and a whole run at the smallest size."""
+"""The benchmark: its roofline by hand, its pairing of times, and a whole run at the smallest size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from iaa_runtime.config import BANK_NAMES, Task
 from iaa_runtime.generation.memory import FORMATS, weight_bytes
 
 
-def test_floors_of_the_full_size() -> None:
+def test_roofline_of_the_full_size() -> None:
     """46 blocks of 218.1M weights; with norm and head, 10.56G weights are read for each token."""
     config = SIZES["full"].config
     block = 4096 * (4096 * 2 + 1024 * 2 + 3 * 14336)

@@ -1,4 +1,4 @@
-"""Checkpoints that are broken, incomplete or something else: what is found, and what is said about it."""
+"""Checkpoints that are broken, incomplete or something else: what is found, and what is message about it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def config(folder: Path, **changes: object) -> None:
 
 
 def complaint(folder: Path, **options: Path) -> str:
-    """What is said when the checkpoint is opened."""
+    """What is message when the checkpoint is opened."""
     with pytest.raises(CheckpointError) as caught:
         IAAModel.from_pretrained(folder, **options)
     return str(caught.value)
@@ -71,25 +71,25 @@ def test_another_models_config(folder: Path) -> None:
 
 def test_a_folder_without_weights_says_what_it_holds(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    assert "holds no weights" in (said := complaint(folder))
-    assert "tokenizer.json" in said
+    assert "holds no weights" in (message := complaint(folder))
+    assert "tokenizer.json" in message
 
 
 def test_missing_tensors_are_listed_with_what_is_there(folder: Path) -> None:
     spoil(folder, drop="model.condition_layers.1.")
-    said = complaint(folder)
-    assert "'mm'" in said
-    assert "lacks 9 of" in said
-    assert "model.condition_layers.1.input_layernorm.weight" in said
-    assert "and 5 more" in said
-    assert "model.layers (36)" in said
+    message = complaint(folder)
+    assert "'mm'" in message
+    assert "lacks 9 of" in message
+    assert "model.condition_layers.1.input_layernorm.weight" in message
+    assert "and 5 more" in message
+    assert "model.layers (36)" in message
 
 
 def test_unexpected_tensors_are_listed(folder: Path) -> None:
     config(folder, num_hidden_layers=3, iaa_insert_layers=[0, 1, 2])
-    said = complaint(folder)
-    assert "9 tensors that config.json does not account for" in said
-    assert "model.layers.3." in said
+    message = complaint(folder)
+    assert "9 tensors that config.json does not account for" in message
+    assert "model.layers.3." in message
 
 
 def test_tensors_of_no_iaa_checkpoint_are_listed(folder: Path) -> None:
@@ -137,10 +137,10 @@ def test_without_an_adaptor_the_other_tasks_run(folder: Path) -> None:
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint", packing="shards")
     (folder / "model-00002-of-00003.safetensors").unlink()
-    said = complaint(folder)
-    assert "lacks 1 of the 3 shards" in said
-    assert "model-00002-of-00003.safetensors" in said
-    assert "index.json" in said
+    message = complaint(folder)
+    assert "lacks 1 of the 3 shards" in message
+    assert "model-00002-of-00003.safetensors" in message
+    assert "index.json" in message
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -163,12 +163,12 @@ def test_the_tower_nowhere_names_every_place(tmp_path: Path) -> None:
     assert model(torch.tensor([[1, 2]]), task="Text").shape == (1, 2, 384)
     with pytest.raises(CheckpointError) as caught:
         model.encode_images(torch.zeros(1, 3, 28, 28))
-    said = str(caught.value)
+    message = str(caught.value)
     for place in (folder / "missing" / "clip", folder.parent / "missing" / "clip", folder.parent / "clip"):
-        assert str(place) in said
-    assert f"the weights in {folder}" in said
-    assert "Get missing/clip" in said
-    assert "vision_tower" in said
+        assert str(place) in message
+    assert f"the weights in {folder}" in message
+    assert "Get missing/clip" in message
+    assert "vision_tower" in message
 
 
 def test_a_tower_in_the_shards_without_geometry_says_so(tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_a_tower_in_the_checkpoint_under_the_last_part_of_its_name(folder: Path)
 def test_a_tower_with_more_layers_than_its_config_says(folder: Path) -> None:
     file = folder / "clip" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 2}))
-    said = complaint(folder)
-    assert "16 tensors that config.json does not account for" in said
-    assert "encoder.layers.2." in said
+    message = complaint(folder)
+    assert "16 tensors that config.json does not account for" in message
+    assert "encoder.layers.2." in message
 
 
 def test_a_tower_folder_without_weights(folder: Path) -> None:
@@ -203,9 +203,9 @@ def test_a_tower_folder_without_weights(folder: Path) -> None:
 
 def test_a_tower_of_another_width_than_the_projector_takes(folder: Path, tmp_path: Path) -> None:
     other = make_checkpoint(tmp_path / "other", Geometry(vision_size=30)) / "clip"
-    said = complaint(folder, vision_tower=other)
-    assert "30 wide" in said
-    assert "expects 24" in said
+    message = complaint(folder, vision_tower=other)
+    assert "30 wide" in message
+    assert "expects 24" in message
 
 
 def test_the_published_tower_needs_no_config_of_its_own(tmp_path: Path) -> None:
@@ -240,17 +240,17 @@ def write_hollow(file: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         out.truncate(8 + len(text) + end)
 
 
-def test_a_task_reads_its_own_banks_and_no_other_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_loads_its_own_banks_and_no_other_tensor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint", packing="single")
     asked: list[str] = []
-    read = WeightFiles.read
+    load = WeightFiles.load
 
     def recording(self, names, *how):  # type: ignore[no-untyped-def]
-        for name, tensor in read(self, names, *how):
+        for name, tensor in load(self, names, *how):
             asked.append(name)
             yield name, tensor
 
-    monkeypatch.setattr(WeightFiles, "read", recording)
+    monkeypatch.setattr(WeightFiles, "load", recording)
     model = IAAModel.from_pretrained(folder)
     assert asked == []
     model.generate(torch.tensor([[1, 2, 3]]), task="Text", max_new_tokens=2)

@@ -1,4 +1,4 @@
-"""Files of weights: found in any packing, read in any dtype, and what is said about broken ones."""
+"""Weight files: found in any packing, loaded in any dtype, and the error messages about broken ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from iaa_runtime.checkpoint import files as weights_module
+from iaa_runtime.checkpoint import formats
 from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.errors import CheckpointError
 
@@ -34,49 +34,50 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_entries_tell_shape_dtype_and_bytes(file: Path) -> None:
     files = WeightFiles.find(file)
     assert sorted(files.names) == sorted(TENSORS)
-    assert files.shape("c.weight") == (2, 3, 4)
-    assert files.dtype("c.weight") == torch.bfloat16
-    assert files.nbytes("c.weight") == 48
+    entry = files.entries["c.weight"]
+    assert entry.shape == (2, 3, 4)
+    assert entry.dtype == torch.bfloat16
+    assert entry.nbytes == 48
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("piece", [1, 30, 1 << 20])
-def test_reading_converts_every_row(
-    file: Path, dtype: torch.dtype, piece: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chunk", [1, 30, 1 << 20])
+def test_loading_converts_every_row(
+    file: Path, dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in (weights_module._Safetensors, weights_module._Pickled):
-        monkeypatch.setattr(kind, "piece_bytes", piece)
-    got = dict(WeightFiles.find(file).read(TENSORS, dtype, "cpu"))
+    for kind in (formats._SafetensorsFile, formats._PickledFile):
+        monkeypatch.setattr(kind, "chunk_bytes", chunk)
+    got = dict(WeightFiles.find(file).load(TENSORS, dtype, "cpu"))
     assert got.keys() == TENSORS.keys()
     for name, tensor in got.items():
         assert torch.equal(tensor, TENSORS[name].to(dtype)), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tensors_read_briefly_take_no_memory_of_their_own(file: Path, dtype: torch.dtype) -> None:
-    places = set()
+def test_transient_tensors_share_one_buffer(file: Path, dtype: torch.dtype) -> None:
+    addresses = set()
     count = 0
-    for name, tensor in WeightFiles.find(file).read(TENSORS, dtype, "cpu", brief=True):
+    for name, tensor in WeightFiles.find(file).load(TENSORS, dtype, "cpu", transient=True):
         assert torch.equal(tensor, TENSORS[name].to(dtype)), name
         if TENSORS[name].dtype != dtype:
-            places.add(tensor.data_ptr())
+            addresses.add(tensor.data_ptr())
         count += 1
     assert count == len(TENSORS)
-    assert len(places) == 1, "conversions do not share one buffer"
+    assert len(addresses) == 1, "conversions do not share one buffer"
 
 
-def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_while_it_is_loaded(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     save_file(TENSORS, path)
     files = WeightFiles.find(path)
     assert files.names
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="ends within"):
-        dict(files.read(TENSORS, torch.float16, "cpu"))
+        dict(files.load(TENSORS, torch.float16, "cpu"))
 
 
 def test_only_what_is_asked_for_is_yielded(file: Path) -> None:
-    assert [name for name, _ in WeightFiles.find(file).read(["b.bias"], torch.float16, "cpu")] == ["b.bias"]
+    assert [name for name, _ in WeightFiles.find(file).load(["b.bias"], torch.float16, "cpu")] == ["b.bias"]
 
 
 def test_safetensors_go_before_bin(tmp_path: Path) -> None:
@@ -151,6 +152,6 @@ def test_views_of_a_file_cost_one_mapping(tmp_path: Path) -> None:
         pytest.skip("mappings are counted in /proc")
     save_file({f"layer.{n}": torch.ones(64, 64) for n in range(20)}, tmp_path / "model.safetensors")
     files = WeightFiles.find(tmp_path)
-    kept = dict(files.read(files.names, torch.float32, "cpu"))
+    kept = dict(files.load(files.names, torch.float32, "cpu"))
     assert len(kept) == 20
     assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1

@@ -1,0 +1,227 @@
+"""The two formats of weight files, safetensors and torch's own: the table of their tensors, and loading those.
+
+A tensor that is wanted as it is stored can be a view of the file, at no cost. Any other is converted in chunks of rows,
+each mapped on its own, so that neither the file's pages nor a second copy pile up.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+SAFETENSORS_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor in a file: its name, shape and dtype, and in safetensors files the byte at which it starts."""
+
+    name: str
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    start: int = 0
+
+    @property
+    def numel(self) -> int:
+        """How many elements it has."""
+        return torch.Size(self.shape).numel()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return self.numel * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Target:
+    """How tensors are wanted.
+
+    Attributes:
+        dtype: of all of them.
+        device: where they go.
+        buffer: shared by all that have to be converted, each of which is valid until the next; None gives each tensor
+            memory of its own.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+    buffer: Tensor | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        """Whether a tensor is wanted as it is stored."""
+        return self.device.type == "cpu" and entry.dtype == self.dtype
+
+    def memory(self, entry: Entry) -> Tensor:
+        """Where a tensor goes that has to be converted."""
+        if self.buffer is None:
+            return torch.empty(entry.shape, dtype=self.dtype, device=self.device)
+        return self.buffer[: entry.numel].view(entry.shape)
+
+
+class WeightFile(ABC):
+    """One file of weights."""
+
+    chunk_bytes: ClassVar[int]
+    """About how much of the file a conversion holds at a time."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Yields all of the file's tensors, from its header."""
+
+    @abstractmethod
+    def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors as stored, which may share one mapping of the file."""
+
+    @abstractmethod
+    def rows(self, entry: Entry, start: int, end: int) -> Tensor:
+        """Rows ``start`` to ``end`` of a tensor as stored, in a mapping of their own."""
+
+    def load(self, entries: Iterable[Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors by name: first the views that can stay, then the others, one by one."""
+        entries = list(entries)
+        lasting = [entry for entry in entries if target.matches(entry) and target.buffer is None]
+        yield from self.views(lasting)
+        for entry in entries:
+            if not target.matches(entry):
+                out = target.memory(entry)
+                for start, end in self._steps(entry):
+                    out[start:end].copy_(self.rows(entry, start, end))
+                yield entry.name, out
+            elif target.buffer is not None:
+                yield entry.name, self.rows(entry, 0, entry.shape[0])
+
+    def chunks(self, entry: Entry) -> Iterator[Tensor]:
+        """Yields a tensor as stored, in chunks of rows."""
+        return (self.rows(entry, start, end) for start, end in self._steps(entry))
+
+    def _steps(self, entry: Entry) -> Iterator[tuple[int, int]]:
+        step = max(1, self.chunk_bytes * entry.shape[0] // max(1, entry.nbytes))
+        for start in range(0, entry.shape[0], step):
+            yield start, min(start + step, entry.shape[0])
+
+
+class _SafetensorsFile(WeightFile):
+    """A length, so much JSON, and the tensors' bytes."""
+
+    chunk_bytes = 1 << 20  # little beside the smallest bank; a mapping costs microseconds
+
+    def entries(self) -> Iterator[Entry]:
+        with self._open() as opened:  # which checks the header, so that the offsets in it can be trusted
+            starts = self._starts()
+            for name in opened.keys():  # noqa: SIM118 - not a dict
+                part = opened.get_slice(name)
+                dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
+                if dtype is None:
+                    raise CheckpointError(
+                        f"{name} in {self.file} is stored as {part.get_dtype()}, which cannot be read. Use a "
+                        "checkpoint in 16 or 32 bits."
+                    )
+                yield Entry(name, self.file, tuple(part.get_shape()), dtype, starts[name])
+
+    def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
+        if entries:
+            with self._open() as opened:  # once, so that all views share one mapping
+                for entry in entries:
+                    yield entry.name, opened.get_tensor(entry.name)
+
+    def rows(self, entry: Entry, start: int, end: int) -> Tensor:
+        # A mapping for each: pages of one mapping of the whole file would count as ours until its end.
+        row = entry.nbytes // entry.shape[0]
+        at = entry.start + start * row
+        before = at % mmap.ALLOCATIONGRANULARITY
+        length = before + (end - start) * row
+        with self.file.open("rb") as opened:
+            try:
+                mapped = mmap.mmap(opened.fileno(), length, access=mmap.ACCESS_COPY, offset=at - before)
+            except ValueError:
+                raise CheckpointError(f"{self.file} ends within {entry.name}. Fetch the file again.") from None
+        rows = torch.frombuffer(mapped, dtype=entry.dtype, offset=before)  # holds the mapping
+        return rows.view(end - start, *entry.shape[1:])
+
+    def _starts(self) -> dict[str, int]:
+        with self.file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length))
+        return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}
+
+    def _open(self) -> Any:
+        try:
+            return safe_open(str(self.file), framework="pt", device="cpu")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"{self.file} cannot be read as safetensors ({error}). Fetch the file again."
+            ) from error
+
+
+class _PickledFile(WeightFile):
+    """A ``.bin`` file as torch saves them, opened with ``weights_only=True``: no code of the file runs."""
+
+    chunk_bytes = 16 << 20  # the file's whole table is parsed anew for each
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file)
+        self._unmapped: dict[str, Tensor] | None = None
+
+    def entries(self) -> Iterator[Entry]:
+        for name, tensor in self._content().items():
+            yield Entry(name, self.file, tuple(tensor.shape), tensor.dtype)
+
+    def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
+        if entries:
+            content = self._content()
+            yield from ((entry.name, content[entry.name]) for entry in entries)
+
+    def rows(self, entry: Entry, start: int, end: int) -> Tensor:
+        return self._content()[entry.name][start:end]
+
+    def _content(self) -> dict[str, Tensor]:
+        """The file's tensors, in a new mapping; all in memory where the file was written before torch 1.6."""
+        if self._unmapped is not None:
+            return self._unmapped
+        try:
+            try:
+                content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=True)
+            except RuntimeError:  # not to be mapped
+                content = self._unmapped = torch.load(self.file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"{self.file} cannot be read as PyTorch weights ({error}). Fetch the file again."
+            ) from error
+        if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+            raise CheckpointError(
+                f"{self.file} is no table of tensors by name. Use the file that came with the checkpoint."
+            )
+        return content
+
+
+def open_weights(file: Path) -> WeightFile:
+    """A weight file by its suffix; only its header is looked at until tensors are loaded."""
+    return _SafetensorsFile(file) if file.suffix == ".safetensors" else _PickledFile(file)

@@ -1,0 +1,95 @@
+"""Finds the CLIP vision tower of a checkpoint: in the checkpoint's own shards, or in a folder of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import PUBLISHED_VISION_TOWER, VisionConfig
+from ..errors import CheckpointError
+from .files import WeightFiles
+from .json_files import load_json
+from .names import TOWER_MARK, find_tower_prefix
+
+
+@dataclass(frozen=True)
+class Tower:
+    """Where the vision tower's weights and geometry are."""
+
+    files: WeightFiles
+    prefix: str
+    config: VisionConfig
+
+
+def find_tower(
+    folder: Path, files: WeightFiles, name: str, given: str | Path | None = None
+) -> tuple[Tower | None, list[str]]:
+    """Finds the tower of a checkpoint.
+
+    Args:
+        folder: of the checkpoint.
+        files: the checkpoint's weights.
+        name: what its config calls the tower (``mm_vision_tower``).
+        given: the folder that the user names; only there and in the shards is looked then.
+
+    Returns:
+        The tower, or None; and the places where it is not, in words.
+
+    Raises:
+        CheckpointError: the tower is not where the user says.
+    """
+    searched: list[str] = []
+    prefix = find_tower_prefix(files.names)
+    if given is not None:
+        given = Path(given).expanduser()
+        tower = _tower_in(given, searched)
+        if tower is None and prefix is not None and (given / "config.json").is_file():
+            tower = Tower(files, prefix, _vision_config(given))
+        if tower is None:
+            raise CheckpointError(
+                f"No CLIP vision tower was found in {given}, which vision_tower names: {searched[-1]}. It needs a "
+                "config.json, and weights unless the checkpoint holds them."
+            )
+        return tower, searched
+    named = Path(name).expanduser()
+    folders = [where / part for where in (folder, folder.parent) for part in (named, named.name)]
+    if prefix is None:
+        searched.append(f"the weights in {folder} (no name ends in {TOWER_MARK})")
+        towers = (_tower_in(place, searched) for place in dict.fromkeys(folders))
+        return next((tower for tower in towers if tower is not None), None), searched
+    for place in folders:
+        if (place / "config.json").is_file():
+            return Tower(files, prefix, _vision_config(place)), searched
+    if name.rstrip("/").endswith(PUBLISHED_VISION_TOWER.rsplit("/", 1)[-1]):
+        return Tower(files, prefix, VisionConfig()), searched
+    searched.append(
+        f"the weights in {folder}, which hold a tower, but its geometry (a config.json) was not in "
+        + " or ".join(map(str, folders))
+    )
+    return None, searched
+
+
+def _tower_in(folder: Path, searched: list[str]) -> Tower | None:
+    """The tower in a folder of its own; None, and why in ``searched``, where there is none."""
+    if not (folder / "config.json").is_file():
+        searched.append(f"{folder} (no config.json there)")
+        return None
+    try:
+        files = WeightFiles.find(folder)
+    except CheckpointError:
+        searched.append(f"{folder} (a config.json, but no weights)")
+        return None
+    prefix = find_tower_prefix(files.names)
+    if prefix is None:
+        searched.append(f"{folder} (weights without {TOWER_MARK})")
+        return None
+    return Tower(files, prefix, _vision_config(folder))
+
+
+def _vision_config(folder: Path) -> VisionConfig:
+    preprocessor = folder / "preprocessor_config.json"
+    return VisionConfig.from_dict(
+        load_json(folder / "config.json"),
+        load_json(preprocessor) if preprocessor.is_file() else None,
+        str(folder / "config.json"),
+    )

@@ -1,0 +1,136 @@
+"""Writes weights: one tensor after the other goes into safetensors files, which are complete or not there at all.
+
+A checkpoint may be larger than memory: never more than a chunk of one tensor is held.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .formats import SAFETENSORS_DTYPES
+from .json_files import write_json
+
+SHARD_BYTES = 1 << 30
+"""How large a weight file grows before the next one is begun."""
+
+_DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor to be written, whose values are made only then.
+
+    Attributes:
+        shape: of the tensor.
+        dtype: as which it is stored.
+        chunks: called once, when the tensor is written; yields its values in order, in tensors of any size.
+    """
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    chunks: Callable[[], Iterable[Tensor]]
+
+    @classmethod
+    def of(cls, tensor: Tensor, dtype: torch.dtype) -> LazyTensor:
+        """A tensor in memory, converted to ``dtype`` when it is written."""
+        return cls(tuple(tensor.shape), dtype, lambda: [tensor])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def write_file(file: Path, tensors: Mapping[str, LazyTensor]) -> None:
+    """Writes one safetensors file, under another name until it is complete."""
+    # The widest dtypes go first, so that each tensor starts at a multiple of its element's size.
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses files that do not say so
+    end = 0
+    for name, tensor in ordered:
+        start, end = end, end + tensor.nbytes
+        offsets = {"data_offsets": [start, end]}
+        header[name] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)} | offsets
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as out:
+            out.write(len(text).to_bytes(8, "little") + text)
+            for name, tensor in ordered:
+                for chunk in tensor.chunks():
+                    stored = chunk.detach().to("cpu", tensor.dtype).contiguous()
+                    out.write(stored.flatten().view(torch.uint8).numpy().data)
+                assert out.tell() == 8 + len(text) + header[name]["data_offsets"][1], f"{name} has another size"
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_shards(
+    folder: Path,
+    tensors: Mapping[str, LazyTensor],
+    shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[str], None] | None = None,
+) -> None:
+    """Writes numbered safetensors files and their index.
+
+    Args:
+        folder: where they go.
+        tensors: by name; they keep their order.
+        shard_bytes: upper bound of a file's tensors, unless one alone is larger.
+        progress: called with the name of each file that is written.
+    """
+    shards: list[dict[str, LazyTensor]] = [{}]
+    for name, tensor in tensors.items():
+        if shards[-1] and sum(t.nbytes for t in shards[-1].values()) + tensor.nbytes > shard_bytes:
+            shards.append({})
+        shards[-1][name] = tensor
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        write_file(folder / file, shard)
+        weight_map |= dict.fromkeys(shard, file)
+        if progress is not None:
+            progress(file)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails.
+
+    Raises:
+        InputError: ``out`` holds something already, or the folder cannot be made.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} holds something already. Choose another folder, or empty this one.")
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
+    except OSError as error:
+        raise InputError(
+            f"{partial}, where the files are written first, cannot be made ({error.strerror or error}). "
+            "Remove it, or choose another --out."
+        ) from error
+    try:
+        yield partial
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise

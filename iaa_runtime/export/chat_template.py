@@ -1,0 +1,38 @@
+"""The chat template of an exported checkpoint: IAA's prompt, in Jinja."""
+
+from __future__ import annotations
+
+from ..config import Task
+from ..text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
+from ..text.prompts import DEFAULT_SYSTEM
+
+
+def chat_template(task: Task) -> str:
+    """The Llama 3 layout; the image goes before the text of its message.
+
+    IAA's system prompt stands where a conversation brings none; an empty system message leaves it out.
+    """
+    image = (
+        f"{{% for part in m['content'] if part['type'] == 'image' %}}{IMAGE_TOKEN + chr(10)}{{% endfor %}}"
+        if task.sees
+        else ""
+    )
+    header = f"{START_HEADER}{{role}}{END_HEADER}\n\n"
+    return (
+        BEGIN_OF_TEXT
+        + "{% if messages[0]['role'] != 'system' %}"
+        + header.replace("{role}", "system")
+        + DEFAULT_SYSTEM
+        + EOT
+        + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}{{ m['content'] | trim }}"
+        + "{% else %}"
+        + image
+        + "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}{% endif %}"
+        + "{% endset %}{% if words or m['role'] != 'system' %}"
+        + header.replace("{role}", "{{ m['role'] }}")
+        + "{{ words }}"
+        + EOT
+        + "{% endif %}{% endfor %}{% if add_generation_prompt %}"
+        + header.replace("{role}", "assistant")
+        + "{% endif %}"
+    )

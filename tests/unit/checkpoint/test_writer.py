@@ -1,0 +1,97 @@
+"""The writer: safetensors' own library reads what it wrote, values are made one by one, and nothing is half written."""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from iaa_runtime.checkpoint.formats import SAFETENSORS_DTYPES
+from iaa_runtime.checkpoint.writer import LazyTensor, new_folder, write_file, write_shards
+
+
+def in_memory(tensors: dict[str, Tensor]) -> dict[str, LazyTensor]:
+    return {name: LazyTensor.of(tensor, tensor.dtype) for name, tensor in tensors.items()}
+
+
+def test_every_dtype_and_shape_comes_back(tmp_path: Path) -> None:
+    tensors = {name: torch.ones(3, 5).to(dtype) for name, dtype in SAFETENSORS_DTYPES.items()}
+    tensors |= {"scalar": torch.tensor(2.5), "none": torch.zeros(0, 4), "view": torch.arange(6.0).view(2, 3).T}
+    write_file(tmp_path / "model.safetensors", in_memory(tensors))
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name].float(), tensor.float())
+    with safe_open(tmp_path / "model.safetensors", "pt") as opened:
+        assert opened.metadata() == {"format": "pt"}
+
+
+def test_every_tensor_is_aligned(tmp_path: Path) -> None:
+    write_file(
+        tmp_path / "a",
+        in_memory({"half": torch.ones(3).bfloat16(), "byte": torch.ones(1).bool(), "full": torch.ones(2)}),
+    )
+    content = (tmp_path / "a").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    starts = {name: header[name]["data_offsets"][0] for name in ("half", "byte", "full")}
+    assert length % 8 == starts["full"] % 4 == starts["half"] % 2 == 0
+
+
+def test_one_chunk_is_held_at_a_time(tmp_path: Path) -> None:
+    alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
+
+    def chunks() -> Iterator[Tensor]:
+        for _ in range(5):
+            gc.collect()
+            assert len(alive) <= 1  # the loop's own
+            chunk = torch.ones(2, 3)
+            alive.add(chunk)
+            yield chunk
+
+    write_file(tmp_path / "a", {name: LazyTensor((10, 3), torch.bfloat16, chunks) for name in "xy"})
+    assert torch.equal(load_file(tmp_path / "a")["y"], torch.ones(10, 3).bfloat16())
+
+
+def test_shards_are_bounded_and_indexed(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(10), "b": torch.ones(10), "large": torch.ones(100), "c": torch.ones(1)}
+    written: list[str] = []
+    write_shards(tmp_path, in_memory(tensors), 80, written.append)
+    assert written == [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    assert [sorted(load_file(tmp_path / file)) for file in written] == [["a", "b"], ["large"], ["c"]]
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    assert index == {
+        "metadata": {"total_size": 4 * 121},
+        "weight_map": dict(zip(tensors, [written[0], *written], strict=True)),
+    }
+
+
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    write_file(tmp_path / "a", in_memory({"x": torch.ones(1)}))
+
+    def fail() -> Iterator[Tensor]:
+        yield torch.zeros(1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "a", {"x": LazyTensor((2,), torch.float32, fail)})
+    with pytest.raises(AssertionError, match="x has another size"):
+        write_file(tmp_path / "a", {"x": LazyTensor((2,), torch.float32, lambda: [torch.zeros(1)])})
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert load_file(tmp_path / "a") == {"x": torch.ones(1)}
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
