@@ -1,4 +1,4 @@
-"""Boxes as they come from any node -> one list of checked boxes per image."""
+"""ComfyUI's ``BOUNDING_BOX``: checked, one list per image, and what its keys mean."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InputError
+from .geometry import Box
 
 BoxDict = dict[str, Any]
 """``x, y, width, height`` in pixels, numbers >= 0 for the extents; other keys travel along."""
@@ -18,7 +19,7 @@ SIDES = ("x", "y", "width", "height")
 
 
 def as_boxes(value: object) -> Boxes:
-    """Reads a ``BOUNDING_BOX`` of any of the shapes in use.
+    """Checks a ``BOUNDING_BOX`` of any of the shapes in use.
 
     Args:
         value: One box; a list of boxes, taken as those of one image; or a list of such lists, one per image.
@@ -37,7 +38,7 @@ def as_boxes(value: object) -> Boxes:
         return [[_checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
     for number, item in enumerate(value, 1):
         if not isinstance(item, (list, tuple)) or not all(isinstance(box, Mapping) for box in item):
-            raise InputError(f"Item {number} of the boxes, {_short(item)}, is not a list of boxes. {_HINT}")
+            raise InputError(f"Item {number} of the boxes, {shortened(item)}, is not a list of boxes. {_HINT}")
     return [
         [_checked(box, f"box {number} of image {image}") for number, box in enumerate(boxes, 1)]
         for image, boxes in enumerate(value, 1)
@@ -45,7 +46,7 @@ def as_boxes(value: object) -> Boxes:
 
 
 def boxes_per_image(value: object, count: int) -> Boxes:
-    """Reads boxes for a batch of ``count`` images; one list alone serves every image.
+    """Checks boxes for a batch of ``count`` images; one list alone serves every image.
 
     Raises:
         InputError: As :func:`as_boxes`, and if there are neither one nor ``count`` lists.
@@ -65,20 +66,20 @@ def repeated(boxes: Boxes, count: int) -> Boxes:
     return boxes
 
 
-def corners(box: Mapping[str, Any]) -> tuple[float, float, float, float]:
+def corners(box: Mapping[str, Any]) -> Box:
     """(x1, y1, x2, y2); whole numbers stay whole."""
     return box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
 
 
 def from_corners(edges: Sequence[float], more: Mapping[str, Any] | None = None) -> BoxDict:
-    """A box of (x1, y1, x2, y2), corners in either order, with the other keys of ``more``."""
+    """The box of (x1, y1, x2, y2), corners in either order, with the other keys of ``more``."""
     x1, y1, x2, y2 = edges
     x, y = min(x1, x2), min(y1, y2)
     return {**(more or {}), "x": x, "y": y, "width": max(x1, x2) - x, "height": max(y1, y2) - y}
 
 
 def label_of(box: Mapping[str, Any]) -> str:
-    """Its label; for boxes of ComfyUI's editor, which have none, their description; else nothing."""
+    """The box's label; for boxes of ComfyUI's editor, which have none, their description; else an empty string."""
     if box.get("label") is not None:
         return str(box["label"])
     metadata = box.get("metadata")
@@ -86,13 +87,13 @@ def label_of(box: Mapping[str, Any]) -> str:
 
 
 def score_of(box: Mapping[str, Any]) -> float:
-    """Its score; 1 for boxes that have none, as ComfyUI's own nodes take it."""
+    """The box's score; 1 for boxes that have none, as ComfyUI's own nodes take it."""
     score = box.get("score")
     return 1.0 if score is None else float(score)
 
 
 def relabelled(box: Mapping[str, Any], label: str) -> BoxDict:
-    """The box with another label, also where ComfyUI's editor looks for it."""
+    """The box with another label, which ComfyUI's editor shows too."""
     changed = {**box, "label": label}
     if isinstance(box.get("metadata"), Mapping):
         changed["metadata"] = {**box["metadata"], "desc": label}
@@ -103,7 +104,18 @@ def described(box: Mapping[str, Any]) -> BoxDict:
     """The box with its label where ComfyUI's editor looks for it, if nothing is there yet."""
     if not box.get("label") or "metadata" in box:
         return dict(box)
-    return {**box, "metadata": {"type": "obj", "text": "", "desc": label_of(box), "palette": []}}
+    return {**box, **editor_metadata(label_of(box))}
+
+
+def editor_metadata(label: str) -> dict[str, Any]:
+    """What ComfyUI's editor and core's box nodes read beside a box's sides: its label as ``metadata.desc``."""
+    return {"metadata": {"type": "obj", "text": "", "desc": label, "palette": []}}
+
+
+def shortened(value: object) -> str:
+    """How a value is written in an error message: at most 100 characters."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 _HINT = (
@@ -118,13 +130,10 @@ def _checked(box: Mapping[str, Any], where: str) -> BoxDict:
     for side in SIDES:
         number = box.get(side)
         if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
-            raise InputError(f"{side!r} of {where}, {_short(box)}, is not a finite number. {_HINT}")
+            raise InputError(f"{side!r} of {where}, {shortened(box)}, is not a finite number. {_HINT}")
         sides[side] = int(number) if isinstance(number, Integral) else float(number)
     if sides["width"] < 0 or sides["height"] < 0:
-        raise InputError(f"The width or height of {where}, {_short(box)}, is negative. Give left, top, width, height.")
+        raise InputError(
+            f"The width or height of {where}, {shortened(box)}, is negative. Give left, top, width, height."
+        )
     return {**box, **sides}
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."

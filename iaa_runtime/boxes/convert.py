@@ -1,7 +1,8 @@
-"""Boxes in the formats of other node packs, and back.
+"""Converts boxes to the formats of other node packs, and back.
 
-What a format cannot hold is lost on the way; ``KEEPS`` says what each does hold. Sides survive in all of them, to the
-pixel where a format has whole pixels, and to a thousandth of the image's side where it counts in thousandths.
+What a format cannot hold (labels, scores, fractions of a pixel, which image) is lost on the way. Sides survive in all
+of them, to the pixel where a format has whole pixels, and to a thousandth of the image's side where it counts in
+thousandths.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numbers import Real
 from typing import Any
 
 from ..errors import InputError
-from .bounding_box import SIDES, BoxDict, Boxes, as_boxes, corners, from_corners, label_of
+from .bounding_box import SIDES, BoxDict, Boxes, as_boxes, corners, from_corners, label_of, shortened
 from .segs import from_segs, is_segs
 
 Size = tuple[int, int]
@@ -22,23 +23,7 @@ CONVENTIONS = ("xyxy", "xywh", "0-1", "0-1000")
 """What four numbers mean: two corners; corner, width, height; two corners as fractions of the image's width and height;
 the same in thousandths. All in the order x, y."""
 
-KEEPS: dict[str, frozenset[str]] = {
-    "BOUNDING_BOX": frozenset({"images", "label", "score", "fractions", "other keys"}),
-    "KJNodes": frozenset(),
-    "SAM2": frozenset({"images", "fractions"}),
-    "LayerStyle": frozenset({"images"}),
-    "Florence2": frozenset({"images", "fractions"}),
-    "Florence2 phrases": frozenset({"images", "label", "fractions"}),
-    "SEGS": frozenset({"label", "score"}),
-    "JSON xyxy": frozenset({"images", "label", "score", "fractions"}),
-    "JSON xywh": frozenset({"images", "label", "score", "fractions"}),
-    "JSON 0-1": frozenset({"images", "label", "score", "fractions"}),
-    "JSON 0-1000": frozenset({"images", "label", "score"}),
-}
-"""Per format: whether boxes stay with their images, keep label, score, and parts of pixels."""
-
-
-# Writing --------------------------------------------------------------------------------------------------------------
+# To others ------------------------------------------------------------------------------------------------------------
 
 
 def to_kjnodes(boxes: Boxes, order: str = "xywh") -> list[tuple[int, ...]]:
@@ -57,11 +42,6 @@ def to_nested(boxes: Boxes) -> list[list[list[float]]]:
 def to_layerstyle(boxes: Boxes) -> list[list[list[int]]]:
     """LayerStyle's ``BBOXES``: per image [[x1, y1, x2, y2], …] in whole pixels. One of them is its ``BOX``."""
     return [[[round(edge) for edge in corners(box)] for box in found] for found in boxes]
-
-
-def to_florence_phrases(boxes: Boxes) -> list[dict[str, Any]]:
-    """``JSON`` of the Florence2 nodes for phrase grounding: per image ``{"bboxes": [xyxy, …], "labels": […]}``."""
-    return [{"bboxes": to_nested([found])[0], "labels": [label_of(box) for box in found]} for found in boxes]
 
 
 def to_json(boxes: Boxes, convention: str = "xyxy", size: Size | None = None) -> str:
@@ -98,11 +78,11 @@ def _numbers(box: BoxDict, convention: str, size: Size | None) -> list[float]:
     return fractions if convention == "0-1" else [round(1000 * number) for number in fractions]
 
 
-# Reading --------------------------------------------------------------------------------------------------------------
+# From others ----------------------------------------------------------------------------------------------------------
 
 
-def read_boxes(value: object, convention: str = "xyxy", size: Size | None = None, one_per_image: bool = False) -> Boxes:
-    """Reads boxes of any of the formats above.
+def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None, one_per_image: bool = False) -> Boxes:
+    """Converts boxes from any usual format to ours.
 
     Args:
         value: ``BOUNDING_BOX``; numbers in lists, tuples, arrays or tensors, for one box, the boxes of one image or
@@ -120,7 +100,7 @@ def read_boxes(value: object, convention: str = "xyxy", size: Size | None = None
         InputError: If it is none of these, or JSON is not well-formed, or the size is needed and missing.
     """
     if isinstance(value, str):
-        value = _from_text(value)
+        value = _from_json(value)
     if is_segs(value):
         return from_segs(value)
 
@@ -132,7 +112,7 @@ def read_boxes(value: object, convention: str = "xyxy", size: Size | None = None
         return as_boxes(single)
     items = _plain(value)
     if not isinstance(items, (list, tuple)):
-        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {_short(value)}.")
+        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}.")
     # A dict of several boxes stands for an image of its own; a box in a list of boxes for one box.
     if all(_is_box(item) for item in items):
         boxes = [box for item in items for box in leaf(item) or []]
@@ -141,19 +121,21 @@ def read_boxes(value: object, convention: str = "xyxy", size: Size | None = None
 
 
 def _one_image(item: object, leaf: Callable[[object], list[BoxDict] | None]) -> list[BoxDict]:
-    """The boxes of one item of a batch."""
+    """The boxes of one image of a batch."""
     several = leaf(item)
     if several is not None:
         return several
     items = _plain(item)
     found = [leaf(box) for box in items] if isinstance(items, (list, tuple)) else [None]
     if any(boxes is None for boxes in found):
-        raise InputError(f"{_short(item)} holds something that is not a box: four numbers, or x, y, width and height.")
+        raise InputError(
+            f"{shortened(item)} holds something that is not a box: four numbers, or x, y, width and height."
+        )
     return [box for boxes in found for box in boxes or []]
 
 
 def _boxes_of(value: object, convention: str, size: Size | None) -> list[BoxDict] | None:
-    """The boxes of one value that says by itself what it is; None if it does not."""
+    """The boxes of four numbers or a mapping; None for a value that is neither."""
     value = _plain(value)
     if _is_four(value):
         return [_from_numbers(value, convention, size)]
@@ -169,7 +151,7 @@ def _boxes_of(value: object, convention: str, size: Size | None) -> list[BoxDict
         return [_from_numbers(bbox, convention, size, {"label": label} if label else {}) for bbox, label in pairs]
     name = next((name for name in ("bbox", "bbox_2d", "box") if name in value), None)
     if name is None:
-        raise InputError(f"{_short(value)} has neither x, y, width and height nor a bbox.")
+        raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox.")
     more = {key: value[key] for key in ("label", "score") if value.get(key) is not None}
     return [_from_numbers(value[name], convention, size, more)]
 
@@ -177,9 +159,9 @@ def _boxes_of(value: object, convention: str, size: Size | None) -> list[BoxDict
 def _from_numbers(value: object, convention: str, size: Size | None, more: Mapping[str, Any] | None = None) -> BoxDict:
     numbers = _plain(value)
     if not _is_four(numbers):
-        raise InputError(f"{_short(value)} is not a box of four numbers.")
+        raise InputError(f"{shortened(value)} is not a box of four numbers.")
     if not all(map(math.isfinite, numbers)):
-        raise InputError(f"The box {_short(value)} has a number that is not finite.")
+        raise InputError(f"The box {shortened(value)} has a number that is not finite.")
     a, b, c, d = numbers
     if convention == "xywh":
         return {**(more or {}), "x": a, "y": b, "width": c, "height": d}
@@ -191,11 +173,11 @@ def _from_numbers(value: object, convention: str, size: Size | None, more: Mappi
     return from_corners((a, b, c, d), more)
 
 
-def _from_text(text: str) -> object:
+def _from_json(text: str) -> object:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InputError(f"The text is not JSON ({error}): {_short(text)}.") from error
+        raise InputError(f"The text is not JSON ({error}): {shortened(text)}.") from error
 
 
 def _plain(value: object) -> Any:
@@ -221,8 +203,3 @@ def _known(convention: str, size: Size | None) -> Size:
     if size is None:
         raise InputError(f"{convention} counts in parts of the image: connect the image, so that its size is known.")
     return size
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -1,4 +1,4 @@
-"""One crop per box, and where each came from."""
+"""Cuts one crop per box out of a batch of images, and records where each came from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..images.resample import resample
-from .bounding_box import BoxDict, Boxes
-from .geometry import Rectangle, pixel_rectangle, place_span
-from .masks import Unit, box_in, box_masks, grown
+from .bounding_box import BoxDict, Boxes, corners, from_corners
+from .geometry import Rectangle, Unit, grown, pixel_rectangle, place_span
+from .masks import box_in, box_masks
 
 AS_BOX, AS_IMAGE = "as the box", "as the image"
 ASPECTS = (AS_BOX, "1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16", AS_IMAGE)
@@ -56,7 +56,7 @@ class CropOptions:
             raise InputError("Padding must be 0 or more; multiple_of and size must be 1 or more.")
 
     def ratio(self, image: tuple[int, int]) -> float | None:
-        """Width over height that crops of an image of that size shall have; None leaves them as they are."""
+        """Width over height of the crops of an image of that size; None leaves each as its box is."""
         if self.aspect == AS_BOX:
             return None
         if self.aspect == AS_IMAGE:
@@ -72,7 +72,7 @@ class Region:
     Attributes:
         image: Which image of the batch, from 0.
         rectangle: The pixels that the crop shows. It lies in the image unless it is larger than the image; what is
-            beyond is then the nearest pixels of the border, repeated.
+            beyond is then filled with the nearest pixels of the border.
         size: (width, height) of the crop as it was handed out.
         method: The filter that it was resized with.
         box: The box that the crop is of.
@@ -104,7 +104,7 @@ class Regions:
 
 
 def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Regions:
-    """Where to crop: image by image, in the order of the boxes.
+    """Decides where to crop, image by image, in the order of the boxes.
 
     Args:
         boxes: One list per image.
@@ -124,8 +124,8 @@ def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Reg
 
 
 def crop_rectangle(box: BoxDict, size: tuple[int, int], options: CropOptions) -> Rectangle:
-    """The pixels to show of a box: padded, cut at the image's border, widened to the aspect, shifted to stay inside."""
-    x1, y1, x2, y2 = grown(pixel_rectangle(box, size), options.padding, options.unit)
+    """The pixels to crop: the box padded, cut at the image's border, widened to the aspect, moved to stay inside."""
+    x1, y1, x2, y2 = grown(pixel_rectangle(corners(box), size), options.padding, options.unit)
     left, right = max(math.floor(x1), 0), min(math.ceil(x2), size[0])
     top, bottom = max(math.floor(y1), 0), min(math.ceil(y2), size[1])
     width, height = right - left, bottom - top
@@ -157,8 +157,7 @@ def cut(images: Tensor, region: Region) -> Tensor:
 
 def cut_mask(region: Region, image_size: tuple[int, int]) -> Tensor:
     """The box of a region as a mask of its crop: (height, width) float32, 1 in the box, 0 around it."""
-    x1, y1, x2, y2 = pixel_rectangle(region.box, image_size)
-    box = {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1}
+    box = from_corners(pixel_rectangle(corners(region.box), image_size))
     return box_masks([box_in(box, region.rectangle, region.size)], region.size)[0]
 
 

@@ -1,4 +1,4 @@
-"""Boxes as masks: rectangles or ellipses, grown or shrunk, with soft edges."""
+"""Masks of boxes: rectangles or ellipses, grown or shrunk, with soft edges."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from .bounding_box import BoxDict, Boxes, corners
-from .geometry import is_visible, pixel_rectangle
+from .geometry import Box, Unit, grown, intersection, pixel_rectangle
 
 Shape = Literal["rectangle", "ellipse"]
-Unit = Literal["pixels", "percent"]
 
 
 def box_masks(
@@ -28,7 +27,7 @@ def box_masks(
     """One mask per box of an image.
 
     Args:
-        boxes: In pixels of the image; each stands for the pixels nearest to it, one that lies outside for none.
+        boxes: In pixels of the image. Each covers the pixels nearest to it; one that lies outside covers none.
         size: (width, height) of the image.
         shape: The whole box, or the ellipse that touches its sides.
         grow: How far each side moves outwards; negative moves it inwards, until nothing is left.
@@ -41,8 +40,8 @@ def box_masks(
     """
     masks = torch.zeros(len(boxes), size[1], size[0])
     for mask, box in zip(masks, boxes, strict=True):
-        if is_visible(box, size):
-            edges = grown(pixel_rectangle(box, size), grow, unit)
+        if intersection(corners(box), (0, 0, *size)):
+            edges = grown(pixel_rectangle(corners(box), size), grow, unit)
             if edges[0] < edges[2] and edges[1] < edges[3]:
                 _draw(mask, edges, shape, feather)
     return masks
@@ -66,15 +65,8 @@ def union_masks(boxes: Boxes, size: tuple[int, int], **options: float | str) -> 
     return masks
 
 
-def grown(edges: Sequence[float], amount: float, unit: Unit = "pixels") -> tuple[float, float, float, float]:
-    """Moves the sides of (x1, y1, x2, y2) outwards by pixels, or by hundredths of its width and height."""
-    x1, y1, x2, y2 = edges
-    across, down = (amount, amount) if unit == "pixels" else (amount * (x2 - x1) / 100, amount * (y2 - y1) / 100)
-    return x1 - across, y1 - down, x2 + across, y2 + down
-
-
 def box_in(box: BoxDict, window: Sequence[float], size: tuple[int, int]) -> BoxDict:
-    """A box as it lies in a window (x1, y1, x2, y2) of its image that is shown at ``size`` (width, height)."""
+    """The box in the pixels of a window (x1, y1, x2, y2) of its image that is resized to ``size`` (width, height)."""
     across, down = size[0] / (window[2] - window[0]), size[1] / (window[3] - window[1])
     x1, y1, _, _ = corners(box)
     return {
@@ -86,16 +78,15 @@ def box_in(box: BoxDict, window: Sequence[float], size: tuple[int, int]) -> BoxD
     }
 
 
-def _draw(mask: Tensor, edges: tuple[float, float, float, float], shape: Shape, feather: float) -> None:
+def _draw(mask: Tensor, edges: Box, shape: Shape, feather: float) -> None:
     """Draws into an (H, W) mask, looking only at pixels near the box."""
     height, width = mask.shape
     reach = math.ceil(feather / 2)
-    left, top = (max(math.floor(edge) - reach, 0) for edge in edges[:2])
-    right, bottom = (
-        min(math.ceil(edge) + reach, limit) for edge, limit in zip(edges[2:], (width, height), strict=True)
-    )
-    if left >= right or top >= bottom:
+    x1, y1, x2, y2 = edges
+    near = math.floor(x1) - reach, math.floor(y1) - reach, math.ceil(x2) + reach, math.ceil(y2) + reach
+    if (window := intersection(near, (0, 0, width, height))) is None:
         return
+    left, top, right, bottom = window
     x = torch.arange(left, right, dtype=torch.float32) + 0.5
     y = torch.arange(top, bottom, dtype=torch.float32)[:, None] + 0.5
     if shape == "ellipse":
@@ -106,9 +97,7 @@ def _draw(mask: Tensor, edges: tuple[float, float, float, float], shape: Shape, 
     mask[top:bottom, left:right] = soft
 
 
-def _rectangle_distance(
-    x: Tensor, y: Tensor, edges: tuple[float, float, float, float], size: tuple[int, int]
-) -> Tensor:
+def _rectangle_distance(x: Tensor, y: Tensor, edges: Box, size: tuple[int, int]) -> Tensor:
     """How far points are outside a rectangle (inside: negative), without the sides on the image's border."""
     x1, y1, x2, y2 = edges
     across = torch.maximum(
@@ -120,7 +109,7 @@ def _rectangle_distance(
     return torch.hypot(across.clamp(min=0), down.clamp(min=0)) + torch.maximum(across, down).clamp(max=0)
 
 
-def _ellipse_distance(x: Tensor, y: Tensor, edges: tuple[float, float, float, float]) -> Tensor:
+def _ellipse_distance(x: Tensor, y: Tensor, edges: Box) -> Tensor:
     """How far points are outside an ellipse (inside: negative), to first order.
 
     With r = |(x/a, y/b)|, r - 1 is 0 on the ellipse; divided by the length of its gradient, |(x/a^2, y/b^2)| / r, it

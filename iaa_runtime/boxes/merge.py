@@ -1,4 +1,4 @@
-"""Boxes of several searches made one: duplicates out, unions, intersections."""
+"""Merges the boxes of several searches: without duplicates, as unions or as intersections."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .answers import pairwise_iou
 from .bounding_box import BoxDict, Boxes, corners, from_corners, label_of, relabelled, repeated, score_of
+from .geometry import intersection, pairwise_iou
 
 JOIN, BEST, UNION, INTERSECTION, AROUND = (
     "all",
@@ -93,15 +93,11 @@ def _unions(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[Bo
 
 
 def _around(boxes: list[BoxDict]) -> BoxDict:
+    """The smallest box around all of them."""
     if len(boxes) == 1:
         return boxes[0]
-    edges = [corners(box) for box in boxes]
-    lows, highs = [edge[:2] for edge in edges], [edge[2:] for edge in edges]
-    around = (
-        *(min(values) for values in zip(*lows, strict=True)),
-        *(max(values) for values in zip(*highs, strict=True)),
-    )
-    return _combined(boxes, around, max(map(score_of, boxes)))
+    x1, y1, x2, y2 = zip(*map(corners, boxes), strict=True)
+    return _combined(boxes, (min(x1), min(y1), max(x2), max(y2)), max(map(score_of, boxes)))
 
 
 def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_label: bool) -> list[BoxDict]:
@@ -114,13 +110,13 @@ def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_labe
 
 
 def _shared(first: BoxDict, second: BoxDict) -> BoxDict:
-    a, b = corners(first), corners(second)
-    edges = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    edges = intersection(corners(first), corners(second))
+    assert edges is not None  # they overlap
     return _combined([first, second], edges, min(score_of(first), score_of(second)))
 
 
 def _combined(boxes: list[BoxDict], edges: Sequence[float], score: float) -> BoxDict:
-    """A box of several: the other keys of the best, every label once; a score if any had one."""
+    """One box for several: the other keys of the best, every label once; a score if any had one."""
     best = max(boxes, key=score_of)
     box = from_corners(edges, best)
     if any(other.get("score") is not None for other in boxes):

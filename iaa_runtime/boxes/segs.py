@@ -14,8 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from .bounding_box import BoxDict, Boxes, as_boxes, from_corners, label_of, score_of
+from .bounding_box import BoxDict, Boxes, as_boxes, corners, from_corners, label_of, score_of
 from .geometry import pixel_rectangle, place_span
 
 
@@ -72,7 +71,7 @@ def to_segs(
     width, height = size
     found: list[Any] = []
     for box in boxes:
-        bbox = list(pixel_rectangle(box, size))
+        bbox = list(pixel_rectangle(corners(box), size))
         if min(bbox[2] - bbox[0], bbox[3] - bbox[1]) <= max(drop_size, 0):
             continue
         region = _crop_region(bbox, size, crop_factor)
@@ -121,19 +120,6 @@ def is_segs(value: object) -> bool:
         and isinstance(value[1], (list, tuple))
         and all(hasattr(seg, "bbox") for seg in value[1])
     )
-
-
-def single_image(boxes: Boxes) -> list[BoxDict]:
-    """The boxes of the one image that there is.
-
-    Raises:
-        InputError: If there are boxes of several.
-    """
-    if len(boxes) != 1:
-        raise InputError(
-            f"SEGS hold the boxes of one image, and there are {len(boxes)}. Split the batch into a list of images."
-        )
-    return boxes[0]
 
 
 def _crop_region(bbox: Sequence[int], size: tuple[int, int], factor: float) -> list[int]:

@@ -1,4 +1,4 @@
-"""Choosing among boxes: what they are called, how sure they are, how large, where, and how many."""
+"""Selects boxes by label, score, size and position, sorts them, and picks some by number."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _INDEX = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep. Filters come first, then the order, then the numbers, then the limit, for each image by itself.
+    """What to keep of each image's boxes: filters first, then the order, then the numbers, then the limit.
 
     Attributes:
         labels: Keep boxes with one of these labels; upper and lower case are the same, ``*`` stands for any letters.
@@ -35,7 +35,7 @@ class Selection:
         min_side: Keep boxes whose shorter side has at least this many pixels.
         max_side: Keep boxes whose longer side has at most this many pixels; 0 is no limit.
         order: A name of ``ORDERS``.
-        indices: Which of the boxes in that order, as :func:`pick` reads it.
+        indices: Which of the boxes in that order, as :func:`pick` parses them.
         limit: At most so many boxes an image; 0 is no limit.
     """
 
@@ -68,7 +68,7 @@ def select(boxes: Boxes, selection: Selection, inside: Boxes | None = None) -> B
 
 
 def pick(count: int, indices: str) -> list[int]:
-    """Reads numbers such as ``0, 2-4, -1``.
+    """Parses numbers such as ``0, 2-4, -1``.
 
     Args:
         count: How many there are to pick from.
@@ -103,21 +103,21 @@ def pick(count: int, indices: str) -> list[int]:
 def matches(text: str, pattern: str) -> bool:
     """Whether a pattern describes the whole text; ``*`` stands for any characters, or none.
 
-    Each piece between stars is looked for behind the one before, as early as it stands. That finds a match if there is
+    Each part between stars is looked for behind the one before, as early as it stands. That finds a match if there is
     one and takes linear time; a regular expression with many ``.*`` takes exponential time to find that there is none.
     """
-    first, *pieces = pattern.split("*")
-    if not pieces:
+    first, *parts = pattern.split("*")
+    if not parts:
         return text == pattern
-    *middle, last = pieces
-    place, end = len(first), len(text) - len(last)
-    if place > end or not text.startswith(first) or not text.endswith(last):
+    *middle, last = parts
+    position, end = len(first), len(text) - len(last)
+    if position > end or not text.startswith(first) or not text.endswith(last):
         return False
-    for piece in middle:
-        found = text.find(piece, place, end)
+    for part in middle:
+        found = text.find(part, position, end)
         if found < 0:
             return False
-        place = found + len(piece)
+        position = found + len(part)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Pictures in and out: opened, turned into what the vision tower takes, resized, drawn upon.
+"""Pictures: files and arrays in, the vision tower's input out; resizing; drawing.
 
-Boxes are only drawn here; what they mean is in boxes.
+What boxes mean is in boxes; here they are only drawn.
 """

@@ -1,7 +1,4 @@
-"""Detections as pictures: drawn over the image, as a mask, and cut out.
-
-Symbols: rectangles are (left, top, right, bottom) in pixels, right and bottom exclusive.
-"""
+"""Draws detections over their picture, fills them in a mask, and cuts them out."""
 
 from __future__ import annotations
 
@@ -15,20 +12,20 @@ from functools import lru_cache
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ..boxes.answers import Detection
+from ..boxes.geometry import Rectangle, pairwise_intersection
+from ..boxes.masks import union_masks
 
 Color = tuple[int, int, int]
-Rectangle = tuple[int, int, int, int]
 
 _HUES = (355, 212, 50, 140, 285, 25, 178, 82, 322, 245)
 _MIN_FONT = 8
 _MAX_LABEL = 120
 _MAX_ROWS = 8
 """How many label heights above or below its box a label may go to find a free place."""
-# Pillow's own font knows little beyond ASCII, so labels in other scripts are tried with fonts that systems come with.
+# Pillow's own font has little beyond ASCII, so labels in other scripts are tried with fonts that systems come with.
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -68,9 +65,9 @@ def draw_detections(image: Image.Image, detections: Sequence[Detection]) -> Imag
     taken: list[Rectangle] = []
     for detection in detections:
         tag = _fit_tag(detection, canvas.size, crowd=len(detections) / 30)
-        place = _place_tag(tag, detection.xyxy, boxes, taken, canvas.size)
-        taken.append(place)
-        _draw_tag(draw, tag, place, colors[detection.label], line)
+        plate = _plate(tag, detection.xyxy, boxes, taken, canvas.size)
+        taken.append(plate)
+        _draw_tag(draw, tag, plate, colors[detection.label], line)
     return canvas
 
 
@@ -84,10 +81,8 @@ def detections_mask(size: tuple[int, int], detections: Iterable[Detection]) -> I
     Returns:
         A mode ``L`` image: 255 inside any box, 0 elsewhere.
     """
-    mask = Image.new("L", size, 0)
-    for detection in detections:
-        mask.paste(255, detection.xyxy)
-    return mask
+    (mask,) = union_masks([[detection.to_dict() for detection in detections]], size)
+    return Image.fromarray((255 * mask.numpy()).astype(np.uint8))
 
 
 def crop_detections(image: Image.Image, detections: Iterable[Detection]) -> list[Image.Image]:
@@ -97,7 +92,7 @@ def crop_detections(image: Image.Image, detections: Iterable[Detection]) -> list
 
 @dataclass(frozen=True)
 class _Tag:
-    """A label as it will be written."""
+    """A label as it will be written; ``width`` and ``height`` are those of its plate, in pixels."""
 
     text: str
     font: ImageFont.FreeTypeFont
@@ -136,16 +131,16 @@ def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, color: Color, line: int
         draw.rectangle((left, top, right, bottom), outline=shade, width=width)
 
 
-def _draw_tag(draw: ImageDraw.ImageDraw, tag: _Tag, place: Rectangle, color: Color, line: int) -> None:
+def _draw_tag(draw: ImageDraw.ImageDraw, tag: _Tag, plate: Rectangle, color: Color, line: int) -> None:
     """Writes a label on a plate of its colour."""
     red, green, blue = color
     ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
-    draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), fill=color, outline="black", width=_rim(line))
-    draw.text((place[0] + tag.padding, (place[1] + place[3]) / 2), tag.text, fill=ink, font=tag.font, anchor="lm")
+    draw.rectangle((plate[0], plate[1], plate[2] - 1, plate[3] - 1), fill=color, outline="black", width=_rim(line))
+    draw.text((plate[0] + tag.padding, (plate[1] + plate[3]) / 2), tag.text, fill=ink, font=tag.font, anchor="lm")
 
 
 def _fit_tag(detection: Detection, size: tuple[int, int], crowd: float) -> _Tag:
-    """Chooses letters as large as the picture deserves; where they do not fit, smaller ones, then fewer."""
+    """Chooses letters as large as suits the picture; where they do not fit, smaller ones, then fewer."""
     width, height = size
     visible = "".join(char for char in detection.label[:_MAX_LABEL] if char.isprintable() or char.isspace())
     label = " ".join(visible.split())
@@ -164,7 +159,7 @@ def _fit_tag(detection: Detection, size: tuple[int, int], crowd: float) -> _Tag:
 
 
 def _measure(text: str, font_size: int) -> _Tag:
-    """The size of a text with some room around it."""
+    """A text with the size of its plate, which leaves some padding around it."""
     text, any_size = _letters(text)
     font = any_size.font_variant(size=font_size)
     padding = max(1, font_size // 4)
@@ -186,7 +181,7 @@ def _letters(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
 
 @lru_cache(maxsize=1)
 def _system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
-    """Those of the fonts in question that this machine has; looking for them takes a while."""
+    """The fonts of ``_SYSTEM_FONTS`` that this machine has; looking for them takes a while."""
     fonts = []
     for name in _SYSTEM_FONTS:
         try:
@@ -197,7 +192,7 @@ def _system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
 
 
 def _lacking(font: ImageFont.FreeTypeFont, text: str) -> int:
-    """How many letters a font draws as its sign for missing ones."""
+    """How many different letters of a text the font lacks: it draws them all as the same sign."""
     missing = bytes(font.getmask("\U0010ffff"))
     return sum(bytes(font.getmask(letter)) == missing for letter in set(text))
 
@@ -206,12 +201,12 @@ def _without_accents(text: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
-def _place_tag(
+def _plate(
     tag: _Tag, box: Rectangle, boxes: Sequence[Rectangle], taken: Sequence[Rectangle], size: tuple[int, int]
 ) -> Rectangle:
-    """Chooses where a label hides least: never outside the picture, best above its box, not on another label.
+    """Puts a label where it hides least: never outside the picture, best above its box, not on another label.
 
-    Hiding up to a seventh of a box counts as nothing, so a large box wears its label inside.
+    Hiding up to a seventh of a box counts as nothing, so a large box has its label inside.
     """
     left, top, right, bottom = box
     corners = [(left, top - tag.height), (left, top), (left, bottom), (left, bottom - tag.height)]
@@ -221,19 +216,10 @@ def _place_tag(
     corners += [(left, top + step * tag.height) for row in rows for step in (row, -row)]
     x = np.clip([corner[0] for corner in corners], 0, max(0, size[0] - tag.width))
     y = np.clip([corner[1] for corner in corners], 0, max(0, size[1] - tag.height))
-    places = np.stack([x, y, x + tag.width, y + tag.height], axis=1)
+    plates = np.stack([x, y, x + tag.width, y + tag.height], axis=1)
     areas = np.array([(box[2] - box[0]) * (box[3] - box[1]) for box in boxes])
-    hidden = _overlaps(places, boxes) / areas
-    on_labels = _overlaps(places, taken) / (tag.width * tag.height)
+    hidden = pairwise_intersection(plates, boxes) / areas
+    on_labels = pairwise_intersection(plates, taken) / (tag.width * tag.height)
     cost = 10 * on_labels.sum(axis=1) + np.where(hidden > 1 / 7, hidden, 0).sum(axis=1)
-    best = places[int(cost.argmin())]
-    return int(best[0]), int(best[1]), int(best[2]), int(best[3])
-
-
-def _overlaps(first: npt.ArrayLike, second: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Pixels that each of N rectangles shares with each of M: (N, M)."""
-    a = np.asarray(first, dtype=np.int64).reshape(-1, 1, 4)
-    b = np.asarray(second, dtype=np.int64).reshape(1, -1, 4)
-    spans = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0)
-    shared: npt.NDArray[np.int64] = spans[..., 0] * spans[..., 1]
-    return shared
+    left, top, right, bottom = plates[int(cost.argmin())].tolist()
+    return left, top, right, bottom

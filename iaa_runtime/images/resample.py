@@ -1,4 +1,4 @@
-"""Resizing images without leaving floats."""
+"""Resizes images in floats, without passing through 8 bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILTERS = {
 
 
 def resample(image: Tensor, size: tuple[int, int], method: str) -> Tensor:
-    """Resizes an image in floats: values do not pass through 8 bits.
+    """Resizes an image in floats.
 
     Args:
         image: (H, W, C) in 0..1.
@@ -28,7 +28,7 @@ def resample(image: Tensor, size: tuple[int, int], method: str) -> Tensor:
         method: A name of ``FILTERS``.
 
     Returns:
-        (height, width, C) of the same type and place; the same tensor if the size is right already, otherwise clamped
+        (height, width, C) of the same dtype and device; the same tensor if the size is right already, otherwise clamped
         to 0..1, beyond which bicubic and lanczos overshoot.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Scores a model on scenes it never saw, through the public pipeline: what a user would get."""
+"""Scores a model on scenes that it never saw, through the public pipeline: what a user would get."""
 
 from __future__ import annotations
 
@@ -6,64 +6,39 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 from PIL import Image
 
+from ..boxes.answers import Detection
+from ..boxes.geometry import Box, iou, pairwise_iou
 from .language import Expression, Question, absent_expression, caption, expression
 from .questions import visual_questions
-from .scenes import COLORS, EVALUATION_SEED, KINDS, Box, Scene, draw_scene, make_scene
+from .scenes import COLORS, EVALUATION_SEED, KINDS, Scene, draw_scene, make_scene
 from .text_questions import text_question
 
 IOU_HIT = 0.5
 _MENTION = re.compile(rf"\b({'|'.join(COLORS)}) ({'|'.join(KINDS)})\b")
 
 
-class Found(Protocol):
-    """A detection: a box in pixels of the picture, the phrase it answers, a score in [0, 1]."""
-
-    @property
-    def x(self) -> int: ...
-    @property
-    def y(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def label(self) -> str: ...
-    @property
-    def score(self) -> float: ...
-
-
 class Pipeline(Protocol):
     """The part of :class:`iaa_runtime.IAAPipeline` that is scored."""
 
     def caption(self, images: list[Any], prompt: str = ..., **options: Any) -> list[str]: ...
-    def ground(self, images: list[Any], phrases: list[str], **options: Any) -> Sequence[Sequence[Found]]: ...
+    def ground(self, images: list[Any], phrases: list[str], **options: Any) -> Sequence[Sequence[Detection]]: ...
     def text(self, prompt: str, **options: Any) -> str: ...
 
 
-def box_of(found: Found) -> Box:
-    """``(x1, y1, x2, y2)`` in pixels."""
-    return (found.x, found.y, found.x + found.width, found.y + found.height)
-
-
-def intersection_over_union(a: Box, b: Box) -> float:
-    """Shared area of two boxes over the area of both together."""
-    shared = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
-    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
-    return shared / (areas - shared) if areas > shared else 0.0
-
-
-def count_matches(said: Sequence[Box], true: Sequence[Box]) -> int:
-    """How many boxes find a partner of at least half overlap, best pairs first, nobody twice."""
-    pairs = [(intersection_over_union(a, b), i, j) for i, a in enumerate(said) for j, b in enumerate(true)]
+def count_matches(found: Sequence[Box], true: Sequence[Box]) -> int:
+    """How many found boxes pair up with a true one at IoU 0.5 or more: best pairs first, each box at most once."""
+    overlaps = pairwise_iou(found, true)
+    pairs = [(overlaps[i, j], i, j) for i, j in np.argwhere(overlaps >= IOU_HIT)]
     left: set[int] = set()
     right: set[int] = set()
-    for overlap, i, j in sorted(pairs, reverse=True):
-        if overlap >= IOU_HIT and i not in left and j not in right:
+    for _, i, j in sorted(pairs, reverse=True):
+        if i not in left and j not in right:
             left.add(i)
             right.add(j)
     return len(left)
@@ -90,9 +65,9 @@ def caption_objects(text: str) -> list[tuple[str, str]]:
     return _MENTION.findall(text.lower())
 
 
-def _shared(said: Iterable[Any], true: Iterable[Any]) -> int:
+def _shared(answered: Iterable[Any], true: Iterable[Any]) -> int:
     """Size of the intersection of two multisets."""
-    return sum((Counter(said) & Counter(true)).values())
+    return sum((Counter(answered) & Counter(true)).values())
 
 
 @dataclass
@@ -108,7 +83,7 @@ class Tally:
 
     singles: list[tuple[float, float, float, str]] = field(default_factory=list)
     absent_scores: list[float] = field(default_factory=list)
-    boxes: list[int] = field(default_factory=lambda: [0, 0, 0])  # matched, said, true
+    boxes: list[int] = field(default_factory=lambda: [0, 0, 0])  # matched, answered, true
     objects: list[int] = field(default_factory=lambda: [0, 0, 0])
     full_captions: list[bool] = field(default_factory=list)
     kinds: dict[str, list[int]] = field(default_factory=dict)
@@ -143,8 +118,8 @@ def _share(values: Sequence[float]) -> float:
 
 
 def _f1(counts: Sequence[int]) -> float:
-    matched, said, true = counts
-    return 2 * matched / max(1, said + true)
+    matched, answered, true = counts
+    return 2 * matched / max(1, answered + true)
 
 
 def _ratio(kinds: dict[str, list[int]]) -> float:
@@ -156,18 +131,19 @@ def _normal(text: str) -> str:
     return text.strip().rstrip(".").lower()
 
 
-def _note(tally: Tally, kinds: dict[str, list[int]], kind: str, question: str, said: str, true: str) -> None:
-    right = _normal(said) == _normal(true)
+def _note(tally: Tally, kinds: dict[str, list[int]], kind: str, question: str, answer: str, true: str) -> None:
+    """Counts an answer to a question of a kind, and notes it if it is wrong."""
+    right = _normal(answer) == _normal(true)
     counts = kinds.setdefault(kind, [0, 0])
     counts[0] += right
     counts[1] += 1
     if not right:
-        tally.mistakes.append(f"{kind}: {question} {said!r}, not {true!r}")
+        tally.mistakes.append(f"{kind}: {question} {answer!r}, not {true!r}")
 
 
 @dataclass(frozen=True)
 class Exam:
-    """A scene and all that is asked about it, with the right answers; ``text`` has nothing to do with the scene."""
+    """A scene and all that is asked about it, with the right answers; ``text`` is a question without a picture."""
 
     scene: Scene
     phrases: tuple[Expression, ...]
@@ -196,33 +172,33 @@ def make_exam(seed: int) -> Exam:
 def score_grounding(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
     """Grounds an exam's phrases in one call and counts."""
     scene = exam.scene
-    found = pipeline.ground([picture], [made.phrase for made in exam.phrases])[0]
+    detections = pipeline.ground([picture], [made.phrase for made in exam.phrases])[0]
     for made in exam.phrases:
-        mine = [detection for detection in found if detection.label == made.phrase]
-        said, true = [box_of(detection) for detection in mine], [scene.shapes[i].box for i in made.targets]
+        mine = [detection for detection in detections if detection.label == made.phrase]
+        found, true = [detection.xyxy for detection in mine], [scene.shapes[i].box for i in made.targets]
         score = max((detection.score for detection in mine), default=0.0)
         if not true:
             tally.absent_scores.append(score)
         elif len(true) == 1:
-            overlap = intersection_over_union(said[0], true[0]) if said else 0.0
+            overlap = iou(found[0], true[0]) if found else 0.0
             tally.singles.append((scene.aspect, overlap, score, made.kind))
             if overlap < IOU_HIT:
-                tally.mistakes.append(f"seed {scene.seed}: {made.phrase} {said}, not {true}")
+                tally.mistakes.append(f"seed {scene.seed}: {made.phrase} {found}, not {true}")
         else:
-            counts = (count_matches(said, true), len(said), len(true))
+            counts = (count_matches(found, true), len(found), len(true))
             tally.boxes = [a + b for a, b in zip(tally.boxes, counts, strict=True)]
 
 
 def score_words(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
     """Captions a scene, asks about it, asks the text question, and counts."""
     scene = exam.scene
-    said = pipeline.caption([picture])[0]
-    named, true = caption_objects(said), [(shape.color, shape.kind) for shape in scene.shapes]
+    answer = pipeline.caption([picture])[0]
+    named, true = caption_objects(answer), [(shape.color, shape.kind) for shape in scene.shapes]
     counts = (_shared(named, true), len(named), len(true))
     tally.objects = [a + b for a, b in zip(tally.objects, counts, strict=True)]
-    tally.full_captions.append(_normal(said) == _normal(caption(scene)))
+    tally.full_captions.append(_normal(answer) == _normal(caption(scene)))
     if counts[0] < max(counts[1:]):
-        tally.mistakes.append(f"seed {scene.seed}: {said!r}, not {caption(scene)!r}")
+        tally.mistakes.append(f"seed {scene.seed}: {answer!r}, not {caption(scene)!r}")
     for asked in exam.questions:
         answer = pipeline.caption([picture], prompt=asked.question)[0]
         _note(tally, tally.kinds, asked.kind, f"seed {scene.seed}: {asked.question}", answer, asked.answer)
@@ -260,4 +236,4 @@ def evaluate(
 
 def as_dict(tally: Tally) -> dict[str, Any]:
     """Measures and mistakes, for JSON."""
-    return {"measures": tally.report(), "mistakes": asdict(tally)["mistakes"]}
+    return {"measures": tally.report(), "mistakes": tally.mistakes}

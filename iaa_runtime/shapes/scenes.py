@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from ..boxes.geometry import Box, intersection, pad_box
+
 Kind = Literal["circle", "square", "triangle", "star", "cross", "ring"]
 Size = Literal["small", "large"]
 BackgroundKind = Literal["plain", "gradient", "noise", "stripes", "checks"]
-Box = tuple[float, float, float, float]
 RGB = tuple[int, int, int]
 
 KINDS: tuple[Kind, ...] = ("circle", "square", "triangle", "star", "cross", "ring")
@@ -76,7 +77,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Background:
-    """A picture's ground: two muted colors and how they are laid out; ``period`` is in long sides."""
+    """A picture's background: two muted colors and their layout; ``period`` is in long sides."""
 
     kind: BackgroundKind
     first: RGB
@@ -107,11 +108,8 @@ class Scene:
         return self.long_side / min(self.width, self.height)
 
     def square_box(self, index: int) -> Box:
-        """Box of shape ``index`` as fractions of the padded square (borders floored, as the published padding does)."""
-        left, top = (self.long_side - self.width) // 2, (self.long_side - self.height) // 2
-        x1, y1, x2, y2 = self.shapes[index].box
-        side = self.long_side
-        return (x1 + left) / side, (y1 + top) / side, (x2 + left) / side, (y2 + top) / side
+        """Box of shape ``index`` as fractions of the padded square."""
+        return pad_box(self.shapes[index].box, (self.width, self.height))
 
 
 def outline(kind: Kind, rotation: float) -> npt.NDArray[np.float64]:
@@ -146,12 +144,8 @@ def _rotation(rng: random.Random, kind: Kind) -> float:
     return upright if rng.random() < 0.4 else rng.uniform(0, 2 * math.pi)
 
 
-def _distance(a: RGB, b: RGB) -> float:
-    return math.dist(a, b)
-
-
 def _muted(rng: random.Random, against: list[RGB]) -> RGB:
-    """A color of low saturation that stands off from every color in ``against``, as far as a few tries allow."""
+    """A color of low saturation that contrasts with every color in ``against``, as far as a few tries allow."""
     best, best_distance = (128, 128, 128), -1.0
     for _ in range(60):
         grey, spread = rng.uniform(70, 225), rng.uniform(0, 22)
@@ -160,7 +154,7 @@ def _muted(rng: random.Random, against: list[RGB]) -> RGB:
             round(grey + rng.uniform(-spread, spread)),
             round(grey + rng.uniform(-spread, spread)),
         )
-        nearest = min((_distance(color, other) for other in against), default=_CONTRAST)
+        nearest = min((math.dist(color, other) for other in against), default=_CONTRAST)
         if nearest >= _CONTRAST:
             return color
         if nearest > best_distance:
@@ -188,11 +182,12 @@ def _shade(rng: random.Random, color: str) -> RGB:
 
 def _covered(a: Box, b: Box) -> float:
     """Shared area of two boxes over the smaller one's area."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
+    shared = intersection(a, b)
+    return _area(shared) / min(_area(a), _area(b)) if shared else 0.0
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _place(rng: random.Random, width: int, height: int, placed: list[Shape]) -> Shape | None:
@@ -249,7 +244,7 @@ def make_scene(
 
 
 def _mixture(background: Background, width: int, height: int) -> npt.NDArray[np.float64]:
-    """How much of the second color each pixel takes, ``(height, width)`` in [0, 1]; textures keep to a low contrast."""
+    """The second color's share in each pixel, ``(height, width)`` in [0, 1]; textures keep to a low contrast."""
     side = max(width, height)
     y, x = np.mgrid[0:height, 0:width] / side
     along = x * math.cos(background.angle) + y * math.sin(background.angle)
@@ -275,7 +270,7 @@ def _noise(seed: int, width: int, height: int) -> npt.NDArray[np.float64]:
 
 
 def _stencil(shape: Shape) -> tuple[Image.Image, tuple[int, int]]:
-    """Coverage of a shape, an ``L`` image, and the pixel of the picture that its top left corner belongs to."""
+    """Coverage of a shape as an ``L`` image, and the pixel of the picture where its top left corner goes."""
     left, top = math.floor(shape.box[0]), math.floor(shape.box[1])
     columns, rows = math.ceil(shape.box[2]) - left, math.ceil(shape.box[3]) - top
     fine = Image.new("L", (columns * _SUPERSAMPLE, rows * _SUPERSAMPLE))

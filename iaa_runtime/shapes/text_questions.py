@@ -1,4 +1,4 @@
-"""Text-only questions over the same little world: what the frozen base model knows before it sees anything."""
+"""Questions about the same little world without a picture: what the frozen base model knows by itself."""
 
 from __future__ import annotations
 
@@ -125,12 +125,6 @@ def _reverse(rng: random.Random) -> Question:
     relation = rng.choice(RELATIONS)
     back = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}[relation]
     return Question(f"The {a} is {relation} the {b}. Where is the {b}?", f"{back} the {a}", "reverse")
-
-
-def random_box(rng: random.Random) -> tuple[float, float, float, float]:
-    """Any box, in fractions, at least 0.1 wide and high."""
-    x1, y1 = rng.uniform(0, 0.85), rng.uniform(0, 0.85)
-    return x1, y1, min(0.999, x1 + rng.uniform(0.1, 0.4)), min(0.999, y1 + rng.uniform(0.1, 0.4))
 
 
 _MAKERS: tuple[Callable[[random.Random], Question], ...] = (

@@ -1,4 +1,4 @@
-"""Words: the tokenizer, prompts and conversations in the Llama 3 layout, text out of a stream of tokens.
+"""Text to tokens and back: the tokenizer, prompts, conversations, streamed answers.
 
-No weights.
+The boxes in an answer are parsed in boxes; what runs the model is in generation.
 """

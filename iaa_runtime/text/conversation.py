@@ -1,7 +1,7 @@
-"""What the model is asked: the Llama 3 chat layout as token ids, and the questions that captions and boxes come from.
+"""A conversation with the model, and its encoding as token ids in the Llama 3 chat layout.
 
-The layout is written here by token id, not through the tokenizer's own template. That way only this module can put a
-control token into a prompt: whatever a user types is encoded as plain text, even ``<|eot_id|>``.
+The layout is written by token id, not through the tokenizer's own template. That way only this module can put a control
+token into a prompt: whatever a user types is encoded as plain text, even ``<|eot_id|>``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple, Protocol, cast
 
 from ..config import IMAGE_TOKEN_INDEX, Task
 from ..errors import CheckpointError, InputError
+from .prompts import DEFAULT_SYSTEM
+from .tokenizer import token_id
 
 BEGIN_OF_TEXT = "<|begin_of_text|>"
 START_HEADER = "<|start_header_id|>"
@@ -20,21 +22,7 @@ EOT = "<|eot_id|>"
 IMAGE_TOKEN = "<|reserved_special_token_44|>"
 """Where the image stands in a prompt's text; in ids it is ``IMAGE_TOKEN_INDEX``."""
 
-DEFAULT_SYSTEM = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-GROUNDING_QUESTION = "Please provide the bounding box coordinate of the region this sentence describes: {phrase}."
-CAPTION_PROMPTS = {
-    "caption": "Describe this image.",
-    "detailed": "Describe this image in detail: the subjects, what they do, the surroundings, colours and mood.",
-    "tags": "List the objects, people, places and styles in this image as short tags separated by commas.",
-    "ocr": "Write down all the text that can be read in this image, word for word.",
-}
-"""Ready questions for captions, by purpose."""
-
 Role = Literal["system", "user", "assistant"]
-_TRAILING_PUNCTUATION = ".,;:!?…。，；：！？、"
 
 
 class Tokenizer(Protocol):
@@ -52,7 +40,7 @@ class Tokenizer(Protocol):
 
 
 class Message(NamedTuple):
-    """One turn of a conversation: who says what."""
+    """One message of a conversation and whose it is."""
 
     role: Role
     content: str
@@ -76,22 +64,22 @@ class Conversation:
         return tuple(self._messages)
 
     def user(self, text: str) -> Conversation:
-        """Adds what the user says and returns this conversation; raises :class:`InputError` out of turn."""
+        """Adds the user's message and returns this conversation; raises :class:`InputError` out of turn."""
         return self._add("user", text)
 
     def assistant(self, text: str) -> Conversation:
-        """Adds what the model answered and returns this conversation; raises :class:`InputError` out of turn."""
+        """Adds the model's answer and returns this conversation; raises :class:`InputError` out of turn."""
         return self._add("assistant", text)
 
     def encode(self, tokenizer: Tokenizer, task: Task | str, *, image: bool = True) -> list[int]:
-        """Writes the conversation as the prompt for its next answer.
+        """Encodes the conversation as the prompt for its next answer.
 
         As in the published chat scripts, the image stands before the first user message in every MM and G prompt and
         in no Text prompt, so the task may change from turn to turn.
 
         Args:
             tokenizer: The checkpoint's tokenizer.
-            task: The workflow that will answer.
+            task: The task that will answer.
             image: Whether there is an image; False asks MM or G without one.
 
         Returns:
@@ -113,7 +101,7 @@ class Conversation:
         return ids + layout.header("assistant") + layout.text("\n\n")
 
     def copy(self) -> Conversation:
-        """Returns a conversation with the same messages that can go its own way."""
+        """Returns a conversation with the same messages that can go on independently."""
         twin = Conversation(system=None)
         twin._messages = list(self._messages)
         return twin
@@ -136,7 +124,7 @@ class Conversation:
 
     @classmethod
     def from_list(cls, messages: Iterable[Mapping[str, str]]) -> Conversation:
-        """Reads what :meth:`to_list` wrote.
+        """Makes a conversation of what :meth:`to_list` returned.
 
         Args:
             messages: ``{"role", "content"}`` mappings: a system prompt or none, then user and assistant in turn.
@@ -169,51 +157,24 @@ class Conversation:
         return self
 
 
-def grounding_question(phrase: str, *, full_stop: bool = True) -> str:
-    """Asks for the boxes of what a phrase describes.
-
-    Args:
-        phrase: A few words, such as "the panda on the left". Its own trailing punctuation is dropped.
-        full_stop: End with one, as in the published quick start. The published RefCOCO evaluation asks without.
-
-    Returns:
-        The question for the G task.
-
-    Raises:
-        InputError: If nothing is left of the phrase.
-    """
-    words = " ".join(phrase.split()).rstrip(_TRAILING_PUNCTUATION + " ")
-    if not words:
-        raise InputError(f"The phrase {phrase!r} describes nothing. Write what to look for, such as 'the red car'.")
-    question = GROUNDING_QUESTION.format(phrase=words)
-    return question if full_stop else question.removesuffix(".")
-
-
-def asked_phrase(message: str) -> str:
-    """What a message asks G for: the phrase of a :func:`grounding_question`, the whole message of any other kind."""
-    stem = GROUNDING_QUESTION.partition("{phrase}")[0]
-    words = " ".join(message.split())
-    return words.removeprefix(stem).rstrip(_TRAILING_PUNCTUATION + " ") if words.startswith(stem) else words
-
-
 class _Layout:
     """The Llama 3 chat layout in the ids of one tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.begin = self._id(BEGIN_OF_TEXT)
-        self.eot = self._id(EOT)
-        self._start_header = self._id(START_HEADER)
-        self._end_header = self._id(END_HEADER)
+        self.begin = token_id(tokenizer, BEGIN_OF_TEXT)
+        self.eot = token_id(tokenizer, EOT)
+        self._start_header = token_id(tokenizer, START_HEADER)
+        self._end_header = token_id(tokenizer, END_HEADER)
         control = (BEGIN_OF_TEXT, EOT, START_HEADER, END_HEADER, IMAGE_TOKEN)
         self._control = {tokenizer.convert_tokens_to_ids(token) for token in control} - {tokenizer.unk_token_id}
 
     def header(self, role: Role) -> list[int]:
-        """The ids that say who speaks, without the blank line after them."""
+        """The ids that say whose message follows, without the blank line after them."""
         return [self._start_header, *self.text(role), self._end_header]
 
     def body(self, content: str, image: bool) -> list[int]:
-        """The ids of a message behind its header, the image in front where asked.
+        """The ids of a message behind its header, with the image in front if ``image``.
 
         Each run of text between control tokens is encoded as one, blank line included, as tokens may span both. The
         published template strips the message with the mark in it, so behind an image leading blanks stay.
@@ -243,10 +204,3 @@ class _Layout:
                 "Load the checkpoint's own tokenizer.json with AutoTokenizer."
             )
         return ids
-
-    def _id(self, token: str) -> int:
-        """The id of a control token."""
-        found = self._tokenizer.convert_tokens_to_ids(token)
-        if found is None or found == self._tokenizer.unk_token_id:
-            raise CheckpointError(f"The tokenizer has no {token} token. Is it the one of an IAA (Llama 3) checkpoint?")
-        return found

@@ -1,4 +1,4 @@
-"""Text out of tokens as they come: whole characters only, nothing behind a stop string, no blanks at either end."""
+"""Decodes tokens as they come: whole characters only, nothing behind a stop string, no blanks at either end."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from .tokenizer import decode
 
 BROKEN = "\ufffd"
-"""What a decoder writes for bytes that are no character, or not yet one."""
+"""What a decoder writes for bytes that are no character, or only a part of one."""
 
 
 class TextStream:
-    """Turns one answer's tokens into text, piece by piece; the pieces together are the answer.
+    """Decodes one answer token by token into chunks of text; the chunks together are the answer.
 
     Args:
         tokenizer: the checkpoint's.
@@ -31,27 +31,27 @@ class TextStream:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """Takes a token and returns the text that is now certain, often empty."""
+        """Takes a token and returns the text that is now certain, often none."""
         self._pending.append(token)
-        piece = self._decode()
-        # A character may be spread over tokens; its bytes read as broken until the last one is there.
-        if self.stopped or not piece or piece.endswith(BROKEN):
+        chunk = decode(self._tokenizer, self._pending)
+        # A character may be spread over tokens; its bytes decode as broken until the last one is there.
+        if self.stopped or not chunk or chunk.endswith(BROKEN):
             return ""
         self._pending.clear()
-        return self._emit(piece)
+        return self._emit(chunk)
 
     def finish(self) -> str:
         """Returns what was held back, once no token will follow."""
-        piece, self._pending = self._decode(), []
-        rest = "" if self.stopped else self._emit(piece)
+        chunk, self._pending = decode(self._tokenizer, self._pending), []
+        rest = "" if self.stopped else self._emit(chunk)
         if not self.stopped:
             tail, self._held = self._held.rstrip(), ""
             self.text += tail
             rest += tail
         return rest
 
-    def read(self, tokens: Iterable[int]) -> str:
-        """Takes a whole answer and returns its text."""
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Takes all tokens of an answer and returns its text."""
         for token in tokens:
             self.push(token)
             if self.stopped:
@@ -59,11 +59,9 @@ class TextStream:
         self.finish()
         return self.text
 
-    def _decode(self) -> str:
-        return decode(self._tokenizer, self._pending)
-
-    def _emit(self, piece: str) -> str:
-        held = self._held + piece
+    def _emit(self, chunk: str) -> str:
+        """Takes on decoded text and returns what can no longer become a stop string or a trailing blank."""
+        held = self._held + chunk
         if not self.text:
             held = held.lstrip()
         cuts = [held.find(stop) for stop in self._stop if stop in held]

@@ -1,4 +1,4 @@
-"""The checkpoint's tokenizer, loaded so that every transformers version reads the same."""
+"""Loads the checkpoint's tokenizer, and decodes, in a way that gives the same with every transformers version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import CheckpointError
 def load_tokenizer(folder: Path) -> Any:
     """Loads ``tokenizer.json`` of a checkpoint's folder as a ``transformers`` fast tokenizer.
 
-    Only that file is read: AutoTokenizer would look into config.json too, whose model type no library version knows.
+    Only that file is opened: AutoTokenizer would look into config.json too, whose model type no library version knows.
 
     Raises:
         CheckpointError: the file is missing or unreadable.
@@ -37,11 +37,11 @@ def token_id(tokenizer: Any, token: str) -> int:
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """The text of ``ids`` as it was written: control tokens left out, blanks before punctuation kept."""
+    """The text of ``ids``: control tokens left out, blanks before punctuation kept."""
     text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """What each token says alone; control tokens say nothing, and a part of a character reads broken."""
+    """The text of each token alone: empty for control tokens, ``BROKEN`` for a part of a character."""
     return [decode(tokenizer, [i]) for i in ids]

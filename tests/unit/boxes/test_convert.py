@@ -16,13 +16,34 @@ from hypothesis import strategies as st
 
 from iaa_runtime.boxes import convert
 from iaa_runtime.boxes.bounding_box import SIDES, corners, label_of, score_of
-from iaa_runtime.boxes.convert import KEEPS, read_boxes, to_florence_phrases, to_json, to_kjnodes, to_layerstyle
+from iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layerstyle
 from iaa_runtime.boxes.convert import to_nested as to_sam2
 from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
 
 Size = tuple[int, int]
 Boxes = list[list[dict[str, Any]]]
+
+# What each format holds: which image a box is of, its label, its score, fractions of pixels.
+KEEPS: dict[str, set[str]] = {
+    "BOUNDING_BOX": {"images", "label", "score", "fractions", "other keys"},
+    "KJNodes": set(),
+    "SAM2": {"images", "fractions"},
+    "LayerStyle": {"images"},
+    "Florence2": {"images", "fractions"},
+    "Florence2 phrases": {"images", "label", "fractions"},
+    "SEGS": {"label", "score"},
+    "JSON xyxy": {"images", "label", "score", "fractions"},
+    "JSON xywh": {"images", "label", "score", "fractions"},
+    "JSON 0-1": {"images", "label", "score", "fractions"},
+    "JSON 0-1000": {"images", "label", "score"},
+}
+
+
+def florence_phrases(boxes: Boxes) -> object:
+    """``JSON`` of the Florence2 nodes for phrase grounding."""
+    return [{"bboxes": to_sam2([found])[0], "labels": [label_of(box) for box in found]} for found in boxes]
+
 
 # How each format is written from boxes of pictures of one size, and with which arguments it is read.
 FORMATS: dict[str, tuple[Callable[[Boxes, Size], object], dict[str, Any]]] = {
@@ -31,7 +52,7 @@ FORMATS: dict[str, tuple[Callable[[Boxes, Size], object], dict[str, Any]]] = {
     "SAM2": (lambda boxes, size: to_sam2(boxes), {}),
     "LayerStyle": (lambda boxes, size: to_layerstyle(boxes), {}),
     "Florence2": (lambda boxes, size: to_sam2(boxes), {}),
-    "Florence2 phrases": (lambda boxes, size: to_florence_phrases(boxes), {}),
+    "Florence2 phrases": (lambda boxes, size: florence_phrases(boxes), {}),
     "SEGS": (lambda boxes, size: to_segs([box for found in boxes for box in found], size, drop_size=0), {}),
     "JSON xyxy": (lambda boxes, size: to_json(boxes, "xyxy", size), {}),
     "JSON xywh": (lambda boxes, size: to_json(boxes, "xywh", size), {"convention": "xywh"}),
@@ -46,7 +67,7 @@ def test_every_format_is_tried() -> None:
 
 def there_and_back(name: str, boxes: Boxes, size: Size) -> Boxes:
     write, arguments = FORMATS[name]
-    return read_boxes(write(boxes, size), size=size, **arguments)
+    return boxes_from(write(boxes, size), size=size, **arguments)
 
 
 def as_held(name: str, boxes: Boxes) -> Boxes:
@@ -110,10 +131,6 @@ def test_the_shapes_that_others_take() -> None:
     assert all(type(number) is int for bbox in to_kjnodes(TWO) for number in bbox)
     assert to_sam2(TWO) == [[[1, 2, 4, 6], [5.5, 6, 12.5, 14]], []]
     assert to_layerstyle(TWO) == [[[1, 2, 4, 6], [6, 6, 12, 14]], []]
-    assert to_florence_phrases(TWO) == [
-        {"bboxes": [[1, 2, 4, 6], [5.5, 6, 12.5, 14]], "labels": ["cat", ""]},
-        {"bboxes": [], "labels": []},
-    ]
     assert json.loads(to_json(TWO, "0-1000", (10, 20))) == [
         [{"bbox": [100, 100, 400, 300], "label": "cat", "score": 0.5}, {"bbox": [550, 300, 1250, 700]}],
         [],
@@ -153,7 +170,7 @@ BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
     ids=str,
 )
 def test_what_is_read(value: object, arguments: dict[str, Any], expected: object) -> None:
-    read = read_boxes(value, **arguments)
+    read = boxes_from(value, **arguments)
     assert len(read) == len(expected)  # type: ignore[arg-type]
     for found, wanted in zip(read, expected, strict=True):  # type: ignore[call-overload]
         assert found == [pytest.approx(box) if "label" not in box else box for box in wanted]
@@ -181,7 +198,7 @@ def test_what_is_read(value: object, arguments: dict[str, Any], expected: object
 )
 def test_what_is_refused(value: object, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        read_boxes(value, **arguments)
+        boxes_from(value, **arguments)
 
 
 def test_writing_fractions_needs_a_size() -> None:

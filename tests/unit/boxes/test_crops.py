@@ -10,6 +10,7 @@ from box_strategies import CROP_OPTIONS, batches, noise
 from hypothesis import given
 from PIL import Image
 
+from iaa_runtime.boxes.bounding_box import corners
 from iaa_runtime.boxes.crops import CropOptions, cut, cut_mask, plan_crops
 from iaa_runtime.boxes.geometry import pixel_rectangle
 from iaa_runtime.errors import InputError
@@ -27,7 +28,7 @@ def test_crops_show_their_boxes(batch: tuple[tuple[int, int], Any], options: Cro
     ]
     for region in regions.items:
         left, top, right, bottom = region.rectangle
-        x1, y1, x2, y2 = pixel_rectangle(region.box, size)
+        x1, y1, x2, y2 = pixel_rectangle(corners(region.box), size)
         assert left <= x1 and top <= y1 and right >= x2 and bottom >= y2
         for low, high, limit in ((left, right, size[0]), (top, bottom, size[1])):
             inside = low >= 0 and high <= limit

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iaa_runtime.boxes.answers import parse_boxes
-from iaa_runtime.boxes.grounding import read_answer, scored_boxes
+from iaa_runtime.boxes.grounding import parse_answer, scored_boxes
 
 
 def logs(*probabilities: float) -> list[float]:
@@ -43,12 +43,12 @@ def test_a_certain_box_scores_one() -> None:
 
 @pytest.mark.parametrize("text", ["I cannot see it.", "", "[0.5,0.5,0.4", "[a,b,c,d]"])
 def test_an_answer_that_cannot_be_read_has_no_box(text: str) -> None:
-    answer = read_answer("cat", list(text), [-1.0] * len(text), (10, 10))
+    answer = parse_answer("cat", list(text), [-1.0] * len(text), (10, 10))
     assert (answer.detections, answer.text) == ((), text)
 
 
 def test_detections_are_pixels_with_the_phrase_as_label() -> None:
-    (found,) = read_answer("cat", ["[0.25,0.5,", "0.75,1]"], logs(0.5, 0.5), (200, 100)).detections
+    (found,) = parse_answer("cat", ["[0.25,0.5,", "0.75,1]"], logs(0.5, 0.5), (200, 100)).detections
     # The square is 200 wide with 50 pixels above and below the picture.
     assert (found.x, found.y, found.width, found.height, found.label) == (50, 50, 100, 50, "cat")
     assert found.score == pytest.approx(0.5)

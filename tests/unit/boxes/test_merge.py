@@ -8,8 +8,8 @@ from box_strategies import batches, float_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes.answers import pairwise_iou
 from iaa_runtime.boxes.bounding_box import corners, label_of, score_of
+from iaa_runtime.boxes.geometry import pairwise_iou
 from iaa_runtime.boxes.merge import AROUND, BEST, INTERSECTION, JOIN, MODES, UNION, merge_boxes
 from iaa_runtime.errors import InputError
 

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from iaa_runtime.boxes.bounding_box import score_of
 from iaa_runtime.boxes.masks import union_masks
-from iaa_runtime.boxes.segs import Seg, from_segs, is_segs, segs_mask, single_image, to_segs
-from iaa_runtime.errors import InputError
+from iaa_runtime.boxes.segs import Seg, from_segs, is_segs, segs_mask, to_segs
 
 BOX = {"x": 40, "y": 20, "width": 20, "height": 10, "label": "cat", "score": 0.5}
 FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label", "control_net_wrapper")
@@ -92,12 +91,6 @@ def test_what_segs_are() -> None:
     assert is_segs(to_segs([BOX], (100, 60))) and is_segs(((5, 5), [])) and is_segs([[5, 5], []])
     for other in ([], [[1, 2, 3, 4]], [(1, 2, 3, 4), (5, 6, 7, 8)], [[], []], [[BOX], [BOX]], None, ((5, 5), [BOX])):
         assert not is_segs(other)
-
-
-def test_one_image_only() -> None:
-    assert single_image([[BOX]]) == [BOX]
-    with pytest.raises(InputError, match="one image, and there are 2"):
-        single_image([[BOX], []])
 
 
 def test_segs_can_be_changed_as_impact_does() -> None:

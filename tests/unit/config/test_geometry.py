@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from iaa_runtime.config import GenerationConfig, IAAConfig, Task, VisionConfig
-from iaa_runtime.errors import ConfigError, InputError
+from iaa_runtime.config import IAAConfig, VisionConfig
+from iaa_runtime.errors import ConfigError
 
 SMALLEST = {
     "hidden_size": 64,
@@ -125,54 +125,3 @@ def test_a_preprocessor_without_three_colours_is_refused(mean: object) -> None:
 def test_a_tower_that_cannot_be_run_is_refused(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         VisionConfig.from_dict(changes)
-
-
-@pytest.mark.parametrize("name", ["MM", "mm", Task.MM])
-def test_tasks_are_named_in_any_case(name: str) -> None:
-    assert Task.parse(name) is Task.MM
-
-
-def test_an_unknown_task_is_told_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'VQA'.*MM, G, Text"):
-        Task.parse("VQA")
-
-
-def test_tasks_know_their_banks() -> None:
-    assert Task.TEXT.banks == ("base", "text")
-    assert Task.MM.banks == ("base", "mm", "vision")
-    assert Task.G.banks == ("base", "g", "vision")
-
-
-def test_generation_defaults_by_task() -> None:
-    assert [GenerationConfig.for_task(task).max_new_tokens for task in Task] == [512, 128, 512]
-    assert GenerationConfig.for_task(Task.G, max_new_tokens=None, seed=3) == GenerationConfig(
-        max_new_tokens=128, seed=3
-    )
-
-
-def test_one_stop_string_may_stand_alone() -> None:
-    assert GenerationConfig.for_task(Task.MM, stop="END").stop == ("END",)
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1"),
-        ({"temperature": 0.0}, "leave do_sample off"),
-        ({"temperature": float("nan")}, "temperature"),
-        ({"top_k": -1}, "top_k"),
-        ({"top_p": 0.0}, r"in (0, 1]"),
-        ({"top_p": 1.5}, r"in (0, 1]"),
-        ({"min_p": -0.1}, "min_p"),
-        ({"repetition_penalty": 0.0}, "above 0"),
-        ({"num_beams": 0}, "num_beams"),
-        ({"seed": 1 << 64}, "seed"),
-        ({"num_beams": 2, "do_sample": True}, "Beam search and sampling"),
-        ({"max_length": 5}, "no generation option max_length. Known: do_sample"),
-    ],
-    ids=str,
-)
-def test_generation_options_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError) as caught:
-        GenerationConfig.for_task(Task.MM, **options)
-    assert said in str(caught.value)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.images.load import CLIP_MEAN, CLIP_STD, load_image, pad_to_square, preprocess
+from iaa_runtime.images.load import load_image
+from iaa_runtime.images.preprocess import CLIP_MEAN, CLIP_STD, pad_to_square, preprocess
 
 PANDA = Path(__file__).parents[2] / "reference" / "readpanda.jpg"
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-
 from iaa_runtime.boxes.answers import Detection, to_detection
-from iaa_runtime.shapes.evaluate import area_under_curve, count_matches, evaluate, intersection_over_union, make_exam
+from iaa_runtime.shapes.evaluate import area_under_curve, count_matches, evaluate, make_exam
 from iaa_runtime.shapes.language import caption
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene
 
@@ -39,12 +37,6 @@ class Oracle:
 
     def text(self, prompt: str, **_: Any) -> str:
         return self._text[prompt]
-
-
-def test_intersection_over_union() -> None:
-    assert intersection_over_union((0, 0, 2, 2), (0, 0, 2, 2)) == 1
-    assert intersection_over_union((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
-    assert intersection_over_union((0, 0, 1, 1), (1, 1, 2, 2)) == 0
 
 
 def test_matching_is_one_to_one() -> None:

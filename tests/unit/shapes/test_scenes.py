@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iaa_runtime.boxes.answers import unpad_box
+from iaa_runtime.boxes.geometry import unpad_box
 from iaa_runtime.shapes.scenes import (
     ASPECT_LIMIT,
     BACKGROUNDS,

@@ -89,8 +89,8 @@ def test_nothing_follows_a_stop() -> None:
     assert (out.push(encode("b")[0]), out.finish(), out.text) == ("", "", "a")
 
 
-def test_read_takes_a_whole_answer() -> None:
-    assert TextStream(TOKENIZER, ["!"]).read(encode("日本! more")) == "日本"
+def test_decode_takes_a_whole_answer() -> None:
+    assert TextStream(TOKENIZER, ["!"]).decode(encode("日本! more")) == "日本"
 
 
 STOPS = st.lists(st.text("ab \né", min_size=1, max_size=3), max_size=2)

@@ -16,7 +16,8 @@ from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
 from PIL import ExifTags, Image
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.images.load import load_image, preprocess, to_pil
+from iaa_runtime.images.load import load_image, to_pil
+from iaa_runtime.images.preprocess import preprocess
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "WEBP"])

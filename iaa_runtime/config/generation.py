@@ -1,0 +1,72 @@
+"""How answers are decoded (:class:`GenerationConfig`): the one place for the project's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..errors import InputError
+from .task import Task
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """How answers are decoded; the defaults of the whole project stand here.
+
+    Attributes:
+        max_new_tokens: at most this many tokens are generated, the end token included.
+        do_sample: draw tokens at random; otherwise the most likely one is taken and the next five are unused.
+        temperature: divides the logits; above 0.
+        top_k: keep the k most likely tokens; 0 keeps all.
+        top_p: keep the smallest set of likeliest tokens whose probability reaches p, in (0, 1].
+        min_p: drop tokens less likely than min_p times the likeliest, in [0, 1].
+        seed: of the random draws; the same seed gives the same text on the same device and dtype.
+        repetition_penalty: above 1 makes tokens of the prompt and the answer less likely (Keskar et al., 2019).
+        num_beams: beams of a beam search; 1 is none.
+        length_penalty: beam scores are divided by ``length ** length_penalty``.
+        early_stopping: end a beam search as soon as ``num_beams`` answers are finished.
+        stop: the answer ends before the first of these strings.
+    """
+
+    max_new_tokens: int = 512
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+    repetition_penalty: float = 1.0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool = False
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks = {
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "temperature": (self.temperature > 0, "above 0 (for greedy decoding leave do_sample off)"),
+            "top_k": (self.top_k >= 0, "0 (off) or more"),
+            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
+            "min_p": (0 <= self.min_p <= 1, "in [0, 1]"),
+            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "num_beams": (self.num_beams >= 1, "at least 1"),
+            "seed": (-(1 << 63) <= self.seed < 1 << 64, "a number of 64 bits"),
+        }
+        for name, (fine, limit) in checks.items():
+            if not fine:
+                raise InputError(f"{name} is {getattr(self, name)!r}; it must be {limit}.")
+        if self.num_beams > 1 and self.do_sample:
+            raise InputError("Beam search and sampling do not go together: set num_beams to 1 or do_sample to False.")
+
+    @classmethod
+    def for_task(cls, task: Task, **changes: Any) -> GenerationConfig:
+        """The task's defaults (128 new tokens for G, 512 otherwise) with ``changes``; None means "the default"."""
+        chosen: dict[str, Any] = {"max_new_tokens": 128} if task is Task.G else {}
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(changes) - known)
+        if unknown:
+            raise InputError(f"There is no generation option {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+        chosen |= {name: value for name, value in changes.items() if value is not None}
+        if isinstance(chosen.get("stop"), str):  # a string is a sequence too, of stops a character long
+            chosen["stop"] = (chosen["stop"],)
+        return cls(**chosen)

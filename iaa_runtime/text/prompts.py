@@ -1,0 +1,47 @@
+"""What the model is asked: the system prompt, and the questions that captions and boxes come from."""
+
+from __future__ import annotations
+
+from ..errors import InputError
+
+DEFAULT_SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+GROUNDING_QUESTION = "Please provide the bounding box coordinate of the region this sentence describes: {phrase}."
+CAPTION_PROMPTS = {
+    "caption": "Describe this image.",
+    "detailed": "Describe this image in detail: the subjects, what they do, the surroundings, colours and mood.",
+    "tags": "List the objects, people, places and styles in this image as short tags separated by commas.",
+    "ocr": "Write down all the text that can be read in this image, word for word.",
+}
+"""Ready questions for captions, by purpose."""
+
+_TRAILING_PUNCTUATION = ".,;:!?…。，；：！？、"
+
+
+def grounding_question(phrase: str, *, full_stop: bool = True) -> str:
+    """The question for the boxes of what a phrase describes.
+
+    Args:
+        phrase: A few words, such as "the panda on the left". Its own trailing punctuation is dropped.
+        full_stop: End with one, as in the published quick start. The published RefCOCO evaluation asks without.
+
+    Returns:
+        The question for the G task.
+
+    Raises:
+        InputError: If nothing is left of the phrase.
+    """
+    words = " ".join(phrase.split()).rstrip(_TRAILING_PUNCTUATION + " ")
+    if not words:
+        raise InputError(f"The phrase {phrase!r} describes nothing. Write what to look for, such as 'the red car'.")
+    question = GROUNDING_QUESTION.format(phrase=words)
+    return question if full_stop else question.removesuffix(".")
+
+
+def asked_phrase(message: str) -> str:
+    """What a message asks G for: the phrase of a :func:`grounding_question`, or the whole message if it is none."""
+    stem = GROUNDING_QUESTION.partition("{phrase}")[0]
+    words = " ".join(message.split())
+    return words.removeprefix(stem).rstrip(_TRAILING_PUNCTUATION + " ") if words.startswith(stem) else words

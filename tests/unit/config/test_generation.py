@@ -1,0 +1,45 @@
+"""Defaults of generation, and options that are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from iaa_runtime.config import GenerationConfig, Task
+from iaa_runtime.errors import InputError
+
+
+def test_generation_defaults_by_task() -> None:
+    assert [GenerationConfig.for_task(task).max_new_tokens for task in Task] == [512, 128, 512]
+    assert GenerationConfig.for_task(Task.G, max_new_tokens=None, seed=3) == GenerationConfig(
+        max_new_tokens=128, seed=3
+    )
+
+
+def test_one_stop_string_may_stand_alone() -> None:
+    assert GenerationConfig.for_task(Task.MM, stop="END").stop == ("END",)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens is 0; it must be at least 1"),
+        ({"temperature": 0.0}, "leave do_sample off"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, r"in (0, 1]"),
+        ({"top_p": 1.5}, r"in (0, 1]"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"repetition_penalty": 0.0}, "above 0"),
+        ({"num_beams": 0}, "num_beams"),
+        ({"seed": 1 << 64}, "seed"),
+        ({"num_beams": 2, "do_sample": True}, "Beam search and sampling"),
+        ({"max_length": 5}, "no generation option max_length. Known: do_sample"),
+    ],
+    ids=str,
+)
+def test_generation_options_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        GenerationConfig.for_task(Task.MM, **options)
+    assert said in str(caught.value)
