@@ -8,14 +8,42 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import Task
+    from .boxes.answers import Detection, parse_boxes
+    from .boxes.geometry import unpad_box
+    from .config import GenerationConfig, Task
+    from .images.preprocess import preprocess
     from .pipeline.local import IAAPipeline
     from .pipeline.model import IAAModel
+    from .pipeline.remote import RemotePipeline
+    from .text.conversation import Conversation
 
 __version__ = "0.1.0"
-__all__ = ["IAAModel", "IAAPipeline", "Task", "__version__"]
 
-_HOMES = {"IAAModel": ".pipeline.model", "IAAPipeline": ".pipeline.local", "Task": ".config"}
+_HOMES = {
+    "Conversation": ".text.conversation",
+    "Detection": ".boxes.answers",
+    "GenerationConfig": ".config",
+    "IAAModel": ".pipeline.model",
+    "IAAPipeline": ".pipeline.local",
+    "RemotePipeline": ".pipeline.remote",
+    "Task": ".config",
+    "parse_boxes": ".boxes.answers",
+    "preprocess": ".images.preprocess",
+    "unpad_box": ".boxes.geometry",
+}
+__all__ = [
+    "Conversation",
+    "Detection",
+    "GenerationConfig",
+    "IAAModel",
+    "IAAPipeline",
+    "RemotePipeline",
+    "Task",
+    "__version__",
+    "parse_boxes",
+    "preprocess",
+    "unpad_box",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,4 +55,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return list(__all__)

@@ -1,4 +1,4 @@
-"""Captions and boxes for whole collections of pictures: what to list, what a record holds, exports.
+"""Captions and boxes for whole collections of pictures: listing them, making their records, exporting the results.
 
 Not: how a long job is cut and resumed (jobs), nor how a question is answered (pipeline).
 """

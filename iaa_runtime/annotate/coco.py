@@ -1,6 +1,6 @@
 """Annotations as COCO JSON (Lin et al., 2014, arXiv 1405.0312): one file of boxes, one of captions.
 
-Written as it is read, so that memory holds the distinct phrases and nothing else.
+Records stream from the shards to the file; memory holds only the distinct phrases.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..jobs.files import write_atomically
 from ..jobs.job import Row
 
 Records = Callable[[], Iterable[Row]]
-"""Starts a pass over all records, in order."""
+"""Starts an iteration over all records, in order."""
 
 
 def write_coco_boxes(path: Path, records: Records) -> None:
@@ -22,12 +22,12 @@ def write_coco_boxes(path: Path, records: Records) -> None:
 
     ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
     that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``area``, ``iscrowd`` 0
-    and our ``score``. ``categories`` are the phrases, numbered from 1 in the order in which they first came.
+    and our ``score``. ``categories`` are the phrases, numbered from 1 in order of first appearance.
     """
     categories: dict[str, int] = {}
 
     def annotations() -> Iterator[Row]:
-        for number, record in _good(records()):
+        for number, record in _readable(records()):
             for d in record.get("detections", ()):
                 yield {
                     "image_id": number,
@@ -42,7 +42,7 @@ def write_coco_boxes(path: Path, records: Records) -> None:
         for name, number in categories.items():
             yield {"id": number, "name": name, "supercategory": "phrase"}
 
-    # Categories come last in the file, since they are known once the annotations are through.
+    # Categories come last in the file, since they are known only after the annotations.
     _write(
         path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations()), "categories": named}
     )
@@ -52,15 +52,15 @@ def write_coco_captions(path: Path, records: Records) -> None:
     """Writes captions as COCO captions: ``annotations`` with ``image_id`` and ``caption``."""
 
     def annotations() -> Iterator[Row]:
-        for number, record in _good(records()):
+        for number, record in _readable(records()):
             if "caption" in record:
                 yield {"image_id": number, "caption": record["caption"]}
 
     _write(path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations())})
 
 
-def _good(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
-    """Records of pictures that could be read, with their numbers."""
+def _readable(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+    """Records of pictures that could be opened, with their ids."""
     number = 0
     for record in records:
         if "error" not in record:
@@ -69,7 +69,7 @@ def _good(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
 
 
 def _images(records: Records) -> Iterator[Row]:
-    for number, record in _good(records()):
+    for number, record in _readable(records()):
         yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"]}
 
 
@@ -83,8 +83,8 @@ def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]]) -> None:
         file.write(b'{"info": {"description": "Annotated with IAA"}')
         for name, rows in lists.items():
             file.write(f', "{name}": ['.encode())
-            for place, row in enumerate(rows()):
-                file.write((",\n" if place else "\n").encode() + json.dumps(row).encode())
+            for index, row in enumerate(rows()):
+                file.write((",\n" if index else "\n").encode() + json.dumps(row).encode())
             file.write(b"\n]")
         file.write(b"}\n")
 

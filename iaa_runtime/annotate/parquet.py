@@ -1,4 +1,4 @@
-"""Lists and shards as parquet, through pyarrow, which is installed only by those who use it."""
+"""Lists and shards in parquet, through pyarrow, an optional package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ..jobs.files import write_atomically
 from ..jobs.job import Row
 
 _ROWS = 1024
-_DETECTION = ("x", "y", "width", "height")
 
 
 def _pyarrow() -> tuple[Any, Any]:
@@ -25,16 +24,16 @@ def _pyarrow() -> tuple[Any, Any]:
     return pyarrow, parquet
 
 
-def read_list(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
-    """Yields the rows of a parquet file with their numbers, from 1, reading no more than a thousand at a time.
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
+    """Yields the rows of a parquet file with their numbers, from 1; holds about a thousand in memory.
 
     Args:
         path: the file.
-        columns: those that are wanted; absent ones are left out, and other ones show as None where the first of the
-            wanted is absent, so that a message can name them.
+        columns: the columns to read; absent ones are left out. Without the first one there is a single row, in which
+            all columns of the file are None, so that a message can name them.
 
     Raises:
-        InputError: pyarrow is not installed, or the file is no parquet.
+        InputError: pyarrow is not installed, or the file is not parquet.
     """
     pyarrow, parquet = _pyarrow()
     try:
@@ -54,14 +53,14 @@ def read_list(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
 
 
 class Parquet:
-    """Shards of annotations as parquet, with one schema whatever was asked for."""
+    """Shards of annotations in parquet, with the same schema for all settings."""
 
     suffix = ".parquet"
 
     def __init__(self) -> None:
         pa, _ = _pyarrow()
-        place = [(name, pa.int32()) for name in _DETECTION]
-        detection = pa.struct([*place, ("label", pa.string()), ("score", pa.float64())])
+        box = [(name, pa.int32()) for name in ("x", "y", "width", "height")]
+        detection = pa.struct([*box, ("label", pa.string()), ("score", pa.float64())])
         self._schema = pa.schema(
             [
                 ("image", pa.string()),
@@ -75,7 +74,7 @@ class Parquet:
         )
 
     def write(self, path: Path, records: list[Row]) -> None:
-        """Writes a shard, whole or not at all; null stands for what a record does not say."""
+        """Writes a shard, whole or not at all; null stands for keys that a record lacks."""
         pa, parquet = _pyarrow()
         table = pa.Table.from_pylist([_valid(record) for record in records], schema=self._schema)
         write_atomically(path, lambda file: parquet.write_table(table, file))
@@ -88,7 +87,7 @@ class Parquet:
 
 
 def _valid(record: Row) -> Row:
-    """Parquet's texts are valid Unicode; names of old file systems need not be."""
+    """The record with texts that are valid Unicode, as parquet demands; names of old file systems need not be."""
     return {
         name: value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
         for name, value in record.items()

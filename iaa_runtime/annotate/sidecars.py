@@ -1,4 +1,4 @@
-"""A ``.txt`` beside each picture with its caption, as trainers of image models read them."""
+"""Writes each caption as a ``.txt`` beside its picture, as trainers of image models expect."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ..jobs.files import write_bytes
 from ..jobs.job import Row
 
 Pairs = Callable[[], Iterable[tuple[Row, Row]]]
-"""Starts a pass over (item of the list, its record)."""
+"""Starts an iteration over pairs of an item and its record."""
 
 
 def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
     """Writes ``photo.txt`` beside ``photo.jpg`` for every picture that has a caption.
 
-    All are looked at before the first is written, so that nothing is overwritten by half.
+    All files are checked before the first is written, so that a refusal leaves none replaced.
 
     Args:
         pairs: the items and their records.
-        overwrite: replace files that say something else.
+        overwrite: replace existing files with other content.
 
     Returns:
-        How many captions there are.
+        The number of captions.
 
     Raises:
-        InputError: two pictures would share a file, or a file is there that says something else.
+        InputError: two pictures would share a file, or a file exists with other content.
     """
     with closing(sqlite3.connect("")) as table:  # on disk: there may be millions
         table.execute("CREATE TABLE files (path BLOB PRIMARY KEY, image TEXT) WITHOUT ROWID")

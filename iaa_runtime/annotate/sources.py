@@ -1,6 +1,6 @@
-"""Where the pictures come from: folders, patterns, single files, and lists as JSON lines or parquet.
+"""Lists the pictures to annotate: from folders, patterns, single files, and lists in JSON lines or parquet.
 
-The list is sorted and freed of repetitions in a database on disk, so millions of names take no memory to speak of.
+They are sorted and deduplicated in a database on disk, so that millions of names take hardly any memory.
 """
 
 from __future__ import annotations
@@ -17,24 +17,26 @@ from typing import Any
 
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
-from ..jobs.job import Row
-from ..text.conversation import grounding_question
-from .parquet import read_list
+from ..jobs.job import Row, shortened
+from ..text.prompts import grounding_question
+from .parquet import read_rows
 
 PICTURES = frozenset(
     [".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
 )
-"""Endings that are taken from folders and patterns; a picture that is named itself may have any."""
+"""Endings that folders and patterns are searched for."""
 
 LISTS = (".jsonl", ".parquet")
 
 _TABLE = """CREATE TABLE images (
-    place INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT, UNIQUE (path, phrases))"""
+    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT,
+    UNIQUE (path, phrases))"""
+_INSERT = "INSERT OR IGNORE INTO images (source, name, path, phrases, id) VALUES (?, ?, ?, ?, ?)"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One picture of the list: its name as it was given, where it is, and what a list says about it."""
+    """A picture of the list: its name as given, its path, and the phrases and id that a list gives for it."""
 
     name: str
     path: str
@@ -43,7 +45,7 @@ class Listed:
 
     @classmethod
     def from_row(cls, row: Row) -> Listed:
-        """Reads an item of a job."""
+        """The picture of a job's item."""
         return cls(row["image"], row["path"], tuple(row.get("phrases", ())), row.get("id"))
 
 
@@ -58,8 +60,8 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
 
     Yields:
         ``{"image": name as given, "path": absolute, "phrases": […], "id": …}``, the last two only from lists. Folders
-        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases) is listed
-        at its first place.
+        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases) stays at
+        its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
@@ -67,16 +69,10 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
     with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
         table.execute(_TABLE)
         for number, source in enumerate(sources):
-            rows = (
-                (number, *_columns(listed), json.dumps(listed.phrases), listed.id)
-                for listed in _read(source, folder, column)
-            )
-            table.executemany(
-                "INSERT OR IGNORE INTO images (source, name, path, phrases, id) VALUES (?, ?, ?, ?, ?)", rows
-            )
-        # A list's rows have the order of their places; names decide elsewhere.
-        is_list = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
-        order = f"source, CASE WHEN source IN ({is_list}) THEN x'' ELSE name END, place"
+            table.executemany(_INSERT, (_columns(number, listed) for listed in _pictures(source, folder, column)))
+        # Rows of a list stay in its order; other pictures are ordered by name.
+        lists = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
+        order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
         for name, path, phrases, identity in table.execute(
             f"SELECT name, path, phrases, id FROM images ORDER BY {order}"
         ):
@@ -88,43 +84,40 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
             yield row
 
 
-def _columns(listed: Listed) -> tuple[bytes, bytes]:
-    return os.fsencode(listed.name), os.fsencode(os.path.abspath(listed.path))
+def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, str, str | None]:
+    path = os.fsencode(os.path.abspath(listed.path))
+    return source, os.fsencode(listed.name), path, json.dumps(listed.phrases), listed.id
 
 
 def _is_list(source: str) -> bool:
     return Path(source).suffix.lower() in LISTS and not Path(source).is_dir()
 
 
-def _read(source: str, folder: str | None, column: str) -> Iterator[Listed]:
+def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
     path = Path(source)
     if path.is_dir():
-        found = False
-        for name in _walk(source):
-            found = True
-            yield Listed(name, name)
-        if not found:
-            raise InputError(f"There is no picture in {source} or below it. Endings looked for: {_endings()}.")
+        yield from _named(_walk(source), f"There is no picture in {source} or below it")
     elif _is_list(source):
-        yield from _read_list(path, Path(folder) if folder is not None else path.parent, column)
+        yield from _list_rows(path, Path(folder) if folder is not None else path.parent, column)
     elif path.exists():
         if path.suffix.lower() not in PICTURES:
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
         yield Listed(source, source)
     elif glob.has_magic(source):
-        names = glob.iglob(source, recursive=True)
-        found = False
-        for name in (name for name in names if _is_picture(name) and os.path.isfile(name)):
-            found = True
-            yield Listed(name, name)
-        if not found:
-            raise InputError(f"The pattern {source} matches no picture. Endings looked for: {_endings()}.")
+        names = (name for name in glob.iglob(source, recursive=True) if _is_picture(name) and os.path.isfile(name))
+        yield from _named(names, f"The pattern {source} matches no picture")
     else:
         raise InputError(f"There is nothing at {source}. Give a folder, a pattern, a picture or a list.")
 
 
-def _endings() -> str:
-    return ", ".join(sorted(PICTURES))
+def _named(names: Iterator[str], if_none: str) -> Iterator[Listed]:
+    """Pictures by their names; an error that begins with ``if_none`` if there is none."""
+    empty = True
+    for name in names:
+        empty = False
+        yield Listed(name, name)
+    if empty:
+        raise InputError(f"{if_none}. Endings looked for: {', '.join(sorted(PICTURES))}.")
 
 
 def _is_picture(name: str) -> bool:
@@ -140,14 +133,15 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (os.path.join(here, name) for name in names if not name.startswith(".") and _is_picture(name))
 
 
-def _read_list(path: Path, folder: Path, column: str) -> Iterator[Listed]:
-    rows = numbered_jsonl(path) if path.suffix.lower() == ".jsonl" else read_list(path, (column, "phrases", "id"))
+def _list_rows(path: Path, folder: Path, column: str) -> Iterator[Listed]:
+    jsonl = path.suffix.lower() == ".jsonl"
+    rows = numbered_jsonl(path) if jsonl else read_rows(path, (column, "phrases", "id"))
     for number, row in rows:
-        where = f"{path}, {'line' if path.suffix.lower() == '.jsonl' else 'row'} {number}"
+        where = f"{path}, {'line' if jsonl else 'row'} {number}"
         name = row.get(column)
         if not isinstance(name, str) or not name:
             raise InputError(
-                f"{where}: {column!r} is {_shown(name)}, not the path of a picture. Its columns are "
+                f"{where}: {column!r} is {shortened(repr(name))}, not the path of a picture. Its columns are "
                 f"{', '.join(row)}; name the right one with --column."
             )
         yield Listed(name, str(folder / name), _phrases(row.get("phrases"), where), _identity(row.get("id"), where))
@@ -162,7 +156,7 @@ def _phrases(value: Any, where: str) -> tuple[str, ...]:
             grounding_question(phrase or "")
     except (InputError, AttributeError):
         raise InputError(
-            f"{where}: 'phrases' is {_shown(value)}; it must be a text or a list of texts, none empty."
+            f"{where}: 'phrases' is {shortened(repr(value))}; it must be a text or a list of texts, none empty."
         ) from None
     return phrases
 
@@ -171,10 +165,5 @@ def _identity(value: Any, where: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"{where}: 'id' is {_shown(value)}; it must be a text or a whole number.")
+        raise InputError(f"{where}: 'id' is {shortened(repr(value))}; it must be a text or a whole number.")
     return str(value)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,7 +1,7 @@
-"""The ``iaa`` command: one module a subcommand, imported when it is called for.
+"""The ``iaa`` command: one module for each subcommand, imported when it runs, and what subcommands share.
 
 Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted. With ``--json``, stdout holds one JSON object a line and
-nothing else; everything for people goes to stderr.
+nothing else; everything for people goes to stderr. Not: what a command does (the folders that it calls).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ COMMANDS = {
     "eval": "run and score RefCOCO, MME, or the demo's scenes",
     "annotate": "caption and ground whole collections, in shards that survive a kill",
     "export": "write a task as a stock Llama or LLaVA checkpoint, for other engines",
-    "bench": "how fast it is here, against the machine's floors and stock transformers",
+    "bench": "how fast it is here, against the machine's roofline and stock transformers",
 }
 
 
 def make_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The command line's parser. Only ``command``'s own arguments are added, all commands' when None."""
+    """The command line's parser, with the arguments of ``command`` only, or of all commands when None."""
     parser = argparse.ArgumentParser(
         prog="iaa",
         description="Caption, ground and chat with IAA, a frozen Llama 3 that sees through inserted adaptors.",
@@ -47,7 +47,7 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code (argparse itself exits with 2 for bad arguments)."""
-    # Texts are in any script, whatever the terminal's code page; a file's name may even be no text at all.
+    # Text in any script, whatever the terminal's code page; a file name may not even be valid text.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):

@@ -7,20 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..annotate.annotator import AnnotateSettings, Annotator, load
+from ..annotate.annotator import AnnotateSettings, Annotator, load_picture
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
 from ..annotate.sidecars import write_sidecars
 from ..annotate.sources import list_images
 from ..errors import InputError
-from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Jsonl, ShardFormat, open_job
-from ..jobs.process_group import Team, join_team
+from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..pipeline.local import BATCH_ROWS
-from ..text.conversation import CAPTION_PROMPTS
-from . import common
+from ..pipeline.base import BATCH_ROWS, Pipeline
+from ..text.prompts import CAPTION_PROMPTS
+from .arguments import add_pipeline_arguments, add_threshold_argument, check_count, generation_options
+from .opening import join_processes, open_pipeline
+from .output import log, print_json
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
 SHARD_SIZE = 200
@@ -51,10 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--coco", metavar="FILE", help="when done, also write the boxes (or captions) as COCO JSON")
     group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
     group.add_argument("--overwrite", action="store_true", help="let --sidecars replace files that say something else")
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
-    common.add_server_arguments(parser)
-    common.add_generation_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +64,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
     )
-    common.add_threshold_argument(group)
+    add_threshold_argument(group)
     group.add_argument("--one", action="store_true", help="at most one box a phrase")
 
 
@@ -75,20 +73,17 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.sidecars and settings.prompt is None:
         raise InputError("--sidecars writes captions: give --caption too.")
-    team = join_team(options.device)
-    if team.device and options.device == "auto":
-        options.device = team.device
-    pipeline = common.open_pipeline(options)
-    job, resumed = _open(options, settings, pipeline, team)
+    group = join_processes(options)
+    pipeline = open_pipeline(options)
+    job, resumed = _open_job(options, settings, pipeline, group)
     annotator = Annotator(pipeline, settings)
-    if team.is_main and resumed:
-        common.tell(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
-    progress = Progress(job.count, job.done()) if team.is_main else None
-    run_job(job, settings.batch, load, annotator.annotate, team, annotator.forget, progress)
-    if team.is_main:
+    if group.is_main and resumed:
+        log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
+    progress = Progress(job.count, job.done()) if group.is_main else None
+    run_job(job, settings.batch, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
+    if group.is_main:
         _finish(options, settings, job)
-    team.wait()
-    team.part()
+    group.leave()
     return 0
 
 
@@ -101,17 +96,16 @@ def _settings(options: argparse.Namespace) -> AnnotateSettings:
         threshold=options.threshold,
         several=not options.one,
         batch=options.batch,
-        generation=common.generation_options(options),
+        generation=generation_options(options),
     )
 
 
-def _open(
-    options: argparse.Namespace, settings: AnnotateSettings, pipeline: common.Pipeline, team: Team
+def _open_job(
+    options: argparse.Namespace, settings: AnnotateSettings, pipeline: Pipeline, group: ProcessGroup
 ) -> tuple[Job, bool]:
-    if options.shard_size < 1:
-        raise InputError(f"--shard-size is {options.shard_size}; it must be at least 1.")
-    decides: dict[str, Any] = {
-        **identify(pipeline),
+    check_count("--shard-size", options.shard_size)
+    job_settings: dict[str, Any] = {
+        **pipeline.identity(),
         "source": options.source,
         "column": options.column,
         "prompt": settings.prompt,
@@ -120,15 +114,15 @@ def _open(
         "threshold": settings.threshold,
         "several": settings.several,
         "batch": settings.batch,
-        "generation": {name: value for name, value in settings.generation.items() if value is not None},
+        "generation": settings.generation,
     }
     return open_job(
         Path(options.out),
-        decides,
+        job_settings,
         lambda: list_images(options.source, options.images, options.column),
         options.shard_size,
         FORMATS[options.format](),
-        team,
+        group,
     )
 
 
@@ -139,13 +133,13 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
         if "error" in record:
             failed += 1
             if failed <= 3:
-                common.tell(f"iaa annotate: {record['error']}")
+                log(f"iaa annotate: {record['error']}")
     if failed > 3:
-        common.tell(f"iaa annotate: … {failed - 3} more failed; their records say why.")
+        log(f"iaa annotate: … {failed - 3} more failed; their records say why.")
     written = _export(options, settings, job)
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:
-        common.put(summary | written)
+        print_json(summary | written)
     else:
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():

@@ -1,4 +1,4 @@
-"""``iaa bench``: how fast the runtime is here, against the machine's floors and against stock transformers."""
+"""``iaa bench``: how fast the runtime is here, against the machine's roofline and against stock transformers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from ..bench.checkpoints import SIZES
 from ..bench.peers import PEERS
 from ..bench.timing import CLOCKS
 from ..errors import InputError
-from ..model.linear.quantized import PRECISIONS
-from ..pipeline.model import default_dtype
-from . import common
+from ..model.dtypes import default_dtype
+from .arguments import add_json_argument, check_count
+from .devices import DTYPES, PRECISIONS, pick_device
+from .output import log, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("--size", choices=SIZES, default="small", help="of the checkpoint (full: Llama-3-8B, 33 GB)")
-    parser.add_argument("--dtype", choices=common.DTYPES, default="auto", help="auto: fp32 on the CPU, else 16 bit")
-    parser.add_argument("--precision", choices=("full", *PRECISIONS), default="full", help="of the large matrices")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: fp32 on the CPU, else 16 bit")
+    parser.add_argument("--precision", choices=PRECISIONS, default="full", help="of the large matrices")
     parser.add_argument("--cuda-graphs", action="store_true", help="capture decode steps on CUDA")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8 and 16)")
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", choices=("none", *PEERS), action="append", help="repeatable (default: all)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights and images")
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="write the figures there")
-    common.add_json_argument(parser)
+    add_json_argument(parser)
 
 
 def run_settings(options: argparse.Namespace) -> benchmark.Settings:
@@ -43,21 +44,20 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
     Raises:
         InputError: a count below 1, or a clock that cannot see the device's work.
     """
-    counts = {"--batch": options.batch or [1], "--new-tokens": [options.new_tokens], "--repeats": [options.repeats]}
-    counts["--threads"] = [options.threads if options.threads is not None else 1]
-    for name, values in counts.items():
-        if min(values) < 1:
-            raise InputError(f"{name} is {min(values)}; it must be at least 1.")
-    device = common.pick_device(options.device)
+    check_count("--batch", min(options.batch or [1]))
+    check_count("--new-tokens", options.new_tokens)
+    check_count("--repeats", options.repeats)
+    check_count("--threads", 1 if options.threads is None else options.threads)
+    device = pick_device(options.device)
     if options.clock == "cpu" and device != "cpu":
         raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
     dtype = torch.float32 if device == "cpu" else default_dtype(torch.device(device))
     peers = [name for name in options.peer or PEERS if name != "none"]
     return benchmark.Settings(
         size=options.size,
-        dtype=common.pick_dtype(options.dtype) or dtype,
+        dtype=DTYPES[options.dtype] or dtype,
         device=device,
-        precision=common.pick_precision(options.precision),
+        precision=PRECISIONS[options.precision],
         cuda_graphs=options.cuda_graphs,
         batches=tuple(options.batch or benchmark.Settings.batches),
         new_tokens=options.new_tokens,
@@ -73,12 +73,12 @@ def run(options: argparse.Namespace) -> int:
     settings = run_settings(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    results = benchmark.run(settings, common.tell)
+    results = benchmark.run(settings, log)
     if options.out is not None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     if options.json:
-        common.put(results)
+        print_json(results)
         return 0
     machine = results["machine"]
     print(", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix")))

@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import argparse
 
-from ..text.conversation import CAPTION_PROMPTS
-from . import common
+from ..text.prompts import CAPTION_PROMPTS
+from .arguments import add_image_argument, add_pipeline_arguments, generation_options
+from .opening import open_pipeline
+from .output import TokenCounter, print_json
+from .pictures import load_images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    common.add_image_argument(parser)
+    add_image_argument(parser)
     parser.add_argument("--prompt", help="the question (default: a preset)")
     parser.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
-    common.add_server_arguments(parser)
-    common.add_generation_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Captions each image; a picture that cannot be read is reported, and the others go on."""
-    settings = common.generation_options(options)
-    pipeline = common.open_pipeline(options)
+    """Captions each image; fails in the end if one could not be opened."""
+    settings = generation_options(options)
+    pipeline = open_pipeline(options)
     prompt = CAPTION_PROMPTS[options.preset] if options.prompt is None else options.prompt
-    failed = 0
-    for path, image in common.load_images(options.image):
-        if isinstance(image, Exception):
-            common.tell(f"iaa caption: {image}")
-            failed += 1
-            continue
-        counter = common.Counter(path)
+    done = 0
+    for _, path, image in load_images("caption", options.image):
+        counter = TokenCounter(path)
         (caption,) = pipeline.caption([image], prompt, on_token=counter, **settings)
-        counter.done()
+        counter.clear()
         if options.json:
-            common.put({"image": path, "caption": caption})
+            print_json({"image": path, "caption": caption})
         else:
             print(f"{path}: {caption}" if len(options.image) > 1 else caption)
-    return 1 if failed else 0
+        done += 1
+    return 0 if done == len(options.image) else 1

@@ -1,9 +1,8 @@
-"""``iaa chat``: both published chat scripts, at a prompt or from a file."""
+"""``iaa chat``: a conversation at a prompt or from a file, as in both published chat scripts."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,11 @@ from typing import Any
 from ..config import Task
 from ..errors import IAAError, InputError
 from ..images.load import load_image
+from ..jobs.files import numbered_jsonl, write_jsonl
 from ..pipeline.chat import Chat, Turn
-from . import common
+from .arguments import add_pipeline_arguments, checked, generation_options
+from .opening import open_pipeline
+from .output import BOX, log, print_json
 
 HELP = """Type a message. Commands:
   /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone)
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", metavar="FILE", help="what the conversation is about")
     parser.add_argument(
         "--task",
-        type=common.checked(_task),
+        type=checked(Task.parse),
         default=Task.MM,
         metavar="MM|G|Text",
         help="who answers first (default MM)",
@@ -38,18 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help='take turns from a file: {"task": "G", "text": "…"} a line; an "image" in a line shows another picture',
     )
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
-    common.add_server_arguments(parser)
-    common.add_generation_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Talks until the file or the person ends."""
+    """Chats until the script or the input ends."""
     task: Task = options.task
-    settings = common.generation_options(options)
+    settings = generation_options(options)
     turns = list(_read_script(Path(options.script))) if options.script else None
-    chat = common.open_pipeline(options).chat(load_image(options.image) if options.image else None)
+    chat = open_pipeline(options).chat(load_image(options.image) if options.image else None)
     if turns is None:
         return _converse(chat, task, settings, options.json)
     for turn in turns:
@@ -58,52 +57,34 @@ def run(options: argparse.Namespace) -> int:
         task = turn["task"] or task
         if not options.json:
             print(f"[{task.value}] {turn['text']}")
-        _say(chat, turn["text"], task, settings, options.json)
+        _take_turn(chat, turn["text"], task, settings, options.json)
     return 0
 
 
-def _task(name: str) -> Task:
-    try:
-        return Task.parse(name)
-    except IAAError as error:
-        raise InputError(str(error)) from None
-
-
 def _read_script(path: Path) -> Iterator[dict[str, Any]]:
-    """Checks the whole file before the first turn is taken."""
-    try:
-        # Not splitlines: JSON may hold other line ends of Unicode, and what /save writes does.
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The script {path} cannot be read ({error}).") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            turn = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-        if not isinstance(turn, dict) or not isinstance(turn.get("text"), str):
+    """Yields the turns of a script: ``text``, and ``task`` and ``image`` or None."""
+    for number, turn in numbered_jsonl(path):
+        if not isinstance(turn.get("text"), str):
             raise InputError(f'{path}, line {number}: needs a "text", as in {{"task": "MM", "text": "What is this?"}}.')
         if not isinstance(turn.get("image") or "", str):
             raise InputError(f'{path}, line {number}: "image" is the path of a picture, not {turn["image"]!r}.')
         yield {
             "text": turn["text"],
-            "task": _task(turn["task"]) if turn.get("task") else None,
+            "task": Task.parse(turn["task"]) if turn.get("task") else None,
             "image": turn.get("image"),
         }
 
 
-def _say(chat: Chat, text: str, task: Task, settings: dict[str, Any], as_json: bool) -> None:
+def _take_turn(chat: Chat, text: str, task: Task, settings: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        common.put(_record(chat.say(text, task, **settings)))
+        print_json(_record(chat.say(text, task, **settings)))
         return
-    turn = chat.say(text, task, on_text=lambda _, piece: print(piece, end="", flush=True), **settings)
+    turn = chat.say(text, task, on_text=lambda _, new: print(new, end="", flush=True), **settings)
     print()
     for d in turn.reply.detections:
-        print(f"  x={d.x} y={d.y} width={d.width} height={d.height} score={d.score:.2f}")
+        print(f"  {BOX.format(**d.to_dict())}")
     if turn.forgotten:
-        common.tell(f"(The context was full: the {turn.forgotten} oldest turns were forgotten.)")
+        log(f"(The context was full: the {turn.forgotten} oldest turns were forgotten.)")
 
 
 def _record(turn: Turn) -> dict[str, Any]:
@@ -118,7 +99,7 @@ def _record(turn: Turn) -> dict[str, Any]:
 
 
 def _converse(chat: Chat, task: Task, settings: dict[str, Any], as_json: bool) -> int:
-    common.tell(HELP)
+    log(HELP)
     while True:
         print(f"{task.value}> ", end="", file=sys.stderr, flush=True)  # stdout is for answers
         try:
@@ -131,28 +112,28 @@ def _converse(chat: Chat, task: Task, settings: dict[str, Any], as_json: bool) -
             if line.startswith("/"):
                 task = _command(chat, task, line)
             elif line:
-                _say(chat, line, task, settings, as_json)
+                _take_turn(chat, line, task, settings, as_json)
         except IAAError as error:
-            common.tell(str(error))
+            log(str(error))
         except KeyboardInterrupt:
-            common.tell("\n(stopped; this turn is not remembered)")
+            log("\n(stopped; this turn is not remembered)")
 
 
 def _command(chat: Chat, task: Task, line: str) -> Task:
-    """Carries out a slash command and returns the task that answers from now on."""
+    """Carries out a slash command; returns the task that answers from now on."""
     name, _, argument = line.partition(" ")
     argument = argument.strip()
     if name == "/task":
-        return _task(argument)
+        return Task.parse(argument)
     if name == "/image":
         chat.image = load_image(argument)
-        common.tell(f"{argument}: {chat.image.width}×{chat.image.height}")
+        log(f"{argument}: {chat.image.width}×{chat.image.height}")
     elif name == "/save":
         _save(chat, argument)
     elif name == "/clear":
         chat.clear()
     elif name == "/help":
-        common.tell(HELP)
+        log(HELP)
     else:
         raise InputError(f"There is no command {name}. /help lists them.")
     return task
@@ -161,9 +142,5 @@ def _command(chat: Chat, task: Task, line: str) -> Task:
 def _save(chat: Chat, name: str) -> None:
     if not name:
         raise InputError("Say where: /save FILE.")
-    lines = [json.dumps(_record(turn), ensure_ascii=False) + "\n" for turn in chat.turns]
-    try:
-        Path(name).write_text("".join(lines), encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{name} cannot be written ({error.strerror or error}).") from None
-    common.tell(f"wrote {len(lines)} turns to {name}")
+    write_jsonl(Path(name), map(_record, chat.turns))
+    log(f"wrote {len(chat.turns)} turns to {name}")

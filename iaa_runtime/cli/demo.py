@@ -18,17 +18,20 @@ from ..shapes.language import expression
 from ..shapes.questions import visual_question
 from ..shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 from ..shapes.text_questions import text_question
-from . import common
+from .arguments import add_json_argument, add_model_arguments
+from .opening import open_model
+from .output import BOX, log, print_json
+from .pictures import save_picture, slug
 
 T = TypeVar("T")
 
 PHRASES = 4
-"""How many phrases are looked for in a scene of our own."""
+"""Phrases that are looked for in a scene of shapes."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A picture and what is asked about it; ``truth`` holds the right answers where they are known."""
+    """A picture and the questions about it; ``truth`` holds the right answers by step, where they are known."""
 
     picture: Image.Image
     question: str
@@ -44,12 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phrase", action="append", metavar="TEXT", help="what to find in it (repeatable)")
     parser.add_argument("--seed", type=int, default=3, help="which scene (default 3)")
     parser.add_argument("--out", default="iaa_demo", metavar="DIR", help="where pictures go (default iaa_demo)")
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
+    add_json_argument(parser)
+    add_model_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Captions, asks, grounds and talks; writes the pictures and says how long each step took."""
+    """Captions, asks, grounds and answers a text; writes the pictures and prints how long each step took."""
     out = Path(options.out)
     steps: list[dict[str, Any]] = []
 
@@ -59,15 +62,15 @@ def run(options: argparse.Namespace) -> int:
         record = {"step": name, "question": question, "answer": show(result)}
         steps.append({**record, "seconds": round(time.perf_counter() - start, 2)})
         if not options.json:
-            _tell_step(steps[-1], topic.truth.get(name))
+            _print_step(steps[-1], topic.truth.get(name))
         return result
 
     topic = choose_topic(options)
-    common.save_picture(topic.picture, out / "scene.png")
+    save_picture(topic.picture, out / "scene.png")
     start = time.perf_counter()
-    pipeline = common.open_model(options)
+    pipeline = open_model(options)
     pipeline.model.load()
-    common.tell(f"loaded {pipeline.model.checkpoint.folder.name} in {time.perf_counter() - start:.1f} s\n")
+    log(f"loaded {pipeline.model.checkpoint.folder.name} in {time.perf_counter() - start:.1f} s\n")
     image = [topic.picture]
     step("caption", "", lambda: pipeline.caption(image)[0], str)
     step("question", topic.question, lambda: pipeline.caption(image, topic.question)[0], str)
@@ -79,13 +82,13 @@ def run(options: argparse.Namespace) -> int:
     )
     step("text", topic.prompt, lambda: pipeline.text(topic.prompt), str)
     files = [
-        common.save_picture(draw_detections(topic.picture, found), out / "annotated.png"),
-        common.save_picture(detections_mask(topic.picture.size, found), out / "mask.png"),
+        save_picture(draw_detections(topic.picture, found), out / "annotated.png"),
+        save_picture(detections_mask(topic.picture.size, found), out / "mask.png"),
     ]
     for number, (detection, crop) in enumerate(zip(found, crop_detections(topic.picture, found), strict=True), 1):
-        files.append(common.save_picture(crop, out / f"crop-{number}-{common.slug(detection.label)}.png"))
+        files.append(save_picture(crop, out / f"crop-{number}-{slug(detection.label)}.png"))
     if options.json:
-        common.put({"steps": steps, "files": [str(out / "scene.png"), *map(str, files)]})
+        print_json({"steps": steps, "files": [str(out / "scene.png"), *map(str, files)]})
     else:
         print(f"\nPictures: {out / 'scene.png'}\n          " + "\n          ".join(map(str, files)))
     return 0
@@ -94,30 +97,29 @@ def run(options: argparse.Namespace) -> int:
 def choose_topic(options: argparse.Namespace) -> Topic:
     """The picture that the options name, or a scene with questions whose answers are known."""
     rng = random.Random(options.seed)
-    spoken = text_question(rng)
+    text_only = text_question(rng)
     if options.image:
         question = options.question or "What is in the picture?"
-        return Topic(load_image(options.image), question, options.phrase or ["the main object"], spoken.question, {})
+        return Topic(load_image(options.image), question, options.phrase or ["the main object"], text_only.question, {})
     scene = make_scene(EVALUATION_SEED + options.seed, shapes=5, aspect=1.5, long_side=900)
-    asked = visual_question(scene, rng)
+    visual = visual_question(scene, rng)
     phrases: list[str] = []
     for _ in range(50):  # few scenes have fewer different phrases than this finds
         phrase = expression(scene, rng).phrase
         if phrase not in phrases and len(phrases) < PHRASES:
             phrases.append(phrase)
-    truth = {"text": spoken.answer} if options.question else {"text": spoken.answer, "question": asked.answer}
+    truth = {"text": text_only.answer} if options.question else {"text": text_only.answer, "question": visual.answer}
     return Topic(
-        draw_scene(scene), options.question or asked.question, options.phrase or phrases, spoken.question, truth
+        draw_scene(scene), options.question or visual.question, options.phrase or phrases, text_only.question, truth
     )
 
 
-def _tell_step(step: dict[str, Any], truth: str | None) -> None:
+def _print_step(step: dict[str, Any], truth: str | None) -> None:
     took = f"[{step['seconds']:.1f} s]"
     if isinstance(step["answer"], list):
         print(f"{took} {step['step']}:")
         for box in step["answer"]:
-            place = "x={x} y={y} width={width} height={height}".format(**box)
-            print(f"         {box['label']}: {place} score={box['score']:.2f}")
+            print(f"         {box['label']}: {BOX.format(**box)}")
         return
     question = f" {step['question']} →" if step["question"] else ""
     print(f"{took} {step['step']}:{question} {step['answer']}" + (f"   (right: {truth})" if truth else ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError
 from ..evaluation import mme, refcoco
@@ -13,14 +12,24 @@ from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_
 from ..evaluation.report import write_mme_page, write_refcoco_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_results
 from ..jobs.files import write_jsonl
-from ..jobs.process_group import Team, join_team
+from ..jobs.job import Job
+from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
-from ..pipeline.local import BATCH_ROWS
+from ..pipeline.base import BATCH_ROWS, Pipeline
 from ..shapes.evaluate import as_dict, evaluate
-from . import common
+from .arguments import (
+    add_json_argument,
+    add_model_arguments,
+    add_pipeline_arguments,
+    add_server_arguments,
+    check_count,
+    generation_options,
+)
+from .opening import join_processes, open_pipeline
+from .output import print_json
 
 PARTS = ".parts"
-"""Behind the name of a result: the folder of what is answered so far."""
+"""Suffix of a result's name: the folder of the answers so far."""
 SCENES = 200
 
 
@@ -31,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_mme(benchmarks.add_parser("mme", help="yes-or-no questions in fourteen categories"))
     shapes = benchmarks.add_parser("shapes", help="the demo checkpoint's own scenes")
     shapes.add_argument("--scenes", type=int, default=SCENES, metavar="N", help=f"how many (default {SCENES})")
-    common.add_json_argument(shapes)
-    common.add_model_arguments(shapes)
-    common.add_server_arguments(shapes)
+    add_json_argument(shapes)
+    add_model_arguments(shapes)
+    add_server_arguments(shapes)
 
 
 def _add_refcoco(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +52,7 @@ def _add_refcoco(parser: argparse.ArgumentParser) -> None:
     result.add_argument("--out", metavar="FILE.jsonl", help="run, write predictions there, and score them")
     result.add_argument("--predictions", metavar="FILE.jsonl", help="score these")
     parser.add_argument("--grammar", action="store_true", help="hold answers to boxes (the published runs do not)")
-    _add_common(parser)
+    _add_run_arguments(parser)
 
 
 def _add_mme(parser: argparse.ArgumentParser) -> None:
@@ -54,120 +63,106 @@ def _add_mme(parser: argparse.ArgumentParser) -> None:
     result.add_argument("--out", metavar="DIR", help="run, write result files there, and score them")
     result.add_argument("--results", metavar="DIR", help="score these result files")
     parser.add_argument("--partial", action="store_true", help="score although categories are missing")
-    _add_common(parser)
+    _add_run_arguments(parser)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", help="write a page with the worst cases in pictures")
     parser.add_argument(
         "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"questions at once (default {BATCH_ROWS})"
     )
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
-    common.add_server_arguments(parser)
-    common.add_generation_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs a benchmark and scores it, or scores what is there."""
-    runners: dict[str, Callable[[argparse.Namespace], int]] = {
-        "refcoco": _refcoco,
-        "mme": _mme,
-        "shapes": _shapes,
-    }
-    return runners[options.benchmark](options)
+    """Runs a benchmark and scores it, or scores an existing result."""
+    runners: dict[str, Callable[[argparse.Namespace], None]] = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes}
+    runners[options.benchmark](options)
+    return 0
 
 
-def _settings(options: argparse.Namespace) -> EvalSettings:
-    if options.batch < 1:
-        raise InputError(f"--batch is {options.batch}; it must be at least 1.")
-    grammar = getattr(options, "grammar", False)
-    return EvalSettings(options.batch, grammar, common.generation_options(options))
+Answer = Callable[[Pipeline, Path, EvalSettings, ProcessGroup], Job]
+"""Answers a benchmark's questions, in a job with a given folder."""
 
 
-def _open(options: argparse.Namespace, team: Team) -> common.Pipeline:
-    if team.device and options.device == "auto":
-        options.device = team.device
-    return common.open_pipeline(options)
-
-
-def _parts(result: str) -> Path:
-    """Where answers are kept until all are there; refuses to replace a finished result."""
-    parts = Path(result + PARTS)
-    if Path(result).exists() and not parts.exists():
+def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[[Path, Job], None]) -> bool:
+    """Answers a benchmark together with the other processes and writes the result; True in the main process."""
+    group = join_processes(options)
+    result, parts = Path(options.out), Path(options.out + PARTS)
+    if result.exists() and not parts.exists():
         raise InputError(f"{result} is there already. Score it as it is, or choose another place for a new run.")
-    return parts
+    check_count("--batch", options.batch)
+    settings = EvalSettings(options.batch, getattr(options, "grammar", False), generation_options(options))
+    job = answer(open_pipeline(options), parts, settings, group)
+    if group.is_main:
+        write(result, job)
+        job.remove()
+    group.leave()
+    return group.is_main
 
 
 # RefCOCO -------------------------------------------------------------------------------------------------------------
 
 
-def _refcoco(options: argparse.Namespace) -> int:
+def _refcoco(options: argparse.Namespace) -> None:
     targets = refcoco.read_annotations(Path(options.annotations))
-    predictions = options.predictions
-    if options.out:
-        team = join_team(options.device)
-        _run_refcoco(options, targets, team)
-        if not team.is_main:
-            return 0
-        predictions = options.out
-    cases = refcoco.score(targets, refcoco.read_predictions(Path(predictions), targets))
+    images = Path(options.images) if options.images else None
+    if options.out and not _run_refcoco(options, targets, images):
+        return
+    cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
     summary = refcoco.summarize(cases)
     if options.report:
-        images = Path(options.images) if options.images else None
         write_refcoco_page(Path(options.report), cases, summary, images)
     if options.json:
-        common.put(summary)
-    else:
-        low, high = summary["interval_95"]
-        print(f"precision@0.5  {summary['precision_at_0.5']:.4f}  (95 % Wilson interval {low:.4f} to {high:.4f})")
-        print(f"tp {summary['tp']}, fp {summary['fp']}, unreadable {summary['unreadable']}")
-        print(f"mean IoU       {summary['mean_iou']:.4f}")
-        for title in ("by_size", "by_aspect"):
-            for name, group in summary[title].items():
-                print(f"  {title[3:]:<7}{name:<9}{group['precision_at_0.5']:.4f} of {group['count']}")
-    return 0
+        print_json(summary)
+        return
+    low, high = summary["interval_95"]
+    print(f"precision@0.5  {summary['precision_at_0.5']:.4f}  (95 % Wilson interval {low:.4f} to {high:.4f})")
+    print(f"tp {summary['tp']}, fp {summary['fp']}, unreadable {summary['unreadable']}")
+    print(f"mean IoU       {summary['mean_iou']:.4f}")
+    for title in ("by_size", "by_aspect"):
+        for name, group in summary[title].items():
+            print(f"  {title[3:]:<7}{name:<9}{group['precision_at_0.5']:.4f} of {group['count']}")
 
 
-def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.Target], team: Team) -> None:
-    if not options.images:
+def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.Target], images: Path | None) -> bool:
+    if images is None:
         raise InputError("To run, give the folder of the pictures with --images; to score, give --predictions.")
-    parts, settings = _parts(options.out), _settings(options)
-    job = answer_refcoco(_open(options, team), targets, Path(options.images), parts, settings, team)
-    if team.is_main:
-        write_jsonl(Path(options.out), job.records())
-        job.remove()
-    team.wait()
-    team.part()
+    return _run_benchmark(
+        options,
+        lambda pipeline, *job: answer_refcoco(pipeline, targets, images, *job),
+        lambda result, job: write_jsonl(result, job.records()),
+    )
 
 
 # MME -----------------------------------------------------------------------------------------------------------------
 
 
-def _mme(options: argparse.Namespace) -> int:
-    folder = Path(options.results or options.out)
+def _mme(options: argparse.Namespace) -> None:
     if options.out:
         questions = _mme_questions(options)
-        team = join_team(options.device)
-        _run_mme(options, questions, team)
-        if not team.is_main:
-            return 0
-    # What was asked decides which categories there are; a given folder has to be complete.
-    results = mme.read_results(folder, partial=options.partial or bool(options.out))
+        is_main = _run_benchmark(
+            options,
+            lambda pipeline, *job: answer_mme(pipeline, questions, *job),
+            lambda result, job: mme.write_results(result, mme_results(job)),
+        )
+        if not is_main:
+            return
+    # A run has the categories of its questions; a given folder has to have all.
+    results = mme.read_results(Path(options.results or options.out), partial=options.partial or bool(options.out))
     summary = mme.summarize(results)
     if options.report:
         pictures = options.data or options.images
         write_mme_page(Path(options.report), results, summary, lambda c, name: find_picture(pictures, c, name))
     if options.json:
-        common.put(summary | summary["scores"])
-    else:
-        print(f"perception  {summary['perception']:.2f} of 2000\ncognition   {summary['cognition']:.2f} of 800")
-        for name, score in summary["scores"].items():
-            low, high = summary["intervals_95"][name]
-            print(f"  {name:<23}{score:7.2f}  (95 % bootstrap {low:.1f} to {high:.1f})")
-        if summary["missing"]:
-            print(f"not scored: {', '.join(summary['missing'])}")
-    return 0
+        print_json(summary | summary["scores"])
+        return
+    print(f"perception  {summary['perception']:.2f} of 2000\ncognition   {summary['cognition']:.2f} of 800")
+    for name, score in summary["scores"].items():
+        low, high = summary["intervals_95"][name]
+        print(f"  {name:<23}{score:7.2f}  (95 % bootstrap {low:.1f} to {high:.1f})")
+    if summary["missing"]:
+        print(f"not scored: {', '.join(summary['missing'])}")
 
 
 def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
@@ -180,37 +175,24 @@ def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
     return read_question_file(Path(options.questions), Path(options.images))
 
 
-def _run_mme(options: argparse.Namespace, questions: list[MmeQuestion], team: Team) -> None:
-    parts, settings = _parts(options.out), _settings(options)
-    job = answer_mme(_open(options, team), questions, parts, settings, team)
-    if team.is_main:
-        mme.write_results(Path(options.out), mme_results(job))
-        job.remove()
-    team.wait()
-    team.part()
-
-
 # Shapes --------------------------------------------------------------------------------------------------------------
 
 
-def _shapes(options: argparse.Namespace) -> int:
-    if options.scenes < 1:
-        raise InputError(f"--scenes is {options.scenes}; it must be at least 1.")
-    team = join_team(options.device)
-    if team.is_main:  # the demo checkpoint is too small to be worth spreading
-        _score_shapes(options, _open(options, team))
-    team.wait()
-    team.part()
-    return 0
+def _shapes(options: argparse.Namespace) -> None:
+    check_count("--scenes", options.scenes)
+    group = join_processes(options)
+    if group.is_main:  # the demo checkpoint is too small to be worth spreading
+        _score_shapes(options, open_pipeline(options))
+    group.leave()
 
 
-def _score_shapes(options: argparse.Namespace, pipeline: common.Pipeline) -> None:
+def _score_shapes(options: argparse.Namespace, pipeline: Pipeline) -> None:
     progress = Progress(options.scenes, what="scenes")
     tally = evaluate(pipeline, options.scenes, on_scene=progress.update)
     progress.finish(options.scenes)
-    result: dict[str, Any] = as_dict(tally)
+    result = as_dict(tally)
     if options.json:
-        common.put(result)
+        print_json(result)
     else:
         for name, value in result["measures"].items():
             print(f"{name:<32}{value:.4f}")

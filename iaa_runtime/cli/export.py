@@ -7,7 +7,9 @@ import argparse
 from ..config import Task
 from ..errors import UsageError
 from ..export import FORMATS, export
-from . import common
+from .arguments import add_checkpoint_arguments, add_json_argument
+from .opening import open_checkpoint
+from .output import log, print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to", required=True, choices=sorted(set(FORMATS.values())), help="llava for MM and G, llama for Text"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
-    parser.add_argument("--model", metavar="DIR", help="checkpoint folder (default: the demo checkpoint in the box)")
-    parser.add_argument(
-        "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
-    )
-    common.add_json_argument(parser)
+    add_checkpoint_arguments(parser)
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(
             f"Task {task.value} is a {FORMATS[task]} model, not a {options.to} one: use --to {FORMATS[task]}."
         )
-    source = common.open_checkpoint(options)
-    out = export(source, task, options.out, progress=lambda name: common.tell(f"wrote {name}"))
+    source = open_checkpoint(options)
+    out = export(source, task, options.out, progress=lambda name: log(f"wrote {name}"))
     if options.json:
-        common.put({"task": task.value, "format": options.to, "folder": str(out)})
+        print_json({"task": task.value, "format": options.to, "folder": str(out)})
     else:
         print(f"{task.value} as a {options.to} checkpoint: {out}")
     return 0

@@ -10,48 +10,50 @@ from PIL import Image
 from ..boxes.answers import Detection
 from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
-from ..text.conversation import grounding_question
-from . import common
+from ..text.prompts import grounding_question
+from .arguments import (
+    add_image_argument,
+    add_pipeline_arguments,
+    add_threshold_argument,
+    checked,
+    generation_options,
+)
+from .opening import open_pipeline
+from .output import BOX, TokenCounter, log, print_json
+from .pictures import load_images, numbered, picture_path, save_picture, slug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    common.add_image_argument(parser)
+    add_image_argument(parser)
     parser.add_argument(
         "--phrase",
-        type=common.checked(_phrase),
+        type=checked(_phrase),
         action="append",
         required=True,
         metavar="TEXT",
         help="what to find (repeatable)",
     )
-    common.add_threshold_argument(parser)
+    add_threshold_argument(parser)
     parser.add_argument("--one", action="store_true", help="at most one box a phrase")
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
-    picture = common.checked(common.picture_path)
+    picture = checked(picture_path)
     parser.add_argument("--draw", type=picture, metavar="FILE", help="write the picture with its boxes")
     parser.add_argument("--mask", type=picture, metavar="FILE", help="write a mask, white inside the boxes")
     parser.add_argument("--crops", metavar="DIR", help="write a picture of each box into DIR")
-    common.add_json_argument(parser)
-    common.add_model_arguments(parser)
-    common.add_server_arguments(parser)
-    common.add_generation_arguments(parser)
+    add_pipeline_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Grounds every phrase in each image; a picture that cannot be read is reported, and the others go on."""
-    settings = common.generation_options(options)
-    if not options.raw and options.beams not in (None, 1):
+    """Grounds every phrase in each image; fails in the end if one could not be opened."""
+    settings = generation_options(options)
+    if not options.raw and options.num_beams not in (None, 1):
         raise UsageError("--beams does not go together with the grammar of boxes. Leave it out, or add --raw.")
     _keep_apart(options)
-    pipeline = common.open_pipeline(options)
-    failed = 0
-    for number, (path, image) in enumerate(common.load_images(options.image), 1):
-        if isinstance(image, Exception):
-            common.tell(f"iaa ground: {image}")
-            failed += 1
-            continue
-        counter = common.Counter(path)
+    pipeline = open_pipeline(options)
+    done = 0
+    for number, path, image in load_images("ground", options.image):
+        counter = TokenCounter(path)
         (answers,) = pipeline.ground_answers(
             [image],
             options.phrase,
@@ -60,34 +62,35 @@ def run(options: argparse.Namespace) -> int:
             on_token=counter,
             **settings,
         )
-        counter.done()
+        counter.clear()
         found = [d for answer in answers for d in answer.detections if d.score >= options.threshold]
         if options.json:
             record = {"image": path, "detections": [d.to_dict() for d in found]}
             if options.raw:
                 record["answers"] = [{"phrase": answer.phrase, "text": answer.text} for answer in answers]
-            common.put(record)
+            print_json(record)
         else:
             print(f"{path} ({image.width}×{image.height}): {_boxes(len(found))}")
             for answer in answers if options.raw else ():
                 print(f"  {answer.phrase}: {answer.text}")
             for d in found:
-                print(f"  {d.label}: x={d.x} y={d.y} width={d.width} height={d.height} score={d.score:.2f}")
+                print(f"  {d.label}: {BOX.format(**d.to_dict())}")
         _write(options, path, image, found, number)
-    return 1 if failed else 0
+        done += 1
+    return 0 if done == len(options.image) else 1
 
 
 def _phrase(text: str) -> str:
-    grounding_question(text)  # raises where nothing is asked for
+    grounding_question(text)  # raises if it is empty
     return text
 
 
 def _keep_apart(options: argparse.Namespace) -> None:
-    """Refuses to write a picture over another one of this call, above all over one that is only to be looked at."""
+    """Raises if a picture would be written over another one of this call, above all over an input."""
     seen = {Path(path).resolve(): f"--image {path}" for path in options.image}
     for name, given in (("--draw", options.draw), ("--mask", options.mask)):
         for number in range(1, len(options.image) + 1) if given else ():
-            target = common.numbered(given, number, len(options.image))
+            target = numbered(given, number, len(options.image))
             if target.resolve() in seen:
                 raise UsageError(f"{name} would write {target} over {seen[target.resolve()]}. Choose another name.")
             seen[target.resolve()] = f"{name} {given}"
@@ -100,13 +103,13 @@ def _boxes(count: int) -> str:
 def _write(options: argparse.Namespace, path: str, image: Image.Image, found: list[Detection], number: int) -> None:
     count = len(options.image)
     if options.draw:
-        target = common.numbered(options.draw, number, count)
-        common.tell(f"wrote {common.save_picture(draw_detections(image, found), target)}")
+        target = numbered(options.draw, number, count)
+        log(f"wrote {save_picture(draw_detections(image, found), target)}")
     if options.mask:
-        target = common.numbered(options.mask, number, count)
-        common.tell(f"wrote {common.save_picture(detections_mask(image.size, found), target)}")
+        target = numbered(options.mask, number, count)
+        log(f"wrote {save_picture(detections_mask(image.size, found), target)}")
     if options.crops:
         prefix = Path(path).stem if count == 1 else f"{number}-{Path(path).stem}"
-        for place, (detection, crop) in enumerate(zip(found, crop_detections(image, found), strict=True), 1):
-            target = Path(options.crops) / f"{prefix}-{place}-{common.slug(detection.label)}.png"
-            common.tell(f"wrote {common.save_picture(crop, target)}")
+        for index, (detection, crop) in enumerate(zip(found, crop_detections(image, found), strict=True), 1):
+            target = Path(options.crops) / f"{prefix}-{index}-{slug(detection.label)}.png"
+            log(f"wrote {save_picture(crop, target)}")

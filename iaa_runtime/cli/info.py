@@ -1,9 +1,12 @@
-"""``iaa info``: what a checkpoint is, what it holds, what it lacks, and the memory that each task takes."""
+"""``iaa info``: a checkpoint's geometry, banks, missing parts, and the memory that each task needs."""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from ..checkpoint.checkpoint import Checkpoint
@@ -11,26 +14,25 @@ from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
-from . import common
+from .arguments import add_checkpoint_arguments, add_json_argument
+from .opening import open_checkpoint
+from .output import print_json
 
 COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
-"""Formats that differ in size, and what their columns are called."""
+"""Formats that differ in size, and the heads of their columns."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("--model", metavar="DIR", help="checkpoint folder (default: the demo checkpoint in the box)")
-    parser.add_argument(
-        "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
-    )
-    common.add_json_argument(parser)
+    add_checkpoint_arguments(parser)
+    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Describes the checkpoint from its headers; no weights are read. Fails when something is missing."""
-    about = describe(common.open_checkpoint(options))
+    """Describes the checkpoint from its headers, without loading weights; fails if something is missing."""
+    about = describe(open_checkpoint(options))
     if options.json:
-        common.put(about)
+        print_json(about)
     else:
         _print(about)
     return 1 if about["missing"] else 0
@@ -46,9 +48,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             missing.append(_reason(checkpoint.require_vision))
             continue
         shapes = bank_shapes(bank, config, vision)
-        parameters[bank] = sum(_count(shape) for shape in shapes.values())
-        problem = _reason(lambda bank=bank, shapes=shapes: checkpoint.check(bank, shapes))
-        if problem:
+        parameters[bank] = sum(map(math.prod, shapes.values()))
+        if problem := _reason(partial(checkpoint.check, bank, shapes)):
             missing.append(problem)
     return {
         "folder": str(checkpoint.folder),
@@ -76,23 +77,17 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def fitting(config: IAAConfig, vision: VisionConfig | None, task: Task, gigabytes: int) -> list[str]:
-    """The formats in which a task, its KV cache and activations fit into so much device memory, most exact first."""
+    """The formats in which a task, its KV cache and activations fit into so many gigabytes, most exact first."""
     return [name for name, form in FORMATS.items() if task_bytes(config, vision, task, form) <= gigabytes * 10**9]
 
 
-def _reason(check: Any) -> str:
+def _reason(check: Callable[[], object]) -> str:
+    """The message with which a check fails; empty if it does not."""
     try:
         check()
     except CheckpointError as error:
         return str(error)
     return ""
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    total = 1
-    for length in shape:
-        total *= length
-    return total
 
 
 def _print(about: dict[str, Any]) -> None:

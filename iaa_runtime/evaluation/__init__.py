@@ -1,4 +1,4 @@
-"""Published benchmarks, run and scored: RefCOCO by IoU, MME by yes and no.
+"""Published benchmarks, run and scored: RefCOCO by IoU, MME by yes and no; scores equal the published scorers'.
 
-Scores equal those of the published scorers; answers are read as data, never run.
+Not: the demo model's scenes (shapes), nor how a long run is cut and resumed (jobs).
 """

@@ -1,8 +1,8 @@
-"""MME (Fu et al., 2023, arXiv 2306.13394): two yes-or-no questions on every picture, in fourteen categories.
+"""Scores MME (Fu et al., 2023, arXiv 2306.13394): two yes-or-no questions on every picture, in fourteen categories.
 
 A category's score is its accuracy (over questions) plus its accuracy+ (over pictures with both questions right), each
-in percent: at most 200. Result files, one a category, hold a line a question, the two of a picture together: picture,
-question, truth and answer, with tabs between.
+in percent: at most 200. There is a result file for each category, with a line for each question, the two of a picture
+together: picture, question, truth and answer, separated by tabs.
 """
 
 from __future__ import annotations
@@ -16,27 +16,16 @@ from ..errors import InputError
 from ..jobs.files import write_bytes
 from .statistics import bootstrap_interval
 
-PERCEPTION = (
-    "existence",
-    "count",
-    "position",
-    "color",
-    "posters",
-    "celebrity",
-    "scene",
-    "landmark",
-    "artwork",
-    "OCR",
-)
+PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
 CATEGORIES = (*PERCEPTION, *COGNITION)
 _PREFIX = 4
-"""How much of an answer the published scorer looks at for a yes or a no."""
+"""Characters of an answer in which the published scorer looks for yes or no."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One question with its true and its given answer."""
+    """A question with its true answer (``truth``) and the model's (``text``)."""
 
     image: str
     question: str
@@ -44,23 +33,26 @@ class Answer:
     text: str
 
     @property
-    def said(self) -> str:
-        """``yes``, ``no`` or ``other``, as the published scorer reads the answer: by its first four characters."""
+    def parsed(self) -> str:
+        """``yes``, ``no`` or ``other``, as the published scorer parses the answer: by its first four characters."""
         prefix = self.text.lower()[:_PREFIX]
         return "yes" if "yes" in prefix else "no" if "no" in prefix else "other"
 
     @property
     def right(self) -> bool:
         """Whether the answer is the true one."""
-        return self.said == self.truth.lower()
+        return self.parsed == self.truth.lower()
 
 
 def read_results(folder: Path, *, partial: bool = False) -> dict[str, list[Answer]]:
-    """Reads the result files of a folder by category.
+    """Reads the result files of a folder.
 
     Args:
-        folder: holds ``existence.txt``, ``count.txt`` and so on; other files are not looked at.
+        folder: holds ``existence.txt``, ``count.txt`` and so on; other files are ignored.
         partial: accept that categories are missing.
+
+    Returns:
+        The answers of each category.
 
     Raises:
         InputError: categories are missing, or a line is malformed; names file and line.
@@ -102,11 +94,10 @@ def check_pairs(answers: Sequence[Answer], where: str) -> None:
     """Raises :class:`InputError` unless the questions come in pairs on one picture, none of them twice."""
     if not answers:
         raise InputError(f"{where} is empty.")
-    for place in range(0, len(answers), 2):
-        pair = answers[place : place + 2]
+    for number, pair in enumerate(_pairs(answers)):
         if len(pair) < 2 or pair[0].image != pair[1].image:
             raise InputError(
-                f"{where}, line {place + 1}: {pair[0].image} has one question here, but each picture has two, one "
+                f"{where}, line {2 * number + 1}: {pair[0].image} has one question here, but each picture has two, one "
                 "after the other. Is a line missing?"
             )
     seen: set[tuple[str, str, str]] = set()
@@ -117,11 +108,21 @@ def check_pairs(answers: Sequence[Answer], where: str) -> None:
         seen.add(key)
 
 
+def _pairs(answers: Sequence[Answer]) -> list[Sequence[Answer]]:
+    """The two answers about each picture."""
+    return [answers[start : start + 2] for start in range(0, len(answers), 2)]
+
+
+def _accuracies(answers: Sequence[Answer]) -> tuple[float, float]:
+    """Accuracy and accuracy+, each in [0, 1]."""
+    pairs = _pairs(answers)
+    both = sum(all(answer.right for answer in pair) for pair in pairs)
+    return sum(answer.right for answer in answers) / len(answers), both / len(pairs)
+
+
 def score_category(answers: Sequence[Answer]) -> float:
     """Accuracy and accuracy+ in percent, added: 0..200. Answers other than yes and no are wrong."""
-    pairs = [answers[place : place + 2] for place in range(0, len(answers), 2)]
-    accuracy = sum(answer.right for answer in answers) / len(answers)
-    accuracy_plus = sum(all(answer.right for answer in pair) for pair in pairs) / len(pairs)
+    accuracy, accuracy_plus = _accuracies(answers)
     return accuracy * 100 + accuracy_plus * 100
 
 
@@ -132,7 +133,7 @@ def summarize(results: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
         ``perception`` and ``cognition``, sums of their categories' scores (at most 2000 and 800) as the published
         scorer prints them; ``scores`` by category; ``intervals_95`` by category (bootstrap over pictures); ``details``
         by category (``pictures``, ``accuracy``, ``accuracy_plus``, ``other``: answers that are neither yes nor no); and
-        ``missing`` categories, which count nothing.
+        ``missing`` categories, which add nothing to the sums.
     """
     scores = {name: score_category(results[name]) for name in CATEGORIES if name in results}
     return {
@@ -150,26 +151,23 @@ def _sum(scores: Mapping[str, float], names: Iterable[str]) -> float:
 
 
 def _details(answers: Sequence[Answer]) -> dict[str, Any]:
-    pairs = [answers[place : place + 2] for place in range(0, len(answers), 2)]
+    accuracy, accuracy_plus = _accuracies(answers)
     return {
-        "pictures": len(pairs),
-        "accuracy": sum(answer.right for answer in answers) / len(answers),
-        "accuracy_plus": sum(all(answer.right for answer in pair) for pair in pairs) / len(pairs),
-        "other": sum(answer.said == "other" for answer in answers),
+        "pictures": len(_pairs(answers)),
+        "accuracy": accuracy,
+        "accuracy_plus": accuracy_plus,
+        "other": sum(answer.parsed == "other" for answer in answers),
     }
 
 
 def _interval(answers: Sequence[Answer]) -> tuple[float, float]:
-    """Per picture: half a point for each right answer, a whole one for both; times 100, that is the score."""
-    points = []
-    for place in range(0, len(answers), 2):
-        right = [answer.right for answer in answers[place : place + 2]]
-        points.append((50.0 * sum(right), 100.0 * all(right)))
-    return bootstrap_interval(points, [1] * len(points))
+    """The score's bootstrap interval. It is the mean over pictures of 50 for each right answer and 100 for both."""
+    rights = [[answer.right for answer in pair] for pair in _pairs(answers)]
+    return bootstrap_interval([(50.0 * sum(right), 100.0 * all(right)) for right in rights], [1] * len(rights))
 
 
 def write_results(folder: Path, results: Mapping[str, Sequence[Answer]]) -> None:
-    """Writes result files as the published scorer reads them; line ends and tabs in answers become blanks."""
+    """Writes result files in the published scorer's format; line ends and tabs in answers become blanks."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, answers in results.items():
         lines = ["\t".join((a.image, a.question, a.truth, " ".join(a.text.split()))) + "\n" for a in answers]

@@ -1,16 +1,15 @@
-"""What MME asks: from the release's folders, or from a question file beside a folder of pictures.
+"""Reads MME's questions: from the release's folders, or from a question file beside a folder of pictures.
 
-The release has a folder a category. In it, or in its ``questions_answers_YN``, lies a text file for each picture (which
-is beside it, or in ``images``): two lines with question and answer, a tab between. A question file has a JSON object a
-line: ``question_id``, ``image`` (from the picture folder), ``text``, ``category``, and perhaps ``answer``; without it,
-the picture folder must be the release's, whose answers are then looked up.
+The release has a folder for each category. In it, or in its ``questions_answers_YN``, is a text file for each picture
+(which is beside it, or in ``images``): two lines of a question, a tab and the answer. A question file has a JSON object
+a line: ``question_id``, ``image`` (relative to the picture folder), ``text``, ``category``, and perhaps ``answer``;
+without it, the picture folder must be the release's, where the answer is then looked up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,15 @@ from .mme import CATEGORIES, Answer, check_pairs
 
 YES_OR_NO = "Please answer yes or no."
 SHORT = "Answer the question using a single word or phrase."
-"""With which the release ends a question, and with which the published evaluation of IAA ends it instead."""
+"""How the release ends a question, and how the published evaluation of IAA ends it instead."""
 
+_QUESTIONS = "questions_answers_YN"
 _PICTURES = (".jpg", ".png", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
 class MmeQuestion:
-    """One question: ``text`` is what the model is asked, ``question`` what result files say."""
+    """A question: ``text`` goes to the model, ``question`` into result files."""
 
     category: str
     image: str
@@ -47,7 +47,7 @@ def read_release(folder: Path) -> list[MmeQuestion]:
         question
         for category in CATEGORIES
         if (folder / category).is_dir()
-        for file in sorted(_question_folder(folder / category).glob("*.txt"))
+        for file in sorted(_inner_folder(folder / category, _QUESTIONS).glob("*.txt"))
         for question in _read_pair(category, file)
     ]
     if not questions:
@@ -60,34 +60,33 @@ def read_release(folder: Path) -> list[MmeQuestion]:
 
 
 def find_picture(folder: str | Path | None, category: str, name: str) -> Path | None:
-    """Looks for a picture of a result file, in the release's layouts; None where it is not at hand.
+    """The file of a picture that a result file names, in any layout of the release; None if it is not there.
 
     Args:
-        folder: the release's, or a question file's.
-        category: the picture's.
-        name: the picture's; the published tools write the name of its text file there instead.
+        folder: of the release, or of a question file's pictures.
+        category: of the question.
+        name: of the picture; the published tools write the name of its text file instead.
     """
     if folder is None:
         return None
-    places = [Path(folder) / category / "images", Path(folder) / category]
-    names = [name, *(Path(name).stem + suffix for suffix in _PICTURES)]
-    return next((p / n for p in places for n in names if Path(n).suffix != ".txt" and (p / n).is_file()), None)
+    names = [name] if Path(name).suffix != ".txt" else []
+    names += [Path(name).stem + suffix for suffix in _PICTURES]
+    return _first_file(Path(folder) / category / inner / name for inner in ("images", "") for name in names)
 
 
-def _question_folder(category: Path) -> Path:
-    inner = category / "questions_answers_YN"
-    return inner if inner.is_dir() else category
+def _first_file(paths: Iterable[Path]) -> Path | None:
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _picture_folder(category: Path) -> Path:
-    inner = category / "images"
-    return inner if inner.is_dir() else category
+def _inner_folder(category: Path, name: str) -> Path:
+    """A folder inside a category's, or the category's own if there is none of that name."""
+    return category / name if (category / name).is_dir() else category
 
 
 def _read_pair(category: str, file: Path) -> Iterator[MmeQuestion]:
-    pictures = _picture_folder(file.parent.parent if file.parent.name == "questions_answers_YN" else file.parent)
-    found = [pictures / (file.stem + suffix) for suffix in _PICTURES]
-    picture = next((path for path in found if path.is_file()), None)
+    """The two questions of a picture's text file."""
+    pictures = _inner_folder(file.parent.parent if file.parent.name == _QUESTIONS else file.parent, "images")
+    picture = _first_file(pictures / (file.stem + suffix) for suffix in _PICTURES)
     if picture is None:
         raise InputError(f"The picture {file.stem} of {file} is not in {pictures}. Is the release complete?")
     for question, truth in _question_lines(file):
@@ -96,8 +95,13 @@ def _read_pair(category: str, file: Path) -> Iterator[MmeQuestion]:
 
 
 def _question_lines(file: Path) -> list[tuple[str, str]]:
+    """(question, true answer) of each line."""
+    try:
+        lines = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read ({error}).") from error
     pairs = []
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(lines, 1):
         question, tab, truth = line.strip().partition("\t")
         if not tab or truth.strip().lower() not in ("yes", "no"):
             raise InputError(f"{file}, line {number}: {line!r} is not a question, a tab, and Yes or No.")
@@ -105,22 +109,15 @@ def _question_lines(file: Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _lines(file: Path) -> list[str]:
-    try:
-        return [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}).") from error
-
-
 def read_question_file(path: Path, folder: Path) -> list[MmeQuestion]:
-    """Reads a question file; the order is the file's.
+    """Reads a question file, in its order.
 
     Args:
         path: a JSON object a line.
         folder: where the pictures are.
 
     Raises:
-        InputError: a line is malformed, a picture is missing, or the true answer is nowhere to be found.
+        InputError: a line is malformed, a picture is missing, or the true answer is unknown.
     """
     questions = []
     for number, row in numbered_jsonl(path):
@@ -141,36 +138,28 @@ def read_question_file(path: Path, folder: Path) -> list[MmeQuestion]:
 
 
 def _truth(row: dict[str, Any], picture: Path, where: str) -> tuple[str, str]:
-    """The question as result files have it, and its true answer."""
+    """The question as it goes into result files, and its true answer."""
     wanted = _core(row["text"])
     if "answer" in row:
         if str(row["answer"]).lower() not in ("yes", "no"):
             raise InputError(f"{where}: 'answer' is {row['answer']!r}; it must be Yes or No.")
         return f"{wanted} {YES_OR_NO}", str(row["answer"])
-    for file in _answer_files(picture):
-        if file.is_file():
-            for question, truth in _release_pair(file):
-                if _core(question) == wanted:
-                    return question, truth
-            raise InputError(f"{where}: {file} has no question {wanted!r}. Do the files belong together?")
-    raise InputError(
-        f"{where}: the true answer is unknown: the line has no 'answer', and there is no {_answer_files(picture)[0]} "
-        "as in MME's release."
-    )
-
-
-def _answer_files(picture: Path) -> list[Path]:
     name = f"{picture.stem}.txt"
-    return [picture.parent.parent / "questions_answers_YN" / name, picture.with_name(name)]
-
-
-@lru_cache(maxsize=64)
-def _release_pair(file: Path) -> tuple[tuple[str, str], ...]:
-    return tuple(_question_lines(file))
+    candidates = [picture.parent.parent / _QUESTIONS / name, picture.with_name(name)]
+    file = _first_file(candidates)
+    if file is None:
+        raise InputError(
+            f"{where}: the true answer is unknown: the line has no 'answer', and there is no {candidates[0]} as in "
+            "MME's release."
+        )
+    for question, truth in _question_lines(file):
+        if _core(question) == wanted:
+            return question, truth
+    raise InputError(f"{where}: {file} has no question {wanted!r}. Do the files belong together?")
 
 
 def _core(question: str) -> str:
-    """A question without its ending, blanks evened out: the release and question files differ in those."""
+    """A question without its ending and with single blanks: the release and question files differ in those."""
     return " ".join(question.replace(SHORT, " ").replace(YES_OR_NO, " ").split())
 
 

@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: is the box of an expression the right one?
+"""Scores RefCOCO, RefCOCO+ and RefCOCOg: is the box of an expression the right one?
 
 The files are those of the published evaluation. Annotations, a JSON object a line: ``sent_id``, ``expression``,
 ``img_path``, ``bbox`` ``[x1, y1, x2, y2]`` in pixels, ``height``, ``width``. Predictions: ``question_id`` (a
@@ -10,30 +10,32 @@ from __future__ import annotations
 import ast
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..boxes.answers import Box, iou, unpad_box
+from ..boxes.geometry import Box, iou, unpad_box
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
 from .statistics import bootstrap_interval, wilson_interval
 
 HIT = 0.5
-"""A box counts from this IoU on."""
+"""The least IoU of a right box."""
 THRESHOLDS = tuple(round(0.5 + step / 20, 2) for step in range(10))
-"""As COCO's, for a finer look: 0.5, 0.55 … 0.95."""
+"""COCO's IoU thresholds: 0.5, 0.55 … 0.95."""
 SIZES = (("small", 32**2), ("medium", 96**2), ("large", math.inf))
-"""COCO's size groups: the target's area in pixels is below (Lin et al., 2014, arXiv 1405.0312)."""
+"""COCO's size groups, each with the limit that a target's area in pixels is below (Lin et al., 2014, arXiv
+1405.0312)."""
 ASPECTS = (("square", 1.1), ("to 4:3", 1.34), ("to 3:2", 1.51), ("longer", math.inf))
-"""Groups of pictures by long side over short side, up to and with it: padding takes pixels from long ones."""
+"""Groups of pictures by long side over short side, each with its limit, inclusive: padding costs long ones pixels."""
 BINS = 10
+"""Bars of the IoU histogram."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """An annotation: what is looked for, in which picture, and where it is."""
+    """An annotation: an expression, its picture (``size`` is width and height), and its box in pixels."""
 
     sent_id: int | str
     expression: str
@@ -43,7 +45,7 @@ class Target:
 
     @property
     def area(self) -> float:
-        """Of the target, in pixels."""
+        """The area of the box in pixels."""
         return (self.bbox[2] - self.bbox[0]) * (self.bbox[3] - self.bbox[1])
 
     @property
@@ -57,11 +59,11 @@ class Case:
     """A scored answer.
 
     Attributes:
-        target: what was asked.
+        target: the annotation.
         text: the answer.
-        boxes: those that count, in pixels: up to the first hit, or the first piece that cannot be read.
-        readable: whether all of the answer that was looked at could be read.
-        iou: the best of the boxes; 0 where there is none.
+        boxes: the parsed boxes in pixels, up to the first hit or the first part that cannot be parsed.
+        readable: whether every part up to the first hit could be parsed.
+        iou: the best of the boxes; 0 without any.
     """
 
     target: Target
@@ -72,12 +74,12 @@ class Case:
 
     @property
     def hit(self) -> bool:
-        """Whether a box counts as right."""
+        """Whether a box is right."""
         return self.iou >= HIT
 
 
 def read_annotations(path: Path) -> dict[int | str, Target]:
-    """Reads annotations by their ``sent_id``, in the file's order.
+    """Reads annotations by ``sent_id``, in the file's order.
 
     Raises:
         InputError: a line is malformed, an id comes twice, or there is none; names the line.
@@ -85,17 +87,14 @@ def read_annotations(path: Path) -> dict[int | str, Target]:
     targets: dict[int | str, Target] = {}
     for number, row in numbered_jsonl(path):
         where = f"{path}, line {number}"
-        target = _target(row, where)
-        if target.sent_id in targets:
-            raise InputError(f"{where}: sent_id {target.sent_id!r} is there already. Each may come once.")
+        target = _target(row, _new_id(row, "sent_id", where, targets), where)
         targets[target.sent_id] = target
     if not targets:
         raise InputError(f"{path} holds no annotation.")
     return targets
 
 
-def _target(row: Mapping[str, Any], where: str) -> Target:
-    identity = _identity(row, "sent_id", where)
+def _target(row: Mapping[str, Any], identity: int | str, where: str) -> Target:
     texts = [row.get(name) for name in ("expression", "img_path")]
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(f"{where}: needs an 'expression' and an 'img_path', both texts; it has {', '.join(row)}.")
@@ -113,11 +112,14 @@ def _target(row: Mapping[str, Any], where: str) -> Target:
     return Target(identity, str(texts[0]), str(texts[1]), (x1, y1, x2, y2), (int(width or 0), int(height or 0)))
 
 
-def _identity(row: Mapping[str, Any], name: str, where: str) -> int | str:
+def _new_id(row: Mapping[str, Any], name: str, where: str, known: Container[int | str]) -> int | str:
+    """The row's id, which must be valid and not yet known."""
     value = row.get(name)
-    if type(value) is int or isinstance(value, str):
-        return value
-    raise InputError(f"{where}: {name!r} is {value!r}; it must be a whole number or a text.")
+    if type(value) is not int and not isinstance(value, str):
+        raise InputError(f"{where}: {name!r} is {value!r}; it must be a whole number or a text.")
+    if value in known:
+        raise InputError(f"{where}: {name} {value!r} is there already. Each may come once.")
+    return value
 
 
 def _is_number(value: Any) -> bool:
@@ -125,7 +127,7 @@ def _is_number(value: Any) -> bool:
 
 
 def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[int | str, str]:
-    """Reads answers by their ``question_id``.
+    """Reads answers by ``question_id``.
 
     Raises:
         InputError: a line is malformed, an id comes twice, or answers and annotations do not cover each other.
@@ -133,9 +135,7 @@ def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[in
     answers: dict[int | str, str] = {}
     for number, row in numbered_jsonl(path):
         where = f"{path}, line {number}"
-        identity = _identity(row, "question_id", where)
-        if identity in answers:
-            raise InputError(f"{where}: question_id {identity!r} is there already. Each may come once.")
+        identity = _new_id(row, "question_id", where, answers)
         if not isinstance(row.get("text"), str):
             raise InputError(f"{where}: 'text' is {row.get('text')!r}; it must be the model's answer.")
         answers[identity] = row["text"]
@@ -161,14 +161,14 @@ def _few(names: Sequence[Any]) -> str:
 def score_answer(target: Target, text: str) -> Case:
     """Scores one answer as the published scorer does.
 
-    The answer is cut at ``"; "``. Piece after piece is read as a Python literal, whose first four numbers are a box;
-    the first box that overlaps by half makes a hit. What cannot be read makes a miss, also when a box behind it would
-    hit. (The published scorer runs each piece with ``eval``; here it is a literal or unreadable.)
+    The answer is split at ``"; "``. Each part in turn is parsed as a Python literal, whose first four numbers are a
+    box; the first box with an IoU of at least 0.5 is a hit. A part that cannot be parsed ends the search, even if a
+    later box would hit. (The published scorer runs each part with ``eval``; here anything but a literal is unreadable.)
     """
     boxes: list[Box] = []
     best = 0.0
-    for piece in text.split("; "):
-        box = _published_box(piece, target.size)
+    for part in text.split("; "):
+        box = _published_box(part, target.size)
         if box is None:
             return Case(target, text, tuple(boxes), False, best)
         boxes.append(box)
@@ -179,13 +179,13 @@ def score_answer(target: Target, text: str) -> Case:
     return Case(target, text, tuple(boxes), True, best)
 
 
-def _published_box(piece: str, size: tuple[int, int]) -> Box | None:
-    """A box in pixels, or None where the published scorer would fail."""
+def _published_box(part: str, size: tuple[int, int]) -> Box | None:
+    """The part's box in pixels, or None where the published scorer would fail."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd literals, which are the model's own affair
-            value = ast.literal_eval(piece.lstrip(" \t"))
-        x1, y1, x2, y2 = unpad_box([value[place] for place in range(4)], size)
+            warnings.simplefilter("ignore")  # about odd literals in the model's answer
+            value = ast.literal_eval(part.lstrip(" \t"))
+        x1, y1, x2, y2 = unpad_box([value[index] for index in range(4)], size)
         return float(x1), float(y1), float(x2), float(y2)
     except (ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, MemoryError, RecursionError):
         return None
@@ -206,6 +206,7 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
         ``by_size`` (of the target) and ``by_aspect`` (of the picture), each group with ``count``, ``precision_at_0.5``,
         ``interval_95`` and ``mean_iou``.
     """
+    overall = _group(cases)
     hits = sum(case.hit for case in cases)
     pictures: dict[str, list[float]] = {}
     for case in cases:
@@ -214,42 +215,38 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
     for case in cases:
         histogram[min(BINS - 1, int(case.iou * BINS))] += 1
     return {
-        "precision_at_0.5": hits / len(cases),
+        "precision_at_0.5": overall["precision_at_0.5"],
         "tp": hits,
         "fp": len(cases) - hits,
-        "interval_95": list(wilson_interval(hits, len(cases))),
+        "interval_95": overall["interval_95"],
         "unreadable": sum(not case.readable for case in cases),
-        "mean_iou": _mean(cases),
+        "mean_iou": overall["mean_iou"],
         "mean_iou_interval_95": list(
             bootstrap_interval([sum(group) for group in pictures.values()], [*map(len, pictures.values())])
         ),
         "precision_at": {str(t): sum(case.iou >= t for case in cases) / len(cases) for t in THRESHOLDS},
         "iou_histogram": histogram,
-        "by_size": dict(_groups(cases, SIZES, [case.target.area for case in cases], inclusive=False)),
-        "by_aspect": dict(_groups(cases, ASPECTS, [case.target.aspect for case in cases], inclusive=True)),
+        "by_size": _groups(cases, SIZES, [case.target.area for case in cases], inclusive=False),
+        "by_aspect": _groups(cases, ASPECTS, [case.target.aspect for case in cases], inclusive=True),
     }
 
 
 def _groups(
     cases: Sequence[Case], groups: Sequence[tuple[str, float]], values: Sequence[float], *, inclusive: bool
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> dict[str, dict[str, Any]]:
     members: dict[str, list[Case]] = {name: [] for name, _ in groups}
     for case, value in zip(cases, values, strict=True):
         name = next(name for name, limit in groups if value < limit or (inclusive and value == limit))
         members[name].append(case)
-    for name, chosen in members.items():
-        if chosen:
-            hits = sum(case.hit for case in chosen)
-            yield (
-                name,
-                {
-                    "count": len(chosen),
-                    "precision_at_0.5": hits / len(chosen),
-                    "interval_95": list(wilson_interval(hits, len(chosen))),
-                    "mean_iou": _mean(chosen),
-                },
-            )
+    return {name: _group(chosen) for name, chosen in members.items() if chosen}
 
 
-def _mean(cases: Sequence[Case]) -> float:
-    return sum(case.iou for case in cases) / len(cases)
+def _group(cases: Sequence[Case]) -> dict[str, Any]:
+    """The measures that every group of cases has."""
+    hits = sum(case.hit for case in cases)
+    return {
+        "count": len(cases),
+        "precision_at_0.5": hits / len(cases),
+        "interval_95": list(wilson_interval(hits, len(cases))),
+        "mean_iou": sum(case.iou for case in cases) / len(cases),
+    }

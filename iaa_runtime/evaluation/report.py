@@ -1,4 +1,4 @@
-"""A benchmark's result as one HTML page that needs nothing else: numbers, and the worst cases in pictures."""
+"""Writes a benchmark's result as one self-contained HTML page: numbers, and the worst cases in pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from ..boxes.answers import Box
+from ..boxes.geometry import Box
 from ..errors import InputError
 from ..images.load import load_image
 from ..jobs.files import write_bytes
@@ -19,10 +19,10 @@ from .mme import Answer
 from .refcoco import Case
 
 WORST = 24
-"""Cases that are shown."""
+"""Cases on a page."""
 _EDGE = 360
-"""Longest side of a shown picture in pixels."""
-_TRUE, _SAID = "#1a9850", "#d73027"
+"""Longest side of a picture on the page, in pixels."""
+_TRUTH, _ANSWER = "#1a9850", "#d73027"
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
@@ -31,7 +31,7 @@ th { border-bottom: 1px solid #999 } td.number { text-align: right; font-variant
 .bar { display: inline-block; background: #4575b4; height: .8em }
 .cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem }
 .cases img { max-width: 100% } figure { margin: 0 } figcaption { overflow-wrap: anywhere }
-.true { color: #1a9850 } .said { color: #d73027 } .note { color: #666 }
+.true { color: #1a9850 } .answer { color: #d73027 } .note { color: #666 }
 @media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd } .note { color: #999 } }
 """
 
@@ -45,8 +45,8 @@ def write_refcoco_page(
         path: the file.
         cases: scored answers.
         summary: of :func:`iaa_runtime.evaluation.refcoco.summarize`.
-        images: where the pictures are; None shows the cases in words alone.
-        worst: how many cases are shown.
+        images: the folder of the pictures; None shows the cases without them.
+        worst: the most cases shown.
     """
     low, high = summary["interval_95"]
     mean_low, mean_high = summary["mean_iou_interval_95"]
@@ -62,7 +62,7 @@ def write_refcoco_page(
         "<h2>By shape of the picture</h2><p class='note'>Long over short side: to 1.1, 1.34, 1.51, and longer.</p>",
         _groups(summary["by_aspect"]),
         f"<h2>The {len(shown)} worst</h2><p class='note'>The <span class='true'>right box</span> and the "
-        "<span class='said'>answer</span>.</p><div class='cases'>",
+        "<span class='answer'>answer</span>.</p><div class='cases'>",
         *(_case(case, images) for case in shown),
         "</div>",
     ]
@@ -76,17 +76,22 @@ def write_mme_page(
     find: Callable[[str, str], Path | None],
     worst: int = WORST,
 ) -> None:
-    """Writes the page of an MME result: scores, and wrong answers from the weakest categories on.
+    """Writes the page of an MME result: scores, and wrong answers of each category in turn, the weakest first.
 
     Args:
         path: the file.
         results: answers by category.
         summary: of :func:`iaa_runtime.evaluation.mme.summarize`.
-        find: from a category and a picture's name in the results to its file, where it is at hand.
-        worst: how many wrong answers are shown, in turn from each category.
+        find: from a category and a picture's name in the results to its file; None if there is none.
+        worst: the most wrong answers shown.
     """
     rows = [
-        (name, f"{score:.2f}", "{:.1f} to {:.1f}".format(*summary["intervals_95"][name]), _details(summary, name))
+        (
+            name,
+            f"{score:.2f}",
+            "{:.1f} to {:.1f}".format(*summary["intervals_95"][name]),
+            "{accuracy:.3f} / {accuracy_plus:.3f} / {other}".format(**summary["details"][name]),
+        )
         for name, score in summary["scores"].items()
     ]
     shown = _wrong(results, sorted(summary["scores"], key=summary["scores"].get), worst)
@@ -102,42 +107,37 @@ def write_mme_page(
     _write(path, "MME", body)
 
 
-def _details(summary: Mapping[str, Any], name: str) -> str:
-    detail = summary["details"][name]
-    return f"{detail['accuracy']:.3f} / {detail['accuracy_plus']:.3f} / {detail['other']}"
-
-
 def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
-    """Wrong answers, one category after the other in turn, so that none crowds the others out."""
+    """Wrong answers, one from each category in turn, so that none crowds the others out."""
     queues = {name: [answer for answer in results[name] if not answer.right] for name in order}
     turns = max(map(len, queues.values()), default=0)
     return [(name, queues[name][turn]) for turn in range(turns) for name in order if turn < len(queues[name])][:limit]
 
 
 def _mistake(category: str, answer: Answer, picture: Path | None) -> str:
-    words = (
-        f"{escape(category)}: {escape(answer.question)} <span class='said'>{escape(answer.text)}</span>, "
+    caption = (
+        f"{escape(category)}: {escape(answer.question)} <span class='answer'>{escape(answer.text)}</span>, "
         f"right is <span class='true'>{escape(answer.truth)}</span> <span class='note'>{escape(answer.image)}</span>"
     )
-    return _figure(_inline(picture, ()), words)
+    return _figure(_inline(picture, ()), caption)
 
 
 def _case(case: Case, images: Path | None) -> str:
-    drawn = [(case.target.bbox, _TRUE), *((box, _SAID) for box in case.boxes)]
+    drawn = [(case.target.bbox, _TRUTH), *((box, _ANSWER) for box in case.boxes)]
     picture = _inline(images / case.target.img_path if images is not None else None, drawn)
-    words = (
-        f"“{escape(case.target.expression)}”: IoU {case.iou:.2f} <span class='said'>{escape(case.text)}</span> "
+    caption = (
+        f"“{escape(case.target.expression)}”: IoU {case.iou:.2f} <span class='answer'>{escape(case.text)}</span> "
         f"<span class='note'>{escape(str(case.target.sent_id))}, {escape(case.target.img_path)}</span>"
     )
-    return _figure(picture, words)
+    return _figure(picture, caption)
 
 
-def _figure(picture: str, words: str) -> str:
-    return f"<figure>{picture}<figcaption>{words}</figcaption></figure>"
+def _figure(picture: str, caption: str) -> str:
+    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
 
 def _inline(path: Path | None, boxes: Iterable[tuple[Box, str]]) -> str:
-    """The picture with its boxes, small, as part of the page; a word where it cannot be had."""
+    """The picture with its boxes, scaled down and embedded; the reason in words if it cannot be opened."""
     if path is None:
         return ""
     try:
@@ -159,11 +159,11 @@ def _histogram(counts: Sequence[int]) -> str:
     largest = max(1, *counts)
     rows = [
         (
-            f"{place / len(counts):.1f} to {(place + 1) / len(counts):.1f}",
+            f"{index / len(counts):.1f} to {(index + 1) / len(counts):.1f}",
             f"{count:,}",
             _Markup(f"<span class='bar' style='width: {20 * count / largest:.2f}rem'></span>"),
         )
-        for place, count in enumerate(counts)
+        for index, count in enumerate(counts)
     ]
     return _table(("IoU", "answers", ""), rows)
 
@@ -183,16 +183,18 @@ def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 class _Markup(str):
-    """HTML that is written as it is."""
+    """Text that is HTML already and is not escaped."""
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def cell(place: int, text: str) -> str:
-        kind = " class='number'" if place and not isinstance(text, _Markup) else ""
-        return f"<td{kind}>{text if isinstance(text, _Markup) else escape(text)}</td>"
+    def cell(column: int, text: str) -> str:
+        if isinstance(text, _Markup):
+            return f"<td>{text}</td>"
+        kind = " class='number'" if column else ""
+        return f"<td{kind}>{escape(text)}</td>"
 
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    lines = ("<tr>" + "".join(cell(place, text) for place, text in enumerate(row)) + "</tr>" for row in rows)
+    lines = ("<tr>" + "".join(cell(column, text) for column, text in enumerate(row)) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 

@@ -1,4 +1,4 @@
-"""Answers the questions of a benchmark, as a job that may be killed and spread over processes."""
+"""Answers a benchmark's questions as a job, which can be killed, resumed, and spread over processes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,30 @@ from PIL import Image
 from ..config import GenerationConfig, Task
 from ..errors import InputError
 from ..images.load import load_image
-from ..jobs.asking import Question, ask
 from ..jobs.files import json_line
-from ..jobs.fingerprint import identify
 from ..jobs.job import Job, Row, open_job
-from ..jobs.process_group import Team
+from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..pipeline.local import BATCH_ROWS, IAAPipeline
-from ..pipeline.remote import RemotePipeline
-from ..text.conversation import grounding_question
+from ..pipeline.base import BATCH_ROWS, Pipeline, Question, Request
+from ..text.prompts import grounding_question
 from .mme import Answer
 from .mme_questions import MmeQuestion
 from .refcoco import Target
 
 SHARD_BATCHES = 4
-"""Batches in a shard: what a kill can cost, and what is handed out to processes at once."""
+"""Batches in a shard: what a kill can cost, and what a process computes at a time."""
 MAX_NEW_TOKENS = 128
 """As in the published evaluation of both benchmarks."""
 
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """How questions are answered.
+    """How to answer the questions.
 
     Attributes:
         batch: questions at once.
-        grammar: hold answers of the G task to boxes; the published evaluation does not.
+        grammar: force answers of task G to be boxes; the published evaluation does not.
         generation: fields of :class:`GenerationConfig`.
     """
 
@@ -48,34 +45,33 @@ class EvalSettings:
     generation: dict[str, Any] = field(default_factory=dict)
 
     def config(self, task: Task) -> GenerationConfig:
-        """The settings of decoding, 128 new tokens unless told otherwise."""
-        given = {name: value for name, value in self.generation.items() if value is not None}
-        return GenerationConfig.for_task(task, **{"max_new_tokens": MAX_NEW_TOKENS} | given)
+        """The settings of decoding; 128 new tokens by default."""
+        return GenerationConfig.for_task(task, **{"max_new_tokens": MAX_NEW_TOKENS} | self.generation)
 
 
 def answer_refcoco(
-    pipeline: IAAPipeline | RemotePipeline,
+    pipeline: Pipeline,
     targets: Mapping[int | str, Target],
     images: Path,
     parts: Path,
     settings: EvalSettings | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
 ) -> Job:
-    """Asks for the box of every expression, in the words of the published evaluation (without the full stop).
+    """Asks for the box of every expression, as the published evaluation words it (without the full stop).
 
     Args:
-        pipeline: who answers.
+        pipeline: answers the questions.
         targets: the annotations.
-        images: where the pictures are.
+        images: the folder of the pictures.
         parts: the job's folder.
-        settings: how.
-        team: the processes that share it.
+        settings: how to answer.
+        group: the processes that share the job.
 
     Returns:
         The finished job; its records are predictions.
 
     Raises:
-        InputError: pictures are missing, unreadable or of another size than the annotations say.
+        InputError: pictures are missing, unreadable or of another size than in the annotations.
     """
     missing = sorted({target.img_path for target in targets.values() if not (images / target.img_path).is_file()})
     if missing:
@@ -93,15 +89,15 @@ def answer_refcoco(
         }
         for target in targets.values()
     ]
-    return _answer(pipeline, rows, ("question_id", "prompt"), Task.G, parts, settings, team)
+    return _answer(pipeline, rows, ("question_id", "prompt"), Task.G, parts, settings, group)
 
 
 def answer_mme(
-    pipeline: IAAPipeline | RemotePipeline,
+    pipeline: Pipeline,
     questions: Iterable[MmeQuestion],
     parts: Path,
     settings: EvalSettings | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
 ) -> Job:
     """Asks MME's questions; the finished job's records have the fields of :class:`Answer` and ``category``."""
     rows = [
@@ -115,7 +111,7 @@ def answer_mme(
         }
         for q in questions
     ]
-    return _answer(pipeline, rows, ("category", "image", "question", "truth"), Task.MM, parts, settings, team)
+    return _answer(pipeline, rows, ("category", "image", "question", "truth"), Task.MM, parts, settings, group)
 
 
 def mme_results(job: Job) -> dict[str, list[Answer]]:
@@ -128,43 +124,42 @@ def mme_results(job: Job) -> dict[str, list[Answer]]:
 
 
 def _answer(
-    pipeline: IAAPipeline | RemotePipeline,
+    pipeline: Pipeline,
     rows: list[Row],
     kept: tuple[str, ...],
     task: Task,
     parts: Path,
     settings: EvalSettings | None,
-    team: Team | None,
+    group: ProcessGroup | None,
 ) -> Job:
-    settings, team = settings or EvalSettings(), team or Team()
-    config = settings.config(task)
-    decides = {
-        **identify(pipeline),
+    settings, group = settings or EvalSettings(), group or ProcessGroup()
+    request = Request(task, settings.config(task), grammar=settings.grammar, batch_rows=settings.batch)
+    job_settings = {
+        **pipeline.identity(),
         "task": task.value,
         "questions": _digest(rows, kept),
         "batch": settings.batch,
         "grammar": settings.grammar,
-        "generation": {name: value for name, value in settings.generation.items() if value is not None},
+        "generation": settings.generation,
     }
-    job, _ = open_job(parts, decides, lambda: rows, SHARD_BATCHES * settings.batch, team=team)
+    job, _ = open_job(parts, job_settings, lambda: rows, SHARD_BATCHES * settings.batch, group=group)
 
     def work(batch: list[Row], pictures: list[Image.Image]) -> list[Row]:
         # Questions on one picture share its pass through the tower.
         same = {row["path"]: picture for row, picture in zip(batch, pictures, strict=True)}
-        questions = [Question(same[row["path"]], row["ask"]) for row in batch]
-        answers = ask(pipeline, questions, task, config, grammar=settings.grammar, batch_rows=settings.batch)
+        questions = [Question.about(same[row["path"]], row["ask"]) for row in batch]
+        answers = pipeline.answer(questions, request)
         return [
             {name: row[name] for name in kept} | {"text": answer.text}
             for row, answer in zip(batch, answers, strict=True)
         ]
 
-    progress = Progress(job.count, job.done(), "questions") if team.is_main else None
-    forget = pipeline.vision_cache.clear if isinstance(pipeline, IAAPipeline) else None
-    run_job(job, settings.batch, _load, work, team, forget, progress)
+    progress = Progress(job.count, job.done(), "questions") if group.is_main else None
+    run_job(job, settings.batch, _load_picture, work, group, pipeline.forget_pictures, progress)
     return job
 
 
-def _load(row: Row) -> Image.Image:
+def _load_picture(row: Row) -> Image.Image:
     picture = load_image(row["path"])
     size = tuple(row.get("size", picture.size))
     if size != picture.size:

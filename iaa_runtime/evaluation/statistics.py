@@ -1,4 +1,4 @@
-"""How sure a score is."""
+"""Confidence intervals of scores: Wilson's for a proportion, the bootstrap for a mean over groups."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _RESAMPLES = 2000
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     """The 95 percent score interval of a proportion (Wilson, J. Am. Stat. Assoc. 22, 1927).
 
-    Unlike the usual plus-minus it stays in [0, 1] and says something where all or none hit. It takes the cases as
-    independent of each other.
+    Unlike the normal approximation it stays in [0, 1] and is meaningful where all or none hit. It takes the cases as
+    independent.
 
     Args:
         hits: cases that hit.
@@ -31,14 +31,14 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     spread = _Z**2 / count
     center = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    # At the ends rounding would miss the bound by a hair.
+    # At the ends rounding would miss the bound by a little.
     return (center - half if hits else 0.0), (center + half if hits < count else 1.0)
 
 
 def bootstrap_interval(sums: npt.ArrayLike, counts: Sequence[int], seed: int = 0) -> tuple[float, float]:
     """The 95 percent percentile interval of a mean over groups (Efron, Ann. Statist. 7, 1979), by resampling groups.
 
-    Cases of one group (such as the questions on one picture) stand or fall together, so groups are drawn, not cases.
+    Cases of one group (such as the questions on one picture) depend on each other, so groups are drawn, not cases.
 
     Args:
         sums: (G,) the sum of the values in each of G groups, or (G, K) of K quantities whose means are added.

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever the process or the machine stops."""
+"""Atomic writing of files, and JSON lines: a file is there whole or not at all, even after a kill or a power cut."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, BinaryIO
 from ..errors import InputError
 
 TEMPORARY = ".part"
-"""Ends the names of files that are being written."""
+"""Suffix of files that are being written."""
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Writes a file beside ``path`` and renames it once its bytes are on the disk.
+    """Writes a temporary file beside ``path`` and renames it once its bytes are on the disk.
 
     Args:
-        path: where the file goes; one that is there is replaced.
-        write: is given the open file.
+        path: the file; replaced if it exists.
+        write: writes the content to the open file.
 
     Raises:
-        InputError: the place cannot be written to.
+        InputError: the file cannot be written.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
@@ -52,7 +52,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Has the renaming itself on the disk, where the system can open folders (Windows cannot, and needs not)."""
+    """Flushes the renaming itself to the disk, on systems that can open folders (Windows cannot, and need not)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -63,7 +63,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def json_line(record: Any) -> bytes:
-    """One line of JSON, readable in any script; names that are no Unicode (old file systems) are escaped."""
+    """One line of JSON in UTF-8; names that are not valid Unicode (old file systems) are escaped."""
     try:
         return json.dumps(record, ensure_ascii=False).encode() + b"\n"
     except UnicodeEncodeError:
@@ -71,12 +71,12 @@ def json_line(record: Any) -> bytes:
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
-    """Writes a record a line, atomically and one at a time."""
+    """Writes one record a line, atomically, without holding all of them in memory."""
     write_atomically(path, lambda file: file.writelines(map(json_line, records)))
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the objects of a JSON lines file, blank lines left out.
+    """Yields the objects of a JSON lines file; skips blank lines.
 
     Raises:
         InputError: the file cannot be read, or a line is no JSON object; names the line.

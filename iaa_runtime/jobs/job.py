@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import IAAError, InputError
 from .files import TEMPORARY, json_line, read_jsonl, write_bytes, write_jsonl
-from .process_group import Team
+from .process_group import ProcessGroup
 
 MANIFEST, LIST = "manifest.json", "items.jsonl"
 _FORMAT = 1
@@ -23,10 +23,10 @@ Row = dict[str, Any]
 
 
 class ShardFormat(Protocol):
-    """How records are filed.
+    """How the records of a shard are written and read.
 
     Attributes:
-        suffix: of a shard's name, such as ``.jsonl``.
+        suffix: of a shard's file, such as ``.jsonl``.
     """
 
     suffix: str
@@ -51,10 +51,10 @@ class Jsonl:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is open.
+    """An open job.
 
     Attributes:
-        folder: where its files are.
+        folder: holds its files.
         count: items in all.
         shard_size: items in a shard; the last may have fewer.
         format: of the shards.
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def shards(self) -> int:
-        """How many shards there will be."""
+        """The number of shards, missing ones included."""
         return -(-self.count // self.shard_size)
 
     def shard(self, number: int) -> Path:
@@ -75,8 +75,8 @@ class Job:
         return self.folder / f"shard-{number:06d}{self.format.suffix}"
 
     def missing(self) -> list[int]:
-        """Shards that are still to be computed."""
-        there = set(os.listdir(self.folder))  # one look: there may be tens of thousands
+        """The numbers of shards that are still to be computed."""
+        there = set(os.listdir(self.folder))  # one call: there may be tens of thousands
         return [number for number in range(self.shards) if self.shard(number).name not in there]
 
     def done(self) -> int:
@@ -86,7 +86,7 @@ class Job:
         return self.count - len(missing) * self.shard_size + ragged
 
     def rows(self, wanted: Iterable[int]) -> Iterator[tuple[int, list[Row]]]:
-        """Yields the wanted shards' numbers, in rising order, with their items; holds one shard at a time."""
+        """Yields the wanted shards' numbers, ascending, with their items; holds one shard at a time in memory."""
         with (self.folder / LIST).open("rb") as lines:
             here = 0
             for number in sorted(wanted):
@@ -111,7 +111,7 @@ class Job:
             yield from zip(rows, self.format.read(self.shard(number)), strict=True)
 
     def _finished(self) -> int:
-        """The number of shards, all of which are there."""
+        """The number of shards; raises where one is missing."""
         missing = self.missing()
         if missing:
             raise IAAError(
@@ -122,13 +122,13 @@ class Job:
         return self.shards
 
     def tidy(self) -> None:
-        """Removes what a killed process had begun to write; nothing but our own files."""
+        """Removes files that a killed process left half-written; nothing but our own."""
         for name in (LIST, MANIFEST, f"shard-*{self.format.suffix}"):
             for partial in self.folder.glob(f".{name}.*{TEMPORARY}"):
                 partial.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Removes the job's files, and its folder unless somebody put others into it."""
+        """Removes the job's files, and its folder if nothing else is in it."""
         self.tidy()
         for path in [self.folder / LIST, self.folder / MANIFEST, *map(self.shard, range(self.shards))]:
             path.unlink(missing_ok=True)
@@ -142,31 +142,31 @@ def open_job(
     rows: Callable[[], Iterable[Row]],
     shard_size: int,
     shard_format: ShardFormat | None = None,
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
 ) -> tuple[Job, bool]:
-    """Starts a job, or takes it up where it was left.
+    """Starts a job, or resumes the one that the folder holds.
 
     Args:
-        folder: the job's; made if it is not there.
+        folder: the job's; created if absent.
         settings: everything that decides what the shards hold, as JSON.
-        rows: the items; asked for at the first start alone, so that a folder that grows does not shift them.
+        rows: gives the items; called at the first start only, so that a folder that grows does not shift them.
         shard_size: items in a shard.
         shard_format: JSON lines when None.
-        team: the processes that work on it.
+        group: the processes that work on it; this one alone when None.
 
     Returns:
-        The job, and whether it was there already.
+        The job, and whether it was resumed.
 
     Raises:
-        InputError: the folder holds a job with other settings, or something else; or there are no items.
+        InputError: the folder holds a job with other settings, or something else, or there are no items.
     """
-    team, shard_format = team or Team(), shard_format or Jsonl()
+    group, shard_format = group or ProcessGroup(), shard_format or Jsonl()
     settings = json.loads(json.dumps({**settings, "shard_size": shard_size, "format": shard_format.suffix[1:]}))
     known = (folder / MANIFEST).exists()
-    team.wait()  # before the main process changes what the others have just looked at
-    if team.is_main and not known:
+    group.barrier()  # before the main process changes what the others have just looked at
+    if group.is_main and not known:
         _start(folder, settings, rows)
-    team.wait()
+    group.barrier()
     manifest = _read_manifest(folder)
     _compare(folder, manifest["settings"], settings)
     return Job(folder, manifest["count"], shard_size, shard_format), known
@@ -224,5 +224,9 @@ def _compare(folder: Path, there: Row, here: Row) -> None:
 
 
 def _show(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shortened(json.dumps(value, ensure_ascii=False))
+
+
+def shortened(text: str, limit: int = 60) -> str:
+    """``text`` for a message, cut to about ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 3] + "…"

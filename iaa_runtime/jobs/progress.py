@@ -1,4 +1,4 @@
-"""How far a job is, how fast it goes, and how long it will take."""
+"""The progress line of a job: items done, rate, and time left."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 from typing import TextIO
 
 SECONDS_BETWEEN_LINES = 30.0
-"""In a log file; at a terminal one line is kept current."""
+"""In a log file; a terminal gets one line that changes."""
 _SECONDS_BETWEEN_REDRAWS = 0.2
 
 
 class Progress:
-    """A line for people, on stderr.
+    """Writes progress lines, on stderr by default.
 
     Args:
         total: items of the job.
-        done: items that were there at the start; they do not count for the rate.
-        what: what the items are.
+        done: items done before this run; they do not count for the rate.
+        what: the items' name, in the plural.
         stream: where to write.
-        clock: seconds, ever growing.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class Progress:
         self._total, self._first, self._what, self._clock = total, done, what, clock
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
-        self._begun = self._said = clock()
+        self._begun = self._written = clock()
 
     def update(self, done: int) -> None:
-        """Tells that ``done`` items of all are finished; writes when it is time to."""
+        """Notes that ``done`` of all items are finished; writes a line if the last one is old enough."""
         now = self._clock()
-        if now - self._said < (_SECONDS_BETWEEN_REDRAWS if self._terminal else SECONDS_BETWEEN_LINES):
+        if now - self._written < (_SECONDS_BETWEEN_REDRAWS if self._terminal else SECONDS_BETWEEN_LINES):
             return
-        self._said = now
+        self._written = now
         self._write(self.describe(done))
 
     def describe(self, done: int) -> str:
@@ -68,7 +68,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Two units of a time span: ``42 s``, ``5 min 4 s``, ``3 h 12 min``, ``2 d 4 h``."""
+    """A time span in two units: ``42 s``, ``5 min 4 s``, ``3 h 12 min``, ``2 d 4 h``."""
     whole = max(0, round(seconds))
     for unit, name, smaller, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= unit:

@@ -1,4 +1,4 @@
-"""Computes the shards of a job that fall to this process, loading ahead of the model."""
+"""Runs a job: computes this process's shards, loading items ahead of the model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from .job import Job, Row
-from .process_group import Team
+from .process_group import ProcessGroup
 from .progress import Progress
 
 LOADERS = min(8, os.cpu_count() or 1)
-"""Threads that read items ahead of the model."""
-
+"""Threads that load items ahead of the model."""
 
 SECONDS_BETWEEN_COUNTS = 10.0
-"""How often a process looks what the others have finished."""
+"""How often a process checks what the others have finished."""
 
 
 class _Batch(NamedTuple):
@@ -33,28 +32,28 @@ def run_job(
     batch: int,
     load: Callable[[Row], Any],
     work: Callable[[list[Row], list[Any]], list[Row]],
-    team: Team | None = None,
+    group: ProcessGroup | None = None,
     on_shard: Callable[[], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Computes every missing shard whose number is this process's, modulo the number of processes.
+    """Computes every missing shard whose number, modulo the number of processes, is this process's rank.
 
-    Batches never reach over the end of a shard, and each shard starts afresh: what a record holds to the last bit
-    follows from the list and the settings alone, not from what was computed before.
+    Batches never cross the end of a shard, and each shard starts afresh: a record follows, to the last bit, from the
+    list and the settings alone, not from what was computed before.
 
     Args:
         job: the open job.
-        batch: items that are worked on at once.
-        load: reads one item, in a thread; what it raises stops the job.
-        work: given the items of a batch and what was loaded for them, returns their records.
-        team: the processes that work on it; returns when all are done.
-        on_shard: called before each shard, to forget what might change its content.
-        progress: told, in the main process, about items done.
+        batch: items computed at once.
+        load: loads one item, in a thread; what it raises stops the job.
+        work: makes the records of a batch from its items and what was loaded for them.
+        group: the processes that work on it, all of which are waited for; this one alone when None.
+        on_shard: called before each shard, to clear state that might change its content.
+        progress: updated with the items done; given in the main process only.
     """
-    team = team or Team()
-    own = [number for number in job.missing() if number % team.size == team.index]
+    group = group or ProcessGroup()
+    own = [number for number in job.missing() if number % group.world_size == group.rank]
     records: list[Row] = []
-    count = _Count(job, team) if progress is not None else None
+    count = _Count(job, group) if progress is not None else None
     with ThreadPoolExecutor(LOADERS, thread_name_prefix="load") as pool:
         try:
             for item in _ahead(_batches(job, own, batch, load, pool)):
@@ -68,25 +67,25 @@ def run_job(
                     progress.update(count.add(len(item.rows)))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    team.wait()
+    group.barrier()
     if progress is not None:
         progress.finish(job.done())
-    if team.is_main:
+    if group.is_main:
         job.tidy()
 
 
 class _Count:
-    """Items done by all processes: this one's as they come, the others' by shards, looked up now and then."""
+    """Items done by all processes: this one's at once, the others' by finished shards, checked now and then."""
 
-    def __init__(self, job: Job, team: Team) -> None:
-        self._job, self._alone = job, team.size == 1
-        self._done, self._looked = job.done(), time.monotonic()
+    def __init__(self, job: Job, group: ProcessGroup) -> None:
+        self._job, self._alone = job, group.world_size == 1
+        self._done, self._checked = job.done(), time.monotonic()
 
     def add(self, items: int) -> int:
-        """Counts this process's items and returns all."""
+        """Adds items of this process, and returns the items done by all."""
         self._done += items
-        if not self._alone and time.monotonic() - self._looked > SECONDS_BETWEEN_COUNTS:
-            self._done, self._looked = max(self._done, self._job.done()), time.monotonic()
+        if not self._alone and time.monotonic() - self._checked > SECONDS_BETWEEN_COUNTS:
+            self._done, self._checked = max(self._done, self._job.done()), time.monotonic()
         return min(self._done, self._job.count)
 
 
@@ -101,7 +100,7 @@ def _batches(
 
 
 def _ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:
-    """Yields each batch after the next one has begun to load."""
+    """Yields each batch once the next one has begun to load."""
     waiting: _Batch | None = None
     for batch in batches:
         if waiting is not None:

@@ -11,7 +11,8 @@ from ..boxes.answers import Detection
 from ..config import GenerationConfig, Task
 from ..errors import ContextLengthError
 from ..images.load import AnyImage, to_pil
-from ..text.conversation import DEFAULT_SYSTEM, Conversation
+from ..text.conversation import Conversation
+from ..text.prompts import DEFAULT_SYSTEM
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Turn:
 
     Attributes:
         task: who answered.
-        question: what the user said.
+        question: the user's message.
         reply: the answer, with boxes where G gave any.
         forgotten: how many of the oldest turns had to be dropped before this one to make room in the context.
     """
@@ -69,7 +70,7 @@ class Chat:
 
     Attributes:
         image: what the conversation is about; may be changed at any time.
-        turns: what was said, in order.
+        turns: questions with their answers, in order.
 
     Example:
         >>> chat = pipeline.chat("photo.jpg")
@@ -120,7 +121,7 @@ class Chat:
         return turn
 
     def clear(self) -> None:
-        """Forgets everything said; keeps the image and the system prompt."""
+        """Forgets all turns; keeps the image and the system prompt."""
         self.conversation = Conversation(self._system)
         self.turns.clear()
 

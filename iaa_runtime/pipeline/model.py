@@ -1,10 +1,10 @@
-"""The model: banks of weights, the stacks made of them, and the three workflows."""
+"""IAAModel: a checkpoint as one calls it with ids and tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,29 +12,21 @@ from torch import Tensor, nn
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.download import fetch
 from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, IAAConfig, Task, VisionConfig
-from ..errors import CheckpointError, ConfigError, InputError
+from ..errors import ConfigError, InputError
 from ..generation.beam import beam_search
 from ..generation.loop import Answer, Constraint, OnToken, generate
-from ..generation.memory import generation_bytes, vision_bytes, widening_bytes
+from ..generation.memory import generation_bytes, vision_bytes
 from ..generation.prefill import Cancel, Prompt, embed
-from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, bank_shapes, build_bank
+from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
+from ..model.dtypes import DTYPES, default_dtype
 from ..model.layers import Block, Ops
-from ..model.linear.onednn import can_multiply, fast_in_bf16
+from ..model.linear.kinds import Kinds, kinds_for
 from ..model.stack import Stack, interleave
-from ..model.store import read_bank
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-class Residency(Protocol):
-    """A host's say in where weights are: called before banks are computed with."""
-
-    def __call__(self, banks: Mapping[BankName, nn.Module], working_bytes: int) -> None:
-        """Makes ``banks`` usable on the model's device and room there for ``working_bytes`` beside them."""
+from ..model.store import BankStore, Residency
 
 
 class IAAModel:
-    """An IAA checkpoint, its banks read from disk when a task first needs them.
+    """An IAA checkpoint whose banks are loaded when a task first needs them.
 
     Symbols: B rows, T tokens, N image patches, H hidden size, V vocabulary.
 
@@ -51,10 +43,11 @@ class IAAModel:
         ops: Ops | None = None,
         *,
         precision: str | None = None,
+        kinds: Kinds | None = None,
         cuda_graphs: bool = False,
         storage: torch.device | str | None = None,
         residency: Residency | None = None,
-        on_read: Callable[[], object] | None = None,
+        on_load: Callable[[], object] | None = None,
     ) -> None:
         """Opens a checkpoint for a host.
 
@@ -63,11 +56,13 @@ class IAAModel:
             dtype: of weights and activations.
             device: where activations are, and so where the model computes.
             ops: namespace of layer classes.
-            precision: ``"fp8"``, ``"int8"`` or ``"int4"`` for the weights that :mod:`.model.precision` shrinks.
-            cuda_graphs: on CUDA, capture decode steps (see :mod:`.decode`); not where a host moves weights.
-            storage: where banks are read to, when a host moves them; ``device`` when None.
+            precision: ``"fp8"``, ``"int8"`` or ``"int4"`` for the largest weights; None keeps them in ``dtype``.
+            kinds: a host's own kinds of linear layer; those that suit ``precision`` when None.
+            cuda_graphs: on CUDA, capture decode steps (see :mod:`iaa_runtime.generation.decode`); not where a host
+                moves weights.
+            storage: where banks are loaded to, when a host moves them; ``device`` when None.
             residency: called with the banks at hand before each computation; None when weights stay where they are.
-            on_read: called after each tensor that is read from disk; what it raises ends the reading of that bank.
+            on_load: called after each tensor that is loaded; what it raises ends the loading of that bank.
         """
         self.checkpoint = checkpoint
         self.config: IAAConfig = checkpoint.config
@@ -75,18 +70,12 @@ class IAAModel:
         self.dtype = dtype or default_dtype(self.device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
-        self.precision, self._ops = precision, ops
+        self.precision = precision
         self._cuda_graphs = cuda_graphs and residency is None  # a graph remembers where weights were
-        self._storage = torch.device(storage) if storage is not None else self.device
-        self._onednn = ops is None and residency is None and can_multiply(self.dtype, self._storage)
-        self._residency = residency
-        self._on_read = on_read
-        self._banks: dict[BankName, nn.Module] = {}
-        self._built: dict[BankName, nn.Module] = {}  # on no device, waiting for their weights
-        for bank in BANK_NAMES:
-            if checkpoint.has(bank):
-                checkpoint.check(bank, bank_shapes(bank, self.config, checkpoint.vision))
-                self._built[bank] = self._build(bank)  # what cannot be built is said now
+        stored_on = torch.device(storage) if storage is not None else self.device
+        hosted = ops is not None or residency is not None
+        self._kinds = kinds or kinds_for(precision, self.dtype, stored_on, hosted=hosted)
+        self._store = BankStore(checkpoint, self.dtype, stored_on, ops, self._kinds, residency, on_load)
 
     @classmethod
     def from_pretrained(
@@ -102,7 +91,7 @@ class IAAModel:
         download: bool = False,
         revision: str | None = None,
     ) -> IAAModel:
-        """Opens a checkpoint; no weights are read yet.
+        """Opens a checkpoint; no weights are loaded yet.
 
         Args:
             folder: the checkpoint's folder, a single weight file in it, or (with ``download``) a hub repository.
@@ -142,56 +131,27 @@ class IAAModel:
     @property
     def loaded_banks(self) -> tuple[BankName, ...]:
         """Banks whose weights are in memory."""
-        return tuple(bank for bank in BANK_NAMES if bank in self._banks)
+        return self._store.loaded
 
     def load(self, *banks: BankName) -> None:
-        """Reads banks that are not loaded yet; all of the checkpoint's when none is named.
+        """Loads banks that are not in memory yet; all of the checkpoint's when none is named.
 
         Raises:
             CheckpointError: the checkpoint lacks a bank.
         """
-        for bank in banks or tuple(b for b in BANK_NAMES if self.checkpoint.has(b)):
-            self.bank(bank)
+        for bank in banks or self._store.present:
+            self._store.load(bank)
 
     def unload(self, *banks: BankName) -> None:
-        """Frees banks; all when none is named. They are read again when next needed."""
-        for bank in banks or BANK_NAMES:
-            self._banks.pop(bank, None)
+        """Frees banks; all when none is named. They are loaded again when next needed."""
+        self._store.unload(*(banks or BANK_NAMES))
 
     def bank(self, name: BankName) -> nn.Module:
-        """A bank's module, read from disk on first use."""
-        if name not in self._banks:
-            if name not in BANK_NAMES:
-                raise ConfigError(f"There is no bank {name!r}. The banks are {', '.join(BANK_NAMES)}.")
-            if name == "vision":
-                self.checkpoint.require_vision()
-            if not self.checkpoint.has(name):
-                raise CheckpointError(
-                    f"{self.checkpoint.folder} holds no bank {name!r}, which is needed here. Use a complete checkpoint."
-                )
-            module = self._built.pop(name) if name in self._built else self._build(name)
-            weights = {}
-            for key, tensor in read_bank(
-                self.checkpoint, name, self.dtype, self._storage, self.precision, self._onednn
-            ):
-                weights[key] = tensor
-                if self._on_read is not None:
-                    self._on_read()
-            module.load_state_dict(weights, assign=True)
-            self._banks[name] = module.requires_grad_(False).eval()
-        return self._banks[name]
-
-    def _use(self, banks: Sequence[BankName], working_bytes: int) -> None:
-        modules = {bank: self.bank(bank) for bank in banks}
-        if self._residency is not None:
-            self._residency(modules, working_bytes)
-
-    def _build(self, bank: BankName) -> nn.Module:
-        shape = (self.config, self.checkpoint.vision)
-        return build_bank(bank, *shape, self._ops, self.dtype, precision=self.precision, onednn=self._onednn)
+        """A bank's module; its weights are loaded on first use."""
+        return self._store.load(name)
 
     def stack(self, task: Task | str) -> Stack:
-        """The task's stack; reads the banks it needs."""
+        """The task's stack; loads the banks it needs."""
         task = Task.parse(task)
         base = cast("list[Block]", list(cast(BaseBank, self.bank("base")).layers))
         head = cast(HeadBank, self.bank(task.stack_bank))
@@ -213,9 +173,9 @@ class IAAModel:
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, size, size):
             raise InputError(
                 f"pixel_values has shape {list(pixel_values.shape)}; this checkpoint takes (B, 3, {size}, {size}). "
-                "Make them with iaa_runtime.images.load.preprocess."
+                "Make them with iaa_runtime.preprocess."
             )
-        self._use(["vision"], vision_bytes(self.vision, len(pixel_values), self.dtype))
+        self._store.use(["vision"], vision_bytes(self.vision, len(pixel_values), self.dtype))
         tower = cast(VisionBank, self.bank("vision"))
         features: Tensor = tower(pixel_values.to(self.device, self.dtype))
         return features
@@ -226,7 +186,7 @@ class IAAModel:
         task = Task.parse(task)
         if not task.sees:
             raise InputError("The Text task takes no image. Use MM to talk about one, or G to ground in one.")
-        self._use([task.stack_bank], 4 * features.numel() * self.dtype.itemsize)
+        self._store.use([task.stack_bank], 4 * features.numel() * self.dtype.itemsize)
         projected: Tensor = cast(AdaptorBank, self.bank(task.stack_bank)).projector(
             features.to(self.device, self.dtype)
         )
@@ -319,8 +279,8 @@ class IAAModel:
         longest = max(prompt.length for prompt in prompts)
         new_tokens = max(0, min(new_tokens, self.config.max_position_embeddings - longest))
         working = generation_bytes(self.config, task, len(prompts), longest, new_tokens, self.dtype)
-        working += widening_bytes(self.precision, self.dtype)
-        self._use(["base", task.stack_bank], working)
+        working += self._kinds.working_bytes(self.dtype)
+        self._store.use(["base", task.stack_bank], working)
         return self.stack(task)
 
     def _prompts(self, input_ids: Tensor, pixel_values: Tensor | None, task: Task) -> list[Prompt]:
@@ -339,12 +299,3 @@ class IAAModel:
                 "checkpoint?"
             )
         return [Prompt(tuple(ids), image) for ids, image in zip(input_ids.tolist(), images, strict=True)]
-
-
-def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it, a CPU with instructions for it included; else float16, or float32."""
-    if device.type == "cpu":
-        return torch.bfloat16 if fast_in_bf16() else torch.float32
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.float16 if device.type == "mps" else torch.bfloat16

@@ -45,10 +45,10 @@ OUTSIDE = {
     "model": "torch",
     "generation": "torch",
     "pipeline": "torch numpy PIL",
-    "jobs": "torch accelerate PIL",
+    "jobs": "torch accelerate",
     "annotate": "torch PIL pyarrow",
     "evaluation": "numpy PIL",
-    "export": "torch safetensors",
+    "export": "torch",
     "bench": "torch transformers vllm PIL",
     "cli": "torch PIL",
 }

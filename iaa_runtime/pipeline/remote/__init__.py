@@ -1,4 +1,7 @@
-"""The pipeline's interface over OpenAI-compatible servers: exported tasks, served by vLLM or another engine."""
+"""The pipeline over OpenAI-compatible servers: exported tasks, served by vLLM or another engine.
+
+Not: exporting a task (export), nor what the workflows are (pipeline).
+"""
 
 from __future__ import annotations
 

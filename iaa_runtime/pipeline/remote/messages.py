@@ -1,4 +1,4 @@
-"""What is sent to a server and what comes back, in the terms of OpenAI's chat completions (as vLLM extends them)."""
+"""Builds requests for OpenAI's chat completions (with vLLM's extensions) and parses the streamed answers."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from ...config import GenerationConfig
 from ...errors import InputError, RemoteError
-from ...images.load import bounded_square
+from ...images.preprocess import bounded_square
 from ...text.conversation import Conversation
-from .retries import shown
+from ..base import TextAnswer
+from .retries import one_line
 from .transport import Dropped
 
 LARGEST = 2048
-"""Pixels of a sent square's side: six times what the tower sees, so shrinking here costs nothing that it could see."""
+"""Longest side of a sent picture, in pixels: six times the tower's input, so scaling down to it loses nothing."""
 
 _BOXES = r"\[{n},{n},{n},{n}\](; \[{n},{n},{n},{n}\])*".replace("{n}", r"(0(\.[0-9]{1,3})?|1(\.0{1,3})?)")
 
@@ -28,8 +29,8 @@ _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 _CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
 
-def held_to_boxes(several: bool) -> str:
-    """What the grammar of local answers accepts, as a regular expression for a server that can hold answers to one."""
+def boxes_regex(several: bool) -> str:
+    """The grammar of boxes as a regular expression, for servers that can force answers to match one."""
     return _BOXES if several else _BOXES.partition("(; ")[0]
 
 
@@ -40,30 +41,30 @@ def data_url(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def messages(conversation: Conversation, image: str | None) -> list[dict[str, Any]]:
-    """A conversation as chat messages, the picture (a URL) before the words of the first user message.
+def chat_messages(conversation: Conversation, image: str | None) -> list[dict[str, Any]]:
+    """A conversation as chat messages, with the picture (a URL) before the text of the first user message.
 
-    What looks like a control token is broken up: servers read their prompt's text for such tokens, so a user who types
-    one could otherwise forge a message.
+    Whatever looks like a control token is broken up: servers parse such tokens in a prompt's text, so a user who typed
+    one could forge a message.
     """
     if not conversation.messages or conversation.messages[-1].role != "user":
         raise InputError("There is nothing to answer: the last message is not the user's. Add one with user(text).")
-    written: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     if conversation.messages[0].role != "system":
-        written.append({"role": "system", "content": ""})  # else the exported template would put in the default one
+        messages.append({"role": "system", "content": ""})  # else the exported template would insert the default one
     for role, content in conversation.messages:
-        said = _CONTROL.sub("< |", content)
+        text = _CONTROL.sub("< |", content)
         if role == "user" and image is not None:
-            parts = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": said}]
-            written.append({"role": role, "content": parts})
+            parts = [{"type": "image_url", "image_url": {"url": image}}, {"type": "text", "text": text}]
+            messages.append({"role": role, "content": parts})
             image = None
         else:
-            written.append({"role": role, "content": said})
-    return written
+            messages.append({"role": role, "content": text})
+    return messages
 
 
-def decoding(config: GenerationConfig) -> dict[str, Any]:
-    """Generation options as fields of the request; those that change nothing are left out.
+def decoding_fields(config: GenerationConfig) -> dict[str, Any]:
+    """Generation options as fields of a request; options without effect are left out.
 
     Raises:
         InputError: beam search, which servers do not offer.
@@ -83,41 +84,35 @@ def decoding(config: GenerationConfig) -> dict[str, Any]:
 
 
 @dataclass
-class Completion:
-    """An answer as far as it has come.
+class Completion(TextAnswer):
+    """An answer as it grows.
 
     Attributes:
-        text: what it says.
-        pieces: what each token says, where the server tells; control tokens say nothing.
-        logprobs: of each of those tokens, under the model's own distribution.
-        chunks: how many pieces it came in, about one a token.
-        finish: why it ended; empty while it has not.
+        chunks: events that it came in, about one a token.
+        finish: why it ended; empty until then.
     """
 
-    text: str = ""
-    pieces: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
     chunks: int = 0
     finish: str = ""
 
     def keep_first_box(self) -> None:
-        """Drops what follows the first box, as the grammar of one box would have ended there."""
-        last = next((number for number, piece in enumerate(self.pieces) if "]" in piece), None)
+        """Cuts the answer after its first box, where the grammar of a single box ends."""
+        last = next((number for number, token in enumerate(self.tokens) if "]" in token), None)
         if last is not None:
             self.text = self.text.partition("]")[0] + "]"
-            self.pieces = [*self.pieces[:last], self.pieces[last].partition("]")[0] + "]"]
+            self.tokens = [*self.tokens[:last], self.tokens[last].partition("]")[0] + "]"]
             self.logprobs = self.logprobs[: last + 1]
 
 
-def read_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
-    """Reads server-sent events, and yields the answer (one object, ever longer) after each.
+def parse_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
+    """Parses server-sent events; yields the answer after each (always the same object, which grows).
 
     Raises:
-        Dropped: the stream ends before the answer does, or the server says that it failed on the way.
-        RemoteError: what comes is no chat completion.
+        Dropped: the stream ends before the answer does, or the server reports a failure.
+        RemoteError: the stream is no chat completion.
     """
     answer = Completion()
-    over = False
+    finished = False
     try:
         for line in lines:
             if not line.startswith(b"data:"):
@@ -126,34 +121,35 @@ def read_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
                 continue
             data = line.removeprefix(b"data:").strip()
             if data == b"[DONE]":
-                over = True
+                finished = True
                 break
             _add(answer, json.loads(data))
             yield answer
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RemoteError(
-            f"What came is no chat completion: {shown(str(error))}. Is an OpenAI-compatible server there?"
+            f"What came is no chat completion: {one_line(str(error))}. Is an OpenAI-compatible server there?"
         ) from None
     if answer.finish in ("stop", "length"):
         return
     if answer.finish not in ("", "abort", "error"):
-        raise RemoteError(f"The server ended the answer with {shown(answer.finish)!r}, which makes it no whole answer.")
-    if over and not answer.chunks:
+        reason = one_line(answer.finish)
+        raise RemoteError(f"The server ended the answer with {reason!r}, which makes it no whole answer.")
+    if finished and not answer.chunks:
         raise RemoteError("The server sent no answer (no choices). Is it an OpenAI-compatible server?")
     raise Dropped("the answer broke off")
 
 
 def _add(answer: Completion, event: Any) -> None:
-    """Adds what an event says; raises what indexing raises where it has another shape."""
+    """Adds an event to the answer; raises what indexing raises if the event has another shape."""
     if event.get("error"):
-        raise Dropped(f"in mid-answer it said {shown(json.dumps(event['error']))}")
-    for choice in event["choices"]:  # none in an event that counts tokens
+        raise Dropped(f"in mid-answer it said {one_line(json.dumps(event['error']))}")
+    for choice in event["choices"]:  # empty in an event that counts tokens
         answer.chunks += 1
-        said = choice["delta"].get("content") or ""
-        if not isinstance(said, str):
-            raise TypeError(f"content {said!r}")
-        answer.text += said
+        text = choice["delta"].get("content") or ""
+        if not isinstance(text, str):
+            raise TypeError(f"content {text!r}")
+        answer.text += text
         for token in (choice.get("logprobs") or {}).get("content") or ():
-            answer.pieces.append("" if _CONTROL_TOKEN.fullmatch(token["token"]) else token["token"])
+            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(token["token"]) else token["token"])
             answer.logprobs.append(min(0.0, float(token["logprob"])))
         answer.finish = choice.get("finish_reason") or answer.finish

@@ -1,31 +1,29 @@
-"""The pipeline's interface over servers: what :class:`iaa_runtime.pipeline.local.IAAPipeline` does, done elsewhere."""
+"""RemotePipeline: the workflows with servers that answer, such as vLLM with exported tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from ...boxes.answers import Detection
-from ...boxes.grounding import GroundingAnswer, read_answer
+from ...boxes.answers import parse_boxes
 from ...config import GenerationConfig, Task
-from ...errors import InputError
+from ...errors import InputError, RemoteError
 from ...generation.prefill import Cancel
-from ...images.load import AnyImage, to_pil
-from ...text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, asked_phrase, grounding_question
-from ..chat import Chat, Reply
-from ..local import OnText, OnToken
-from .client import Asker, Listener
-from .messages import Completion
-from .retries import Retries
-from .servers import Served, find_tasks
-from .transport import Lifeline, Timeouts
-from .workers import Crew, watched
+from ...text.conversation import Conversation
+from ..base import Listener, Pipeline, Question, Request, TextAnswer
+from .client import Growth, request_body
+from .messages import Completion, boxes_regex
+from .retries import Retries, one_line
+from .servers import Endpoint, find_tasks
+from .transport import CancelToken, Timeouts
+from .workers import Workers, cancellable
 
 CONCURRENCY = 8
 """Requests under way at once. A server batches what comes together, so one at a time would leave it idle."""
 
 
-class RemotePipeline:
+class RemotePipeline(Pipeline):
     """Tasks on servers.
 
     Args:
@@ -40,11 +38,9 @@ class RemotePipeline:
         [[Detection(x=110, y=54, width=420, height=371, label='red panda', score=0.83)]]
     """
 
-    is_demo = False
-
     def __init__(
         self,
-        tasks: Mapping[Task, Served],
+        tasks: Mapping[Task, Endpoint],
         concurrency: int = CONCURRENCY,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
@@ -52,7 +48,7 @@ class RemotePipeline:
         if concurrency < 1:
             raise InputError(f"The concurrency is {concurrency}; it must be at least 1.")
         self.tasks = dict(tasks)
-        self._asker = Asker(self.tasks, Crew(concurrency, timeouts or Timeouts(), retries or Retries()))
+        self._workers = Workers(concurrency, timeouts or Timeouts(), retries or Retries())
 
     @classmethod
     def connect(
@@ -72,145 +68,84 @@ class RemotePipeline:
             retries: how often it is asked again, later on.
             cancelled: True raises :class:`iaa_runtime.errors.Cancelled` at once.
         """
-        lifeline = Lifeline()
-        tasks = watched(lambda: find_tasks(servers, lifeline), lifeline, cancelled)
+        cancel_token = CancelToken()
+        tasks = cancellable(lambda: find_tasks(servers, cancel_token), cancel_token, cancelled)
         return cls(tasks, concurrency, timeouts, retries)
-
-    @property
-    def name(self) -> str:
-        """The models that answer, for manifests: ``iaa-mm, iaa-g``."""
-        return ", ".join(self.tasks[task].model for task in Task if task in self.tasks)
 
     @property
     def context(self) -> int:
         """Tokens that a prompt and its answer may take together, where servers say it; else more than any has."""
-        return min((served.context for served in self.tasks.values() if served.context), default=1 << 31)
+        return min((endpoint.context for endpoint in self.tasks.values() if endpoint.context), default=1 << 31)
 
     def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
         """0: only the server can count; it refuses what is too long, and a chat then forgets its oldest turns."""
         return 0
 
-    # Workflows -------------------------------------------------------------------------------------------------------
+    def identity(self) -> dict[str, str]:
+        """The names of the models that answer: a server says no more of its own."""
+        names = ", ".join(self.tasks[task].model for task in Task if task in self.tasks)
+        return {"model": f"served: {names}", "dtype": "the server's"}
 
-    def caption(
-        self,
-        images: AnyImage | Sequence[AnyImage],
-        prompt: str = CAPTION_PROMPTS["caption"],
-        *,
-        on_text: OnText = None,
-        on_token: OnToken = None,
-        cancelled: Cancel = None,
-        **options: Any,
-    ) -> list[str]:
-        """Answers ``prompt`` about each image (task MM), as :meth:`IAAPipeline.caption` does.
+    def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
+        """Nothing: only the server knows how many tokens a box takes."""
 
-        Raises:
-            RemoteError: a server cannot be reached, refuses, or says what is no answer.
-        """
-        asked = [(image, prompt) for image in _as_list(images)]
-        config = GenerationConfig.for_task(Task.MM, **options)
-        answers = self._asker.ask(asked, Task.MM, config, Listener(on_text, on_token, cancelled))
-        return [answer.text for answer in answers]
+    def forget_pictures(self) -> None:
+        """Nothing: only the server remembers pictures, if it does."""
 
-    def ground(
-        self,
-        images: AnyImage | Sequence[AnyImage],
-        phrases: str | Sequence[str],
-        *,
-        threshold: float = 0.0,
-        **options: Any,
-    ) -> list[list[Detection]]:
-        """Finds phrases in images (task G), as :meth:`IAAPipeline.ground` does."""
-        return [
-            [d for answer in answers for d in answer.detections if d.score >= threshold]
-            for answers in self.ground_answers(images, phrases, **options)
-        ]
+    def answer(self, questions: Iterable[Question], request: Request) -> list[TextAnswer]:
+        """See :meth:`Pipeline.answer`; the number of workers decides how many questions are asked at once.
 
-    def ground_answers(
-        self,
-        images: AnyImage | Sequence[AnyImage],
-        phrases: str | Sequence[str],
-        *,
-        grammar: bool = True,
-        several: bool = True,
-        on_token: OnToken = None,
-        cancelled: Cancel = None,
-        **options: Any,
-    ) -> list[list[GroundingAnswer]]:
-        """Like :meth:`ground`, with each phrase's raw answer, as :meth:`IAAPipeline.ground_answers` does.
-
-        The grammar is that of :meth:`.Asker.ask`. Without it, an answer that is no box gives no box.
+        With the grammar, what the model says by itself stands if it begins with a box. Otherwise it is asked again,
+        the server holding it to boxes; such a box scores 0. (Servers give the probabilities behind a grammar, which
+        are near 1 where there is little choice. Those of the model itself are wanted, as of answers made here.)
 
         Raises:
-            InputError: no phrase, or an empty one.
-            RemoteError: as for :meth:`caption`; or an answer is no box, or comes without probabilities.
+            RemoteError: no server is known for the task, or it gives no answer; an answer of G comes without
+                probabilities, or is no box although the server was to hold it to one.
         """
-        wanted = [phrases] if isinstance(phrases, str) else list(phrases)
-        if not wanted:
-            raise InputError("There is no phrase to look for. Give at least one.")
-        questions = [grounding_question(phrase) for phrase in wanted]
-        pictures = [to_pil(image) for image in _as_list(images)]
-        asked = [(picture, question) for picture in pictures for question in questions]
-        config = GenerationConfig.for_task(Task.G, **options)
-        listener = Listener(None, on_token, cancelled)
-        answers = self._asker.ask(asked, Task.G, config, listener, grammar=grammar, several=several)
-        flat = [
-            read_answer(wanted[row % len(wanted)].strip(), answer.pieces, answer.logprobs, asked[row][0].size)
-            for row, answer in enumerate(answers)
-        ]
-        return [flat[start : start + len(wanted)] for start in range(0, len(flat), len(wanted))]
+        if not request.grammar:
+            return list(self._complete(questions, request))
+        rows = list(questions)  # some are asked again
+        answers = self._complete(rows, request)
+        self._ask_again(rows, answers, replace(request, listener=Listener(cancelled=request.listener.cancelled)))
+        return list(answers)
 
-    def text(
-        self,
-        prompt: str,
-        *,
-        on_text: OnText = None,
-        on_token: OnToken = None,
-        cancelled: Cancel = None,
-        **options: Any,
-    ) -> str:
-        """Answers a prompt without an image (task Text)."""
-        talk = Conversation().user(prompt)
-        reply = self.reply(talk, Task.TEXT, None, on_text=on_text, on_token=on_token, cancelled=cancelled, **options)
-        return reply.text
+    def _ask_again(self, questions: Sequence[Question], answers: list[Completion], request: Request) -> None:
+        """Replaces answers that are no boxes by ones that the server holds to boxes."""
+        again = [row for row, answer in enumerate(answers) if not parse_boxes(answer.text)]
+        held = self._complete([questions[row] for row in again], request, boxes_regex(request.several))
+        for row, answer in zip(again, held, strict=True):
+            if not parse_boxes(answer.text):
+                endpoint = self.tasks[request.task]
+                raise RemoteError(
+                    f"The answer {one_line(answer.text)!r} of {endpoint.model} at {endpoint.url} is no box. Is the "
+                    "exported task G served there? A server that cannot hold answers to a grammar can be asked without "
+                    "one."
+                )
+            answer.logprobs = [-math.inf] * len(answer.tokens)
+            answers[row] = answer
+        if not request.several:
+            for answer in answers:
+                answer.keep_first_box()
 
-    def chat(self, image: AnyImage | None = None, system: str | None = DEFAULT_SYSTEM) -> Chat:
-        """Starts a conversation in which each turn chooses its task; the tasks may be on different servers."""
-        return Chat(self, image, system)
-
-    def reply(
-        self,
-        conversation: Conversation,
-        task: Task | str,
-        image: AnyImage | None = None,
-        *,
-        on_text: OnText = None,
-        on_token: OnToken = None,
-        cancelled: Cancel = None,
-        **options: Any,
-    ) -> Reply:
-        """Continues a conversation by one answer, as :meth:`IAAPipeline.reply` does."""
-        task = Task.parse(task)
-        config = GenerationConfig.for_task(task, **options)
-        picture = to_pil(image) if image is not None and task.sees else None
-        answer = self._asker.say(conversation, picture, task, config, Listener(on_text, on_token, cancelled))
-        if task is not Task.G or picture is None:
-            return Reply(answer.text)
-        asked = asked_phrase(conversation.messages[-1].content)
-        return Reply(answer.text, read_answer(asked, answer.pieces, answer.logprobs, picture.size).detections)
-
-    def ask(
-        self,
-        questions: Sequence[tuple[AnyImage, str]],
-        task: Task,
-        config: GenerationConfig,
-        *,
-        grammar: bool = False,
-        several: bool = True,
-    ) -> list[Completion]:
-        """Answers different questions about different pictures, as :meth:`.Asker.ask` does."""
-        return self._asker.ask(questions, task, config, Listener(), grammar=grammar, several=several)
-
-
-def _as_list(images: AnyImage | Sequence[AnyImage]) -> list[AnyImage]:
-    return list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
+    def _complete(self, questions: Iterable[Question], request: Request, held: str | None = None) -> list[Completion]:
+        task, listener = request.task, request.listener
+        endpoint = self.tasks.get(task)
+        if endpoint is None:
+            known = ", ".join(other.model for other in self.tasks.values()) or "none at all"
+            raise RemoteError(
+                f"No server is known for task {task.value}; there is {known}. Serve the exported task, and add its "
+                f"address: {task.value}=http://…"
+            )
+        growth = Growth(listener.on_text, listener.on_token)
+        bodies = (request_body(question, task, request.config, held) for question in questions)
+        answers = self._workers.complete(endpoint, bodies, growth, listener.cancelled)
+        for row, answer in enumerate(answers):
+            growth(row, answer.text, answer.chunks)
+            answer.text = answer.text.strip()
+            if task is Task.G and answer.text and not any(answer.tokens):
+                raise RemoteError(
+                    f"{endpoint.model} at {endpoint.url} sends no probabilities, from which boxes are scored. Use a "
+                    "server that has 'logprobs', such as vLLM."
+                )
+        return answers

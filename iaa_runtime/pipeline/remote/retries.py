@@ -1,4 +1,4 @@
-"""When a request is sent once more, and after how long."""
+"""Retries a request to a server: when, after which pause, and how often."""
 
 from __future__ import annotations
 
@@ -10,43 +10,42 @@ from time import time
 from typing import TypeVar
 
 from ...errors import ContextLengthError, RemoteError
-from .transport import Dropped, Lifeline, Refused
+from .transport import CancelToken, Dropped, Refused
 
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that another try may mend: busy, starting, restarting, or a gateway before one that is."""
+RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses worth another try: the server is busy or starting, or a gateway cannot reach it."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Retries:
-    """How patient one is with a server.
+    """How often and after which pauses to try a request again.
 
     Attributes:
         tries: of one request, the first included.
-        first: seconds before the second try; doubled from try to try, and drawn between half of that and all of it, so
-            that many clients do not come back together.
-        longest: seconds that a pause of ours may take.
-        asked: seconds that a server's Retry-After may ask for; one that asks for more is not waited for.
+        first: seconds before the second try; doubled from try to try. A random factor of 0.5 to 1 spreads many clients.
+        longest: limit of such a pause, in seconds.
+        longest_asked: limit of a pause that the server asks for by Retry-After, in seconds; above it we give up.
     """
 
     tries: int = 6
     first: float = 0.5
     longest: float = 30.0
-    asked: float = 300.0
+    longest_asked: float = 300.0
 
     def pause(self, tried: int, retry_after: str = "") -> float | None:
         """Seconds to wait after ``tried`` tries, or None to give up."""
         if tried >= self.tries:
             return None
-        wanted = _seconds(retry_after)
-        if wanted is not None:
-            return wanted if wanted <= self.asked else None
+        asked = _seconds(retry_after)
+        if asked is not None:
+            return asked if asked <= self.longest_asked else None
         return random.uniform(0.5, 1) * min(self.longest, self.first * 2.0 ** (tried - 1))
 
 
 def _seconds(retry_after: str) -> float | None:
-    """A Retry-After header, which is a number of seconds or a date (RFC 9110, section 10.2.3)."""
+    """Seconds of a Retry-After header, which holds a number or a date (RFC 9110, section 10.2.3); None if neither."""
     if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
@@ -55,17 +54,17 @@ def _seconds(retry_after: str) -> float | None:
         return None
 
 
-def persistently(send: Callable[[], Result], url: str, retries: Retries, lifeline: Lifeline) -> Result:
-    """Calls ``send`` until it succeeds, waiting in between.
+def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_token: CancelToken) -> Result:
+    """Calls ``send`` until it succeeds, with pauses in between.
 
     Args:
-        send: raises :class:`Dropped` or :class:`Refused` where it fails.
+        send: raises :class:`Dropped` or :class:`Refused` if it fails.
         url: of the server, for messages.
-        retries: how often.
-        lifeline: ends the waiting.
+        retries: how often, and after which pauses.
+        cancel_token: ends a pause.
 
     Raises:
-        RemoteError: it failed for good; says how, and what to do.
+        RemoteError: the last try failed, or another one is pointless.
         ContextLengthError: the server says that the prompt is too long.
     """
     tried = 0
@@ -76,31 +75,32 @@ def persistently(send: Callable[[], Result], url: str, retries: Retries, lifelin
         except Dropped as failure:
             pause, reason = retries.pause(tried), str(failure)
         except Refused as failure:
-            if failure.status not in PASSING:
+            if failure.status not in RETRIED:
                 raise _refusal(url, failure) from None
-            pause, reason = retries.pause(tried, failure.retry_after), f"status {failure.status}: {shown(failure.body)}"
+            pause = retries.pause(tried, failure.retry_after)
+            reason = f"status {failure.status}: {one_line(failure.body)}"
         if pause is None:
             times = "once" if tried == 1 else f"{tried} times"
             raise RemoteError(
                 f"The server {url} gave no answer, asked {times}. The last failure: {reason}. Is it up, and is the "
                 "address right? Run again when it is."
             )
-        lifeline.sleep(pause)
+        cancel_token.sleep(pause)
 
 
 def _refusal(url: str, failure: Refused) -> Exception:
-    said = shown(failure.body)
+    reason = one_line(failure.body)
     if failure.status == 400 and "context length" in failure.body:
-        return ContextLengthError(f"The server {url} finds this too long: {said} Shorten it.")
+        return ContextLengthError(f"The server {url} finds this too long: {reason} Shorten it.")
     hint = {
         401: "Put the server's key into the environment as IAA_API_KEY, and its host into IAA_API_HOSTS.",
         403: "Does the key in IAA_API_KEY belong to this server, and is its host in IAA_API_HOSTS?",
         404: "Does the address end where the server's /v1 begins, and is the model still served?",
     }.get(failure.status, "Its log may say more.")
-    return RemoteError(f"The server {url} refused (status {failure.status}): {said} {hint}")
+    return RemoteError(f"The server {url} refused (status {failure.status}): {reason} {hint}")
 
 
-def shown(text: str, limit: int = 300) -> str:
-    """What a server said, short and on one line."""
+def one_line(text: str, limit: int = 300) -> str:
+    """A server's words for a message: on one line, cut to ``limit`` characters."""
     words = " ".join(text.split())
     return (words if len(words) <= limit else words[:limit] + " …") or "(nothing)"

@@ -1,4 +1,4 @@
-"""Which server answers which task, and with which key."""
+"""Finds out which server serves which task, under which model name, and with which key."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from urllib.parse import urlsplit
 
 from ...config import Task
 from ...errors import InputError, RemoteError
-from .retries import Retries, persistently, shown
-from .transport import Lifeline, Timeouts, get_json
+from .retries import Retries, one_line, with_retries
+from .transport import CancelToken, Timeouts, get_json
 
-KEY, HOSTS = "IAA_API_KEY", "IAA_API_HOSTS"
+KEY_VARIABLE, HOSTS_VARIABLE = "IAA_API_KEY", "IAA_API_HOSTS"
 """Environment variables: the key, and the hosts (separated by commas) that it may be sent to.
 
-An address may come from somebody else's workflow, so a key goes to no host but those that the user has named.
+An address may come from somebody else's workflow, so the key goes only to hosts that the user has named.
 """
 
 _ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)$")
-_TRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10)
-"""A mistyped address should be noticed soon."""
+_RETRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10)
+"""Short, so that a mistyped address is noticed soon."""
 
 
 @dataclass(frozen=True)
-class Served:
-    """A task on a server.
+class Endpoint:
+    """Where a task is served.
 
     Attributes:
-        url: where the API begins, such as ``http://127.0.0.1:8000/v1``.
-        model: the name that the task has there.
-        context: tokens that a prompt and its answer may take together; 0 where the server does not say.
+        url: base of the API, such as ``http://127.0.0.1:8000/v1``.
+        model: the task's name there.
+        context: tokens that a prompt and its answer may take together; 0 if the server does not say.
     """
 
     url: str
@@ -41,24 +41,24 @@ class Served:
 
     @property
     def key(self) -> str | None:
-        """The key for this server, if the environment has one."""
+        """The key for this server, if the environment holds one."""
         return key_for(self.url)
 
 
 def key_for(url: str) -> str | None:
     """``IAA_API_KEY``, if ``IAA_API_HOSTS`` names the URL's host."""
-    hosts = [host.strip().lower() for host in os.environ.get(HOSTS, "").split(",")]
-    return os.environ.get(KEY) or None if urlsplit(url).hostname in hosts else None
+    hosts = [host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",")]
+    return os.environ.get(KEY_VARIABLE) or None if urlsplit(url).hostname in hosts else None
 
 
 def parse_server(text: str) -> tuple[Task | None, str]:
-    """Reads ``URL`` or ``TASK=URL``.
+    """Parses ``URL`` or ``TASK=URL``.
 
     Returns:
-        The task, if it is said, and the URL at which the API begins: ``/v1`` where no path is given.
+        The task, if given, and the base URL of the API: with ``/v1`` unless it has a path.
 
     Raises:
-        InputError: it is no address, or holds a name and password.
+        InputError: it is not a valid address, or contains credentials.
     """
     name, equals, rest = text.strip().partition("=")
     named = bool(equals) and name.strip().lower() in {task.value.lower() for task in Task}
@@ -74,52 +74,52 @@ def parse_server(text: str) -> tuple[Task | None, str]:
             "is for (MM, G or Text)."
         )
     if parts.username or parts.password:
-        raise InputError(f"Keys do not belong into an address. Put it into the environment as {KEY}.")
+        raise InputError(f"Keys do not belong into an address. Put it into the environment as {KEY_VARIABLE}.")
     return (Task.parse(name.strip()) if named else None), url if parts.path else f"{url}/v1"
 
 
-def find_tasks(servers: Sequence[str], lifeline: Lifeline) -> dict[Task, Served]:
-    """Asks servers what they serve.
+def find_tasks(servers: Sequence[str], cancel_token: CancelToken) -> dict[Task, Endpoint]:
+    """Asks servers which tasks they serve.
 
     Args:
-        servers: each ``URL``, or ``TASK=URL``. Without the task, it is read from the names of the models there: they
-            end in ``mm``, ``g`` or ``text``, as in ``iaa-g``. With it, the server's only model is meant, or the one
-            whose name ends like that.
-        lifeline: ends it early.
+        servers: each ``URL``, or ``TASK=URL``. Without a task, the names of the server's models tell it: they end in
+            ``mm``, ``g`` or ``text``, as in ``iaa-g``. With a task, its only model is taken, or the one whose name ends
+            like that.
+        cancel_token: ends it early.
 
     Raises:
         RemoteError: a server does not answer, or serves nothing of ours.
         InputError: no server is given, or two are for the same task.
     """
-    found: dict[Task, Served] = {}
+    found: dict[Task, Endpoint] = {}
     for task, url in map(parse_server, servers):
-        models = persistently(lambda url=url: _models(url, lifeline), url, _TRIES, lifeline)  # type: ignore[misc]
-        for chosen, served in _choose(task, models):
+        models = with_retries(lambda url=url: _models(url, cancel_token), url, _RETRIES, cancel_token)  # type: ignore[misc]
+        for chosen, endpoint in _choose(task, models):
             if chosen in found:
                 raise InputError(
                     f"Task {chosen.value} is served twice: as {found[chosen].model} at {found[chosen].url}, and as "
-                    f"{served.model} at {url}. Name one server for it."
+                    f"{endpoint.model} at {url}. Name one server for it."
                 )
-            found[chosen] = served
+            found[chosen] = endpoint
     if not found:
         raise InputError("There is no server to ask. Give an address, such as http://127.0.0.1:8000.")
     return found
 
 
-def _models(url: str, lifeline: Lifeline) -> list[Served]:
+def _models(url: str, cancel_token: CancelToken) -> list[Endpoint]:
     try:
-        answer: Any = get_json(f"{url}/models", key_for(url), _TIMEOUTS, lifeline)
-        models = [Served(url, str(m["id"]), int(m.get("max_model_len") or 0)) for m in answer["data"]]
+        answer: Any = get_json(f"{url}/models", key_for(url), _TIMEOUTS, cancel_token)
+        models = [Endpoint(url, str(m["id"]), int(m.get("max_model_len") or 0)) for m in answer["data"]]
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise RemoteError(
-            f"{url}/models gives no list of models ({shown(str(error))}). Is an OpenAI-compatible server there?"
+            f"{url}/models gives no list of models ({one_line(str(error))}). Is an OpenAI-compatible server there?"
         ) from None
     if not models:
         raise RemoteError(f"The server {url} serves no model. Is it still starting?")
     return models
 
 
-def _choose(task: Task | None, models: list[Served]) -> list[tuple[Task, Served]]:
+def _choose(task: Task | None, models: list[Endpoint]) -> list[tuple[Task, Endpoint]]:
     named = [(Task.parse(match[1]), m) for m in models if (match := _ENDING.search(m.model.lower().rstrip("/")))]
     if task is None:
         chosen = named

@@ -1,7 +1,7 @@
-"""HTTP as far as a model server needs it: JSON out, JSON or a stream of lines in, ended at any moment.
+"""HTTP requests to a model server: JSON out, JSON or a stream of lines in, cancellable at any moment.
 
-On the standard library alone: the pack promises ComfyUI's users that nothing is installed, and neither httpx nor the
-openai package is among what ComfyUI brings. Proxies are not used and redirects not followed.
+With the standard library alone: the pack promises ComfyUI's users that nothing is installed, and ComfyUI brings neither
+httpx nor the openai package. Proxies are not used and redirects not followed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 LONGEST_LINE = 1 << 22
-"""Bytes of a line, and of an answer that is no stream; more is no answer to what we ask."""
+"""Limit of a line, and of an answer that is not a stream, in bytes; no valid answer is longer."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long is waited, in seconds.
+    """How long to wait for a server, in seconds.
 
     Attributes:
         connect: for a connection.
-        silence: for the next piece of an answer, the first one included (a busy server lets requests queue).
+        silence: for the next data of an answer, the first included (requests to a busy server queue).
     """
 
     connect: float = 10.0
@@ -42,8 +42,8 @@ class Refused(Exception):  # noqa: N818 - likewise
 
     Attributes:
         status: of HTTP.
-        body: what it said.
-        retry_after: its header of that name; empty where there is none.
+        body: of the answer.
+        retry_after: the Retry-After header; empty if absent.
     """
 
     def __init__(self, status: int, body: str, retry_after: str = "") -> None:
@@ -52,38 +52,38 @@ class Refused(Exception):  # noqa: N818 - likewise
 
 
 class Aborted(Exception):  # noqa: N818 - what the caller asked for
-    """The request was given up because its :class:`Lifeline` was cut."""
+    """The request ended because its :class:`CancelToken` was cancelled."""
 
 
-class Lifeline:
-    """Ends, from another thread and at once, every wait of the requests that hang on it."""
+class CancelToken:
+    """Ends requests from another thread, at once, whatever they are waiting for."""
 
     def __init__(self) -> None:
-        self._cut = threading.Event()
+        self._cancelled = threading.Event()
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
 
-    def cut(self) -> None:
-        """Ends them. The server notices that nobody listens, and stops too."""
+    def cancel(self) -> None:
+        """Ends the requests. The server sees the closed connections, and stops too."""
         with self._lock:
-            self._cut.set()
-            for held in self._sockets:
+            self._cancelled.set()
+            for connected in self._sockets:
                 with suppress(OSError):
-                    socket.socket.shutdown(held, socket.SHUT_RDWR)  # TLS's own is not for other threads
+                    socket.socket.shutdown(connected, socket.SHUT_RDWR)  # TLS's own is not for other threads
 
     def check(self) -> None:
-        """Raises :class:`Aborted` if it has been cut."""
-        if self._cut.is_set():
+        """Raises :class:`Aborted` if it has been cancelled."""
+        if self._cancelled.is_set():
             raise Aborted
 
     def sleep(self, seconds: float) -> None:
-        """Waits, unless it is cut meanwhile: then raises :class:`Aborted`."""
-        if self._cut.wait(seconds):
+        """Waits; raises :class:`Aborted` as soon as it is cancelled."""
+        if self._cancelled.wait(seconds):
             raise Aborted
 
     @contextmanager
-    def holds(self, connected: socket.socket) -> Iterator[None]:
-        """Lets :meth:`cut` end the waits on a socket."""
+    def closes(self, connected: socket.socket) -> Iterator[None]:
+        """Lets :meth:`cancel` shut a socket down, while the context lasts."""
         with self._lock:
             self._sockets.add(connected)
         try:
@@ -96,66 +96,66 @@ class Lifeline:
 
 @contextmanager
 def request(
-    url: str, body: Any, key: str | None, timeouts: Timeouts, lifeline: Lifeline
+    url: str, body: Any, key: str | None, timeouts: Timeouts, cancel_token: CancelToken
 ) -> Iterator[http.client.HTTPResponse]:
-    """Sends a request and gives the answer, whose reading may raise what this raises.
+    """Sends a request and gives the open answer; reading from it may raise the same errors.
 
     Args:
         url: http or https.
         body: goes out as JSON by POST; None makes it a GET.
         key: goes out as a bearer token.
-        timeouts: how long is waited.
-        lifeline: ends it early.
+        timeouts: how long to wait.
+        cancel_token: ends it early.
 
     Raises:
-        Dropped: there is no connection any more, or nothing comes through it.
+        Dropped: the connection failed, broke or fell silent.
         Refused: the status is not 200.
-        Aborted: the lifeline was cut.
+        Aborted: the token was cancelled.
     """
-    place = urlsplit(url)
-    kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-    connection = kind(place.hostname or "", place.port, timeout=timeouts.connect)
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeouts.connect)
     headers = {"Accept": "*/*", "User-Agent": "iaa-nodes"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    content, waited = None, timeouts.connect
+    content, timeout = None, timeouts.connect
     if body is not None:
         content, headers["Content-Type"] = json.dumps(body).encode(), "application/json"
     try:
-        lifeline.check()
+        cancel_token.check()
         connection.connect()
-        waited = timeouts.silence
-        connection.sock.settimeout(waited)
-        with lifeline.holds(connection.sock):
-            connection.request("GET" if body is None else "POST", place.path or "/", content, headers)
+        timeout = timeouts.silence
+        connection.sock.settimeout(timeout)
+        with cancel_token.closes(connection.sock):
+            connection.request("GET" if body is None else "POST", parts.path or "/", content, headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                said = answer.read(LONGEST_LINE).decode(errors="replace")
-                raise Refused(answer.status, said, answer.getheader("Retry-After", ""))
+                reason = answer.read(LONGEST_LINE).decode(errors="replace")
+                raise Refused(answer.status, reason, answer.getheader("Retry-After", ""))
             yield answer
     except TimeoutError as error:
-        lifeline.check()
-        raise Dropped(f"no word within {waited:g} s") from error
+        cancel_token.check()
+        raise Dropped(f"no word within {timeout:g} s") from error
     except (OSError, http.client.HTTPException) as error:
-        lifeline.check()
+        cancel_token.check()
         raise Dropped(str(error) or type(error).__name__) from error
     finally:
         connection.close()
 
 
-def get_json(url: str, key: str | None, timeouts: Timeouts, lifeline: Lifeline) -> Any:
-    """The JSON at a URL; raises as :func:`request` does, and ValueError where there is none."""
-    with request(url, None, key, timeouts, lifeline) as answer:
+def get_json(url: str, key: str | None, timeouts: Timeouts, cancel_token: CancelToken) -> Any:
+    """The JSON at a URL; raises as :func:`request` does, and ValueError if it is not JSON."""
+    with request(url, None, key, timeouts, cancel_token) as answer:
         return json.loads(answer.read(LONGEST_LINE))
 
 
-def lines(answer: http.client.HTTPResponse, lifeline: Lifeline) -> Iterator[bytes]:
-    """An answer's lines as they come, without their ends; a broken answer simply ends.
+def lines(answer: http.client.HTTPResponse, cancel_token: CancelToken) -> Iterator[bytes]:
+    """Yields an answer's lines as they arrive, without line ends; an answer that breaks off simply ends.
 
     Raises:
-        ValueError: a line is longer than any that would make sense.
+        ValueError: a line is longer than any valid one.
     """
     while line := answer.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:
             raise ValueError("a line without an end")
-        lifeline.check()
+        cancel_token.check()
         yield line.rstrip(b"\r\n")
-    lifeline.check()
+    cancel_token.check()

@@ -1,4 +1,4 @@
-"""Many requests under way at once; the caller's own thread hears of them, and can end them all."""
+"""Sends several requests to servers at once, from threads; the caller follows the answers and can cancel them all."""
 
 from __future__ import annotations
 
@@ -10,31 +10,33 @@ from typing import Any, TypeVar
 
 from ...errors import Cancelled
 from ...generation.prefill import Cancel
-from .messages import Completion, read_stream
-from .retries import Retries, persistently
-from .servers import Served
-from .transport import Lifeline, Timeouts, lines, request
+from .messages import Completion, parse_stream
+from .retries import Retries, with_retries
+from .servers import Endpoint
+from .transport import CancelToken, Timeouts, lines, request
 
-WATCH_SECONDS = 0.05
-"""How often ``cancelled`` is asked while nothing comes."""
+POLL_SECONDS = 0.05
+"""How often ``cancelled`` is checked while no answer grows."""
 
 Result = TypeVar("Result")
 Body = Callable[[], dict[str, Any]]
-"""Makes a request's JSON, in the thread that sends it: pictures are encoded there, and only so many at a time."""
+"""Makes a request's JSON in the thread that sends it, where pictures are encoded, so that few are held at a time."""
+Update = tuple[int, str, int]
+"""An answer as it grows: (row, its text so far, its tokens so far)."""
 OnAnswer = Callable[[int, str, int], None] | None
-"""Called with (row, the answer's text so far, its tokens so far)."""
+"""Called with the fields of an :data:`Update`."""
 
 
-def watched(work: Callable[[], Result], lifeline: Lifeline, cancelled: Cancel = None) -> Result:
-    """Does in a thread what hangs on the lifeline, so that ``cancelled`` can end it: :class:`Cancelled` then."""
+def cancellable(work: Callable[[], Result], cancel_token: CancelToken, cancelled: Cancel = None) -> Result:
+    """Runs ``work`` in a thread. Once ``cancelled`` is True, cancels the token and raises :class:`Cancelled`."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="remote")
     try:
         future = pool.submit(work)
-        while not wait([future], WATCH_SECONDS).done:
+        while not wait([future], POLL_SECONDS).done:
             _check(cancelled)
         return future.result()
     finally:
-        lifeline.cut()
+        cancel_token.cancel()
         pool.shutdown(wait=False)
 
 
@@ -44,79 +46,82 @@ def _check(cancelled: Cancel) -> None:
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Sends requests, so many at a time, each as often as it takes.
+class Workers:
+    """Sends requests, several at once, each with retries.
 
     Attributes:
-        workers: requests at once.
-        timeouts: of each.
-        retries: of each.
+        count: requests at once.
+        timeouts: of each request.
+        retries: of each request.
     """
 
-    workers: int
+    count: int
     timeouts: Timeouts
     retries: Retries
 
     def complete(
-        self, served: Served, bodies: Iterable[Body], on_answer: OnAnswer = None, cancelled: Cancel = None
+        self, endpoint: Endpoint, bodies: Iterable[Body], on_answer: OnAnswer = None, cancelled: Cancel = None
     ) -> list[Completion]:
-        """Has every request answered.
+        """Sends requests and waits for all answers.
 
         Args:
-            served: by whom.
+            endpoint: where they go.
             bodies: the requests.
-            on_answer: hears, in this thread, of every answer as it grows; one that had to be begun anew is shorter.
-            cancelled: True, or whatever it raises, gives up all requests at once.
+            on_answer: called, in this thread, as each answer grows; after a retry it starts again from nothing.
+            cancelled: True, or whatever it raises, ends all requests at once.
 
         Returns:
-            An answer a request, in their order.
+            The answers, in the order of the requests.
 
         Raises:
-            Cancelled: ``cancelled`` said so.
-            RemoteError: a request failed for good; the others are given up.
+            Cancelled: ``cancelled`` returned True.
+            RemoteError: a request failed for good; the others are ended.
         """
-        news: queue.SimpleQueue[tuple[int, str, int]] = queue.SimpleQueue()
-        lifeline = Lifeline()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="remote")
+        updates: queue.SimpleQueue[Update] = queue.SimpleQueue()
+        cancel_token = CancelToken()
+        pool = ThreadPoolExecutor(self.count, thread_name_prefix="remote")
         waiting = enumerate(bodies)
         under_way: dict[int, Future[Completion]] = {}
         done: dict[int, Completion] = {}
         try:
             while True:
-                while len(under_way) < self.workers and (following := next(waiting, None)) is not None:
+                while len(under_way) < self.count and (following := next(waiting, None)) is not None:
                     row, body = following
-                    under_way[row] = pool.submit(self._persist, served, row, body, news, lifeline)
+                    under_way[row] = pool.submit(self._send, endpoint, row, body, updates, cancel_token)
                 if not under_way:
                     return [done[row] for row in sorted(done)]
                 finished = [row for row, future in under_way.items() if future.done()]
-                for heard in _drain(news, 0 if finished else WATCH_SECONDS):
+                for update in _drain(updates, 0 if finished else POLL_SECONDS):
                     if on_answer is not None:
-                        on_answer(*heard)
+                        on_answer(*update)
                 _check(cancelled)
                 for row in finished:
                     done[row] = under_way.pop(row).result()
         finally:
-            lifeline.cut()
+            cancel_token.cancel()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _persist(self, served: Served, row: int, body: Body, news: Any, lifeline: Lifeline) -> Completion:
-        content = {"model": served.model, "stream": True} | body()
-        return persistently(lambda: self._try(served, row, content, news, lifeline), served.url, self.retries, lifeline)
+    def _send(
+        self, endpoint: Endpoint, row: int, body: Body, updates: queue.SimpleQueue[Update], cancel_token: CancelToken
+    ) -> Completion:
+        content = {"model": endpoint.model, "stream": True} | body()
+        url = f"{endpoint.url}/chat/completions"
 
-    def _try(self, served: Served, row: int, content: dict[str, Any], news: Any, lifeline: Lifeline) -> Completion:
-        answer = Completion()
-        url = f"{served.url}/chat/completions"
-        with request(url, content, served.key, self.timeouts, lifeline) as response:
-            for answer in read_stream(lines(response, lifeline)):
-                news.put((row, answer.text, answer.chunks))
-        return answer
+        def send_once() -> Completion:
+            answer = Completion()
+            with request(url, content, endpoint.key, self.timeouts, cancel_token) as response:
+                for answer in parse_stream(lines(response, cancel_token)):
+                    updates.put((row, answer.text, answer.chunks))
+            return answer
+
+        return with_retries(send_once, endpoint.url, self.retries, cancel_token)
 
 
-def _drain(news: queue.SimpleQueue[tuple[int, str, int]], patience: float) -> Iterator[tuple[int, str, int]]:
-    """What has been heard, waiting ``patience`` seconds for the first of it."""
+def _drain(updates: queue.SimpleQueue[Update], patience: float) -> Iterator[Update]:
+    """Yields the updates so far, waiting up to ``patience`` seconds for the first."""
     try:
-        yield news.get(timeout=patience) if patience else news.get_nowait()
+        yield updates.get(timeout=patience) if patience else updates.get_nowait()
         while True:
-            yield news.get_nowait()
+            yield updates.get_nowait()
     except queue.Empty:
         return

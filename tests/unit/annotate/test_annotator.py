@@ -9,7 +9,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.annotate import AnnotateSettings, Annotator
-from iaa_runtime.annotate.annotator import load
+from iaa_runtime.annotate.annotator import load_picture
 from iaa_runtime.errors import InputError
 
 SHORT = {"max_new_tokens": 24}
@@ -62,7 +62,7 @@ def test_a_bad_picture_is_recorded_and_the_others_go_on(pipeline: IAAPipeline, t
     Image.new("RGB", (30, 30), "red").save(tmp_path / "good.png")
     items = [{"image": name, "path": str(tmp_path / name)} for name in ("broken.png", "good.png", "absent.png")]
     settings = AnnotateSettings(prompt="What?", generation={"max_new_tokens": 3})
-    records = Annotator(pipeline, settings).annotate(items, [load(item) for item in items])
+    records = Annotator(pipeline, settings).annotate(items, [load_picture(item) for item in items])
     assert records[0] == {
         "image": "broken.png",
         "error": "broken.png is not an image that can be read here. Is it damaged, or of a kind that should be saved "
@@ -74,7 +74,7 @@ def test_a_bad_picture_is_recorded_and_the_others_go_on(pipeline: IAAPipeline, t
 
 def test_a_disk_that_is_gone_stops_the_job(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is not there\. Is its disk connected"):
-        load({"image": "a.png", "path": str(tmp_path / "unmounted" / "a.png")})
+        load_picture({"image": "a.png", "path": str(tmp_path / "unmounted" / "a.png")})
 
 
 def test_a_phrase_too_long_fails_its_picture_alone(pipeline: IAAPipeline) -> None:

@@ -16,8 +16,8 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import main
-from iaa_runtime.evaluation import run
-from iaa_runtime.text.conversation import Conversation, grounding_question
+from iaa_runtime.text.conversation import Conversation
+from iaa_runtime.text.prompts import grounding_question
 
 TOKENS = ["--max-new-tokens", "24"]
 
@@ -103,15 +103,15 @@ def test_a_run_goes_on_where_it_was_killed(
     expected = (refcoco / "p.jsonl").read_bytes()
     (refcoco / "p.jsonl").unlink()
     asked: list[int] = []
-    ask = run.ask
+    answer = IAAPipeline.answer
 
     def interrupt(*args: Any, **options: Any) -> Any:
         asked.append(1)
         if len(asked) == 6:
             raise KeyboardInterrupt
-        return ask(*args, **options)
+        return answer(*args, **options)
 
-    monkeypatch.setattr(run, "ask", interrupt)
+    monkeypatch.setattr(IAAPipeline, "answer", interrupt)
     assert main(refcoco_words(refcoco, tiny, "--batch", "1")) == 130
     assert not (refcoco / "p.jsonl").exists()
     assert main(refcoco_words(refcoco, tiny, "--batch", "1")) == 0

@@ -75,7 +75,7 @@ def test_results_are_written_as_the_published_scorer_reads_them(tmp_path: Path) 
     mme.write_results(tmp_path / "new", {"count": answers})
     assert (tmp_path / "new" / "count.txt").read_text() == ("a.jpg\tIs it?\tYes\tYes, it is\na.jpg\tIs it not?\tNo\t\n")
     read = mme.read_results(tmp_path / "new", partial=True)["count"]
-    assert [answer.said for answer in read] == ["yes", "other"]
+    assert [answer.parsed for answer in read] == ["yes", "other"]
 
 
 def make_release(folder: Path) -> Path:

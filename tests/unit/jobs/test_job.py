@@ -11,7 +11,7 @@ import pytest
 
 from iaa_runtime.errors import IAAError, InputError
 from iaa_runtime.jobs.job import Job, Row, open_job
-from iaa_runtime.jobs.process_group import Team
+from iaa_runtime.jobs.process_group import ProcessGroup
 from iaa_runtime.jobs.run import run_job
 
 COUNT = 23
@@ -21,15 +21,15 @@ def rows() -> Iterator[Row]:
     return ({"number": number} for number in range(COUNT))
 
 
-def start(folder: Path, team: Team | None = None, **settings: Any) -> Job:
-    return open_job(folder, {"model": "m"} | settings, rows, 5, team=team)[0]
+def start(folder: Path, group: ProcessGroup | None = None, **settings: Any) -> Job:
+    return open_job(folder, {"model": "m"} | settings, rows, 5, group=group)[0]
 
 
 def compute(job: Job, index: int = 0, size: int = 1, stop_before: int | None = None) -> None:
-    """Squares numbers; a process of a team that does not wait for the others, as if they were gone."""
+    """Squares numbers; a process of a group that does not wait for the others, as if they were gone."""
 
-    class Alone(Team):
-        def wait(self) -> None: ...
+    class Alone(ProcessGroup):
+        def barrier(self) -> None: ...
 
     def work(batch: list[Row], loaded: list[Any]) -> list[Row]:
         assert loaded == [f"n{row['number']}" for row in batch]

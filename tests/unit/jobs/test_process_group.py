@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.jobs.process_group import Team, join_team, launched_processes
+from iaa_runtime.jobs.process_group import ProcessGroup, join_process_group, launched_processes
 
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 
@@ -20,11 +20,11 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_lone_process_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    team = join_team()
-    assert team == Team(0, 1, "")
-    assert team.is_main
-    team.wait()
-    team.part()
+    group = join_process_group()
+    assert group == ProcessGroup(0, 1, "")
+    assert group.is_main
+    group.barrier()
+    group.leave()
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -39,4 +39,4 @@ def test_accelerate_that_is_absent_is_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InputError, match="2 processes were launched, but accelerate"):
-        join_team()
+        join_process_group()

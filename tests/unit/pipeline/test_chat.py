@@ -11,7 +11,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline, Task
 from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
-from iaa_runtime.images.load import preprocess
+from iaa_runtime.images.preprocess import preprocess
 from iaa_runtime.text.conversation import Conversation
 
 FEW = {"max_new_tokens": 5}

@@ -70,7 +70,7 @@ def test_captions_of_a_batch_are_those_of_each(pipeline: IAAPipeline, pictures: 
 def test_a_caption_is_the_models_answer_to_the_published_prompt(
     pipeline: IAAPipeline, pictures: list[Image.Image]
 ) -> None:
-    from iaa_runtime.images.load import preprocess
+    from iaa_runtime.images.preprocess import preprocess
 
     ids = Conversation().user("What is it?").encode(pipeline.tokenizer, Task.MM)
     new = pipeline.model.generate(

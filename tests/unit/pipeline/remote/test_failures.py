@@ -61,7 +61,7 @@ def test_retry_after_is_honoured(server: ModelServer, remote: RemotePipeline) ->
 
 
 def test_pauses_grow_and_end() -> None:
-    retries = Retries(tries=4, first=1, longest=3, asked=60)
+    retries = Retries(tries=4, first=1, longest=3, longest_asked=60)
     for tried, most in ((1, 1), (2, 2), (3, 3)):
         assert most / 2 <= (retries.pause(tried) or 0) <= most
     assert retries.pause(4) is None

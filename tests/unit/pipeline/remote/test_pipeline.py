@@ -14,14 +14,15 @@ import pytest
 from model_server import BOX, ModelServer, says, serving
 from PIL import Image
 
-from iaa_runtime.boxes.answers import pad_box
+from iaa_runtime.boxes.geometry import pad_box
 from iaa_runtime.config import Task
 from iaa_runtime.errors import InputError, RemoteError
-from iaa_runtime.images.load import CLIP_MEAN
+from iaa_runtime.images.preprocess import CLIP_MEAN
 from iaa_runtime.pipeline.remote import RemotePipeline
-from iaa_runtime.pipeline.remote.messages import held_to_boxes
+from iaa_runtime.pipeline.remote.messages import boxes_regex
 from iaa_runtime.pipeline.remote.servers import parse_server
-from iaa_runtime.text.conversation import CAPTION_PROMPTS, DEFAULT_SYSTEM, Conversation, grounding_question
+from iaa_runtime.text.conversation import Conversation
+from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question
 
 WIDE = Image.new("RGB", (40, 20), "red")
 MEAN = tuple(int(channel * 255) for channel in CLIP_MEAN)
@@ -129,7 +130,7 @@ def test_what_the_model_did_not_say_by_itself_scores_nothing(server: ModelServer
     cat, dog = remote.ground(WIDE, ["cat", "dog"], several=False)[0]
     assert (cat.xyxy, cat.score) == (dog.xyxy, 0)
     assert dog.score == pytest.approx(math.exp(-0.5))
-    assert [body.get("structured_outputs") for body in server.bodies] == [None, None, {"regex": held_to_boxes(False)}]
+    assert [body.get("structured_outputs") for body in server.bodies] == [None, None, {"regex": boxes_regex(False)}]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +146,8 @@ def test_what_the_model_did_not_say_by_itself_scores_nothing(server: ModelServer
     ],
 )
 def test_the_expression_is_our_grammar(text: str, one: bool, several: bool) -> None:
-    assert bool(re.fullmatch(held_to_boxes(False), text)) is one
-    assert bool(re.fullmatch(held_to_boxes(True), text)) is several
+    assert bool(re.fullmatch(boxes_regex(False), text)) is one
+    assert bool(re.fullmatch(boxes_regex(True), text)) is several
 
 
 def test_sampling_goes_along(server: ModelServer, remote: RemotePipeline) -> None:

@@ -1,0 +1,38 @@
+"""What commands print: JSON lines on stdout; messages and a token count on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+BOX = "x={x} y={y} width={width} height={height} score={score:.2f}"
+"""Format of a box, with the fields of :class:`iaa_runtime.boxes.answers.Detection`."""
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Writes one JSON line to stdout."""
+    print(json.dumps(record, ensure_ascii=False), flush=True)
+
+
+def log(message: str) -> None:
+    """Writes a message for people to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class TokenCounter:
+    """An ``on_token`` callback that shows a growing count on stderr; silent unless stderr is a terminal."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._tokens, self._visible = label, 0, sys.stderr.isatty()
+
+    def __call__(self, row: int, token: int) -> None:
+        """Counts one token."""
+        self._tokens += 1
+        if self._visible:
+            print(f"\r{self._label}: {self._tokens} tokens", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Clears the line."""
+        if self._visible:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,300 @@
+"""The three workflows in words and pictures, written once over whoever answers: a model here, or servers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from ..boxes.answers import Detection
+from ..boxes.grounding import GroundingAnswer, parse_answer
+from ..config import GenerationConfig, Task
+from ..errors import InputError
+from ..generation.prefill import Cancel
+from ..images.load import AnyImage, to_pil
+from ..text.conversation import Conversation
+from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, grounding_question
+from .chat import Chat, Reply
+
+BATCH_ROWS = 8
+"""Rows that are answered at once; bounds memory however many images and phrases come."""
+
+OnText = Callable[[int, str], None] | None
+"""Called with (row, new text) as answers grow."""
+OnToken = Callable[[int, int], None] | None
+"""Called with (row, token id) for every token."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A conversation to continue.
+
+    Attributes:
+        conversation: ends with the user's message.
+        picture: what it is about. Questions about one picture hold the same object, which is then encoded once.
+    """
+
+    conversation: Conversation
+    picture: Image.Image | None = None
+
+    @classmethod
+    def about(cls, picture: Image.Image, text: str) -> Question:
+        """A first question about a picture."""
+        return cls(Conversation().user(text), picture)
+
+
+@dataclass
+class TextAnswer:
+    """The answer to one question.
+
+    Attributes:
+        text: without blanks at either end.
+        tokens: what each token says, of answers of G; control tokens say nothing.
+        logprobs: of each of those tokens, under the model's own distribution.
+    """
+
+    text: str = ""
+    tokens: list[str] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of answers while they are written.
+
+    Attributes:
+        on_text: called with (row, new text).
+        on_token: called with (row, token id); a server keeps its ids to itself, and 0 comes instead.
+        cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+    """
+
+    on_text: OnText = None
+    on_token: OnToken = None
+    cancelled: Cancel = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """How questions are answered.
+
+    Attributes:
+        task: who answers.
+        config: how answers are decoded.
+        listener: hears of them.
+        grammar: hold answers to ``[x1,y1,x2,y2]; …``.
+        several: let the grammar allow more than one box.
+        batch_rows: rows answered at once; servers are asked as many at once as they are set to.
+    """
+
+    task: Task
+    config: GenerationConfig
+    listener: Listener = field(default_factory=Listener)
+    grammar: bool = False
+    several: bool = True
+    batch_rows: int = BATCH_ROWS
+
+
+class Pipeline(ABC):
+    """Caption, ground, text and chat, over :meth:`answer`, which a subclass supplies.
+
+    Attributes:
+        is_demo: whether the demo checkpoint answers, which knows only coloured shapes.
+    """
+
+    is_demo = False
+
+    # What a subclass supplies ----------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """Tokens that a prompt and its answer may take together."""
+
+    @abstractmethod
+    def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
+        """Tokens of a conversation as the prompt of ``task``, the image's patches counted; 0 where nobody knows."""
+
+    @abstractmethod
+    def answer(self, questions: Iterable[Question], request: Request) -> list[TextAnswer]:
+        """Answers questions, which are taken as they are needed; each answer is that of asking alone.
+
+        Raises:
+            ContextLengthError: a question does not fit into the context.
+            RemoteError: a server does not answer as it should.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, str]:
+        """What decides answers besides the questions: ``model``, ``dtype`` and the like, for a job's settings."""
+
+    @abstractmethod
+    def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
+        """Raises :class:`InputError` where ``config`` leaves too few tokens for a box, as far as that is known."""
+
+    @abstractmethod
+    def forget_pictures(self) -> None:
+        """Drops what is remembered of pictures seen before, if anything is."""
+
+    # Workflows -------------------------------------------------------------------------------------------------------
+
+    def caption(
+        self,
+        images: AnyImage | Sequence[AnyImage],
+        prompt: str = CAPTION_PROMPTS["caption"],
+        *,
+        on_text: OnText = None,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+        **options: Any,
+    ) -> list[str]:
+        """Answers ``prompt`` about each image (task MM).
+
+        Args:
+            images: one or several: paths, PIL images, HWC arrays or tensors.
+            prompt: the question.
+            on_text: called with (image number, new text).
+            on_token: called with (image number, token id).
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+            batch_rows: images answered at once.
+            **options: fields of :class:`GenerationConfig`.
+
+        Returns:
+            One answer an image.
+        """
+        config = GenerationConfig.for_task(Task.MM, **options)
+        questions = (Question.about(to_pil(image), prompt) for image in _as_list(images))
+        request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
+        return [answer.text for answer in self.answer(questions, request)]
+
+    def ground(
+        self,
+        images: AnyImage | Sequence[AnyImage],
+        phrases: str | Sequence[str],
+        *,
+        threshold: float = 0.0,
+        **options: Any,
+    ) -> list[list[Detection]]:
+        """Finds phrases in images (task G).
+
+        Args:
+            images: one or several.
+            phrases: what to look for; every phrase in every image.
+            threshold: drops boxes with a lower score.
+            **options: those of :meth:`ground_answers`.
+
+        Returns:
+            For each image its detections, phrase by phrase, in pixels of that image, labelled with their phrase.
+        """
+        return [
+            [d for answer in answers for d in answer.detections if d.score >= threshold]
+            for answers in self.ground_answers(images, phrases, **options)
+        ]
+
+    def ground_answers(
+        self,
+        images: AnyImage | Sequence[AnyImage],
+        phrases: str | Sequence[str],
+        *,
+        grammar: bool = True,
+        several: bool = True,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+        **options: Any,
+    ) -> list[list[GroundingAnswer]]:
+        """Like :meth:`ground`, with each phrase's raw answer.
+
+        Args:
+            images: one or several.
+            phrases: what to look for. Phrases on one image share its vision pass and the prefix of the prompt.
+            grammar: hold every answer to ``[x1,y1,x2,y2]; …``; without it the model says what it likes, and what is
+                no box gives no box.
+            several: allow several boxes a phrase (with the grammar).
+            on_token: called with (row, token id), rows counted image by image and phrase by phrase.
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+            batch_rows: answers written at once.
+            **options: fields of :class:`GenerationConfig`.
+
+        Returns:
+            For each image an answer a phrase.
+
+        Raises:
+            InputError: no phrase, or an empty one.
+        """
+        wanted = [phrases] if isinstance(phrases, str) else list(phrases)
+        if not wanted:
+            raise InputError("There is no phrase to look for. Give at least one.")
+        asked = [grounding_question(phrase) for phrase in wanted]
+        pictures = [to_pil(image) for image in _as_list(images)]
+        config = GenerationConfig.for_task(Task.G, **options)
+        request = Request(Task.G, config, Listener(None, on_token, cancelled), grammar, several, batch_rows)
+        rows = iter(self.answer([Question.about(picture, text) for picture in pictures for text in asked], request))
+        return [
+            [_grounding(phrase.strip(), answer, picture) for phrase, answer in zip(wanted, rows, strict=False)]
+            for picture in pictures
+        ]
+
+    def text(
+        self,
+        prompt: str,
+        *,
+        on_text: OnText = None,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        **options: Any,
+    ) -> str:
+        """Answers a prompt without an image (task Text): the frozen language model alone."""
+        talk = Conversation().user(prompt)
+        reply = self.reply(talk, Task.TEXT, None, on_text=on_text, on_token=on_token, cancelled=cancelled, **options)
+        return reply.text
+
+    def chat(self, image: AnyImage | None = None, system: str | None = DEFAULT_SYSTEM) -> Chat:
+        """Starts a conversation, about an image or without one, in which each turn chooses its task."""
+        return Chat(self, image, system)
+
+    def reply(
+        self,
+        conversation: Conversation,
+        task: Task | str,
+        image: AnyImage | None = None,
+        *,
+        on_text: OnText = None,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        **options: Any,
+    ) -> Reply:
+        """Continues a conversation by one answer, which is not added to it.
+
+        Args:
+            conversation: ends with the user's message, which goes to the model as it is.
+            task: who answers: MM, G or Text.
+            image: what the conversation is about; Text turns do not see it.
+            on_text: called with (0, new text).
+            on_token: called with (0, token id).
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+            **options: fields of :class:`GenerationConfig`.
+
+        Raises:
+            ContextLengthError: the conversation does not fit into the context.
+        """
+        task = Task.parse(task)
+        config = GenerationConfig.for_task(task, **options)
+        picture = to_pil(image) if image is not None and task.sees else None
+        request = Request(task, config, Listener(on_text, on_token, cancelled))
+        (answer,) = self.answer([Question(conversation, picture)], request)
+        if task is not Task.G or picture is None:
+            return Reply(answer.text)
+        phrase = asked_phrase(conversation.messages[-1].content)
+        return Reply(answer.text, _grounding(phrase, answer, picture).detections)
+
+
+def _grounding(phrase: str, answer: TextAnswer, picture: Image.Image) -> GroundingAnswer:
+    return parse_answer(phrase, answer.tokens, answer.logprobs, picture.size)
+
+
+def _as_list(images: AnyImage | Sequence[AnyImage]) -> list[AnyImage]:
+    return list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]
