@@ -1,4 +1,4 @@
-"""What the box tools' schemas share, and boxes over their pictures."""
+"""What the box nodes share: inputs of their schemas, units, and the preview of boxes over pictures."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.boxes.answers import Detection
-from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, label_of, score_of
-from ..iaa_runtime.boxes.geometry import pixel_rectangle
-from ..iaa_runtime.boxes.masks import Unit
+from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, corners, label_of, score_of
+from ..iaa_runtime.boxes.geometry import Unit, pixel_rectangle
 from .options import CATEGORY
 from .previews import boxes_ui
 from .values import pictures
@@ -25,32 +24,19 @@ UNITS: dict[str, Unit] = {"pixels": "pixels", "% of the box": "percent"}
 PIXELS = next(iter(UNITS))
 
 SKIP = ExecutionBlocker(None)
-"""Instead of a value: what is connected to it is not run, and nobody is told off for it."""
+"""An output that silently keeps ComfyUI from running what is connected to it."""
 
 
-def box_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
-    """A socket for BOUNDING_BOX of any shape."""
-    made = io.BoundingBox.Input(name, force_input=True, optional=optional, tooltip=tooltip)
+def box_input(name: str, optional: bool = False) -> io.Input:
+    """An input for BOUNDING_BOX of any shape."""
+    made = io.BoundingBox.Input(name, force_input=True, optional=optional)
     made.default = None  # ComfyUI's is a box of 512 x 512, which a socket without a widget cannot offer
     return made
 
 
-def view_input() -> io.Input:
-    """The images to show boxes on."""
-    return io.Image.Input(
-        "image", optional=True, tooltip="The images that the boxes are of: connect them to see the boxes on the node."
-    )
-
-
-def unit_input(name: str, what: str) -> io.Input:
-    """What a length counts in."""
-    return io.Combo.Input(
-        name,
-        options=list(UNITS),
-        default=PIXELS,
-        optional=True,
-        tooltip=f"Whether {what} is in pixels, or in hundredths of each box's own width and height.",
-    )
+def unit_input(name: str) -> io.Input:
+    """The input for the unit of a length."""
+    return io.Combo.Input(name, options=list(UNITS), default=PIXELS, optional=True)
 
 
 def size_of(images: torch.Tensor) -> tuple[int, int]:
@@ -59,7 +45,7 @@ def size_of(images: torch.Tensor) -> tuple[int, int]:
 
 
 def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> dict[str, list[Any]] | None:
-    """Boxes over their pictures, for the browser; nothing without pictures."""
+    """The preview of boxes over their pictures, for the browser; None without pictures."""
     if images is None:
         return None
     shown = boxes_per_image(boxes, len(images))
@@ -67,7 +53,7 @@ def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> 
 
 
 def first_of(value: Any) -> Any:
-    """A widget's value out of the list that it comes in; its default comes without one."""
+    """A widget's value: nodes that take lists get it in one, but its default without."""
     return value[0] if isinstance(value, (list, tuple)) else value
 
 
@@ -77,5 +63,4 @@ def count_of(boxes: Sequence[Sequence[BoxDict]]) -> int:
 
 
 def _detection(box: BoxDict, size: tuple[int, int]) -> Detection:
-    left, top, right, bottom = pixel_rectangle(box, size)
-    return Detection(left, top, right - left, bottom - top, label_of(box), score_of(box))
+    return Detection.from_xyxy(pixel_rectangle(corners(box), size), label_of(box), score_of(box))

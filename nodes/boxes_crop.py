@@ -37,10 +37,7 @@ class CropBoxes(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_CropBoxes",
-            display_name="IAA Crop Boxes",
             category=BOX_CATEGORY,
-            description="Cuts out every box by itself, with some surroundings, at its own or a wished size. What "
-            "follows runs once per crop; IAA Paste Crops puts the results back.",
             search_aliases=[
                 "crop each box",
                 "crop by bbox",
@@ -51,74 +48,24 @@ class CropBoxes(Node):
                 "crop and stitch",
             ],
             inputs=[
-                io.Image.Input("image", tooltip="The images that the boxes are of."),
-                box_input("bboxes", "Boxes of any detector; those of one image serve every image of a batch."),
-                io.Int.Input(
-                    "padding",
-                    default=0,
-                    min=0,
-                    max=8192,
-                    optional=True,
-                    tooltip="How much of the surroundings to take in on each side, as far as the image goes.",
-                ),
-                unit_input("padding_unit", "'padding'"),
+                io.Image.Input("image"),
+                box_input("bboxes"),
+                io.Int.Input("padding", default=0, min=0, max=8192, optional=True),
+                unit_input("padding_unit"),
+                io.Combo.Input("aspect", options=list(ASPECTS), default=AS_BOX, optional=True),
+                io.Int.Input("multiple_of", default=1, min=1, max=256, optional=True),
+                io.Combo.Input("resize", options=list(RESIZES), default=KEEP, optional=True),
+                io.Int.Input("size", default=1024, min=1, max=8192, optional=True),
+                io.Combo.Input("filter", options=list(FILTERS), default="lanczos", optional=True, advanced=True),
                 io.Combo.Input(
-                    "aspect",
-                    options=list(ASPECTS),
-                    default=AS_BOX,
-                    optional=True,
-                    tooltip="Width to height of the crops. They are widened to it, never narrowed, and shifted to "
-                    "stay in the image; where they are larger than the image, its border is repeated.",
-                ),
-                io.Int.Input(
-                    "multiple_of",
-                    default=1,
-                    min=1,
-                    max=256,
-                    optional=True,
-                    tooltip="Width and height of the crops become multiples of this; diffusion models want 8, 16 or "
-                    "64.",
-                ),
-                io.Combo.Input(
-                    "resize",
-                    options=list(RESIZES),
-                    default=KEEP,
-                    optional=True,
-                    tooltip="Resize crops so that this side gets 'size' pixels. With a fixed aspect all crops come "
-                    "out at one size.",
-                ),
-                io.Int.Input(
-                    "size", default=1024, min=1, max=8192, optional=True, tooltip="Pixels of that side after resizing."
-                ),
-                io.Combo.Input(
-                    "filter",
-                    options=list(FILTERS),
-                    default="lanczos",
-                    optional=True,
-                    advanced=True,
-                    tooltip="How to resize, here and when the crop is pasted back.",
-                ),
-                io.Combo.Input(
-                    "nothing_found",
-                    options=[SKIP_BRANCH, WHOLE, ERROR],
-                    default=SKIP_BRANCH,
-                    optional=True,
-                    tooltip="An image without boxes: make no crop of it, and if there is no crop at all, do not run "
-                    "what follows; crop the whole image; or stop with an error.",
+                    "nothing_found", options=[SKIP_BRANCH, WHOLE, ERROR], default=SKIP_BRANCH, optional=True
                 ),
             ],
             outputs=[
-                io.Image.Output(
-                    "crops", display_name="crops", is_output_list=True, tooltip="One image per box, image after image."
-                ),
-                io.Mask.Output(
-                    "masks",
-                    display_name="masks",
-                    is_output_list=True,
-                    tooltip="The box within each crop, white; for inpainting. One black mask if there are no crops.",
-                ),
-                RegionsType.Output("regions", display_name="regions", tooltip="Where the crops came from."),
-                io.Int.Output("count", display_name="count", tooltip="How many crops there are."),
+                io.Image.Output("crops", is_output_list=True),
+                io.Mask.Output("masks", is_output_list=True),
+                RegionsType.Output("regions"),
+                io.Int.Output("count"),
             ],
             is_input_list=True,
         )
@@ -153,10 +100,10 @@ class CropBoxes(Node):
 
 
 def apply_policy(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:
-    """What to crop of images without boxes.
+    """Applies ``nothing_found`` to images without boxes: no crop, the whole image, or an error.
 
     Raises:
-        InputError: under the policy ``error``; names the images.
+        InputError: The policy is ``error`` and an image has no boxes.
     """
     missing = [str(number) for number, found in enumerate(boxes, 1) if not found]
     if missing and policy == ERROR:
@@ -175,7 +122,7 @@ def _options(
 
 
 def _paired(bboxes: list[Any], count: int) -> list[Any]:
-    """The boxes of each of ``count`` batches; one serves all."""
+    """The boxes of each of ``count`` batches; those of a single one serve all."""
     if len(bboxes) not in (1, count):
         raise InputError(
             f"Boxes came for {len(bboxes)} batches, and images for {count}. Connect those they were found in."

@@ -25,12 +25,12 @@ BBoxDetector = io.Custom("BBOX_DETECTOR")
 
 @dataclass
 class PhraseDetector:
-    """What Impact Pack calls a ``BBOX_DETECTOR``; its nodes know it by these methods alone.
+    """What Impact Pack calls a ``BBOX_DETECTOR``; its nodes call the three public methods.
 
     Attributes:
         model: Finds phrases.
         phrases: What to look for; if empty, what the node that uses the detector asks for.
-        threshold: Boxes must score at least this, and at least what the using node says.
+        threshold: Boxes must score at least this, and what the using node says.
         several: Whether a phrase may have several boxes.
         max_new_tokens: Of each answer.
     """
@@ -43,7 +43,7 @@ class PhraseDetector:
     asked: str | None = None
 
     def setAux(self, x: str | None) -> None:  # noqa: N802 - Impact Pack's name
-        """Hears what the using node would look for ("face" in FaceDetailer); the user's own phrases go first."""
+        """Takes what the using node would look for ("face" in FaceDetailer); the user's own phrases go first."""
         self.asked = x
 
     def detect(
@@ -122,40 +122,16 @@ class DetectorProvider(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_DetectorProvider",
-            display_name="IAA Detector Provider",
             category=BOX_CATEGORY,
-            description="Makes the model a BBOX_DETECTOR for Impact Pack: FaceDetailer, BBOX Detector (SEGS) and "
-            "others then work on whatever your phrases describe.",
             search_aliases=["BBOX_DETECTOR", "Impact Pack", "FaceDetailer", "UltralyticsDetectorProvider", "detailer"],
             inputs=[
                 model_input(),
-                io.String.Input(
-                    "phrases",
-                    multiline=True,
-                    default="",
-                    placeholder="What to find, one phrase a line",
-                    tooltip="What to find, one phrase a line; the phrases become labels. Empty: what the node that "
-                    "uses the detector asks for, which FaceDetailer does ('face').",
-                ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Boxes must reach this score and the threshold of the node that uses the detector.",
-                ),
-                io.Boolean.Input(
-                    "several", default=True, optional=True, tooltip="Allow several boxes a phrase; otherwise one."
-                ),
+                io.String.Input("phrases", multiline=True, default="", placeholder="What to find, one phrase a line"),
+                io.Float.Input("threshold", default=0.0, min=0.0, max=1.0, step=0.01, optional=True),
+                io.Boolean.Input("several", default=True, optional=True),
                 length_input(DEFAULTS.max_new_tokens),
             ],
-            outputs=[
-                BBoxDetector.Output(
-                    "bbox_detector", display_name="bbox_detector", tooltip="For Impact Pack's nodes with this input."
-                )
-            ],
+            outputs=[BBoxDetector.Output("bbox_detector")],
         )
 
     @classmethod

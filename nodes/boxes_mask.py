@@ -1,4 +1,4 @@
-"""IAA Boxes to Mask."""
+"""IAA Boxes to Mask: fills boxes with white."""
 
 from __future__ import annotations
 
@@ -24,49 +24,18 @@ class BoxesToMask(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_BoxesToMask",
-            display_name="IAA Boxes to Mask",
             category=BOX_CATEGORY,
-            description="Fills boxes with white: one mask per image, or one per box; as rectangles or ellipses, grown "
-            "or shrunk, with soft edges.",
             search_aliases=["bbox to mask", "bounding box mask", "inpaint mask", "region mask"],
             inputs=[
-                box_input("bboxes", "Boxes of any detector; those of one image serve every image."),
-                io.Image.Input("image", tooltip="The images that the boxes are of: masks get their size and number."),
-                io.Combo.Input(
-                    "masks",
-                    options=[PER_IMAGE, PER_BOX],
-                    default=PER_IMAGE,
-                    optional=True,
-                    tooltip="All boxes of an image together, or each box by itself, image after image. Without any box "
-                    "there is one black mask.",
-                ),
-                io.Combo.Input(
-                    "shape",
-                    options=["rectangle", "ellipse"],
-                    default="rectangle",
-                    optional=True,
-                    tooltip="The whole box, or the ellipse that touches its sides.",
-                ),
-                io.Int.Input(
-                    "grow",
-                    default=0,
-                    min=-8192,
-                    max=8192,
-                    optional=True,
-                    tooltip="Moves each side of a box outwards by so much; below 0 inwards.",
-                ),
-                unit_input("grow_unit", "'grow'"),
-                io.Int.Input(
-                    "feather",
-                    default=0,
-                    min=0,
-                    max=8192,
-                    optional=True,
-                    tooltip="Over how many pixels an edge fades, half of them inside the box. Edges of rectangles on "
-                    "the image's own border stay sharp.",
-                ),
+                box_input("bboxes"),
+                io.Image.Input("image"),
+                io.Combo.Input("masks", options=[PER_IMAGE, PER_BOX], default=PER_IMAGE, optional=True),
+                io.Combo.Input("shape", options=["rectangle", "ellipse"], default="rectangle", optional=True),
+                io.Int.Input("grow", default=0, min=-8192, max=8192, optional=True),
+                unit_input("grow_unit"),
+                io.Int.Input("feather", default=0, min=0, max=8192, optional=True),
             ],
-            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="White inside the boxes, black elsewhere.")],
+            outputs=[io.Mask.Output("mask")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""IAA Merge Boxes."""
+"""IAA Merge Boxes: one set of boxes out of several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.boxes.merge import BEST, MODES, merge_boxes
-from .boxes_common import BOX_CATEGORY, box_input, count_of, view, view_input
+from .boxes_common import BOX_CATEGORY, box_input, count_of, view
 from .inputs import Node
 
 
@@ -21,42 +21,21 @@ class MergeBoxes(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_MergeBoxes",
-            display_name="IAA Merge Boxes",
             category=BOX_CATEGORY,
-            description="Makes one set of boxes of up to four, or of the phrases within one: drops duplicates, unites "
-            "overlapping boxes, or keeps what all have in common.",
             search_aliases=["combine boxes", "NMS", "non-maximum suppression", "deduplicate", "join bbox", "IoU"],
             inputs=[
-                box_input("bboxes", "Boxes of any detector."),
-                box_input("bboxes_2", "More boxes, of the same images.", True),
-                box_input("bboxes_3", "More boxes, of the same images.", True),
-                box_input("bboxes_4", "More boxes, of the same images.", True),
-                io.Combo.Input(
-                    "mode",
-                    options=list(MODES),
-                    default=BEST,
-                    optional=True,
-                    tooltip="Of overlapping boxes keep the best scoring; put one box around each group of them; keep "
-                    "the common part of boxes of all inputs; keep all boxes; or put one box around everything.",
-                ),
-                io.Float.Input(
-                    "iou",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Boxes overlap from this intersection over union on; 0: if they share anything, 1: only if "
-                    "they are the same.",
-                ),
-                io.Boolean.Input(
-                    "same_label", default=False, optional=True, tooltip="Only boxes with the same label overlap."
-                ),
-                view_input(),
+                box_input("bboxes"),
+                box_input("bboxes_2", optional=True),
+                box_input("bboxes_3", optional=True),
+                box_input("bboxes_4", optional=True),
+                io.Combo.Input("mode", options=list(MODES), default=BEST, optional=True),
+                io.Float.Input("iou", default=0.5, min=0.0, max=1.0, step=0.01, optional=True),
+                io.Boolean.Input("same_label", default=False, optional=True),
+                io.Image.Input("image", optional=True),
             ],
             outputs=[
-                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="Per image a list of boxes."),
-                io.Int.Output("count", display_name="count", tooltip="How many boxes there are in all images."),
+                io.BoundingBox.Output("bboxes"),
+                io.Int.Output("count"),
             ],
             hidden=[io.Hidden.unique_id],
         )

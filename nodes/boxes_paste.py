@@ -1,4 +1,4 @@
-"""IAA Paste Crops: what IAA Crop Boxes cut out, back in its place."""
+"""IAA Paste Crops: puts what IAA Crop Boxes cut out back in its place."""
 
 from __future__ import annotations
 
@@ -23,37 +23,16 @@ class PasteCrops(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_PasteCrops",
-            display_name="IAA Paste Crops",
             category=BOX_CATEGORY,
-            description="Puts the crops of IAA Crop Boxes back where they came from, whatever size they have by now. "
-            "Pixels that nobody changed stay as they are, bit for bit.",
             search_aliases=["uncrop", "stitch", "paste back", "composite", "crop and stitch"],
             inputs=[
-                io.Image.Input("image", tooltip="The images to paste into: those that the crops were cut from."),
-                io.Image.Input("crops", lazy=True, tooltip="The crops, all of them and in their order."),
-                RegionsType.Input("regions", tooltip="From IAA Crop Boxes."),
-                io.Int.Input(
-                    "feather",
-                    default=0,
-                    min=0,
-                    max=8192,
-                    optional=True,
-                    tooltip="Over how many pixels a crop fades in from its sides; not from sides on the image's "
-                    "border.",
-                ),
-                io.Mask.Input(
-                    "masks",
-                    optional=True,
-                    lazy=True,
-                    tooltip="One per crop: paste where it is white only. Those of IAA Crop Boxes paste the boxes "
-                    "alone.",
-                ),
+                io.Image.Input("image"),
+                io.Image.Input("crops", lazy=True),
+                RegionsType.Input("regions"),
+                io.Int.Input("feather", default=0, min=0, max=8192, optional=True),
+                io.Mask.Input("masks", optional=True, lazy=True),
             ],
-            outputs=[
-                io.Image.Output(
-                    "image", display_name="image", is_output_list=True, tooltip="The images with the crops in them."
-                )
-            ],
+            outputs=[io.Image.Output("image", is_output_list=True)],
             is_input_list=True,
         )
 
@@ -91,7 +70,7 @@ class PasteCrops(Node):
 
 
 def _shares(batches: Sequence[torch.Tensor | None], counts: Sequence[int], name: str) -> list[list[torch.Tensor]]:
-    """Deals crops, in batches of any size, out to the images that they came from; None is what was not asked for."""
+    """Splits crops, which come in batches of any size, by the images they came from; None is what was not asked for."""
     items = [item for batch in batches if batch is not None for item in batch]
     if len(items) != sum(counts):
         raise InputError(

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.bounding_box import as_boxes, repeated
 from ..iaa_runtime.boxes.select import ORDERS, Selection, first_box, pick, select
 from ..iaa_runtime.errors import InputError
-from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, view, view_input
+from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, view
 from .inputs import Node
 
 AS_GIVEN = next(iter(ORDERS))
@@ -24,93 +24,31 @@ class SelectBoxes(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_SelectBoxes",
-            display_name="IAA Select Boxes",
             category=BOX_CATEGORY,
-            description="Keeps boxes by label, score, size and place, puts them in order, and picks some by number. "
-            "Works on each image of a batch by itself, with boxes of any detector.",
             search_aliases=["filter boxes", "sort boxes", "bbox by index", "largest box", "bounding box", "pick box"],
             inputs=[
-                box_input("bboxes", "Boxes of any detector, for one image or a batch."),
+                box_input("bboxes"),
                 io.String.Input(
                     "labels",
                     multiline=True,
                     default="",
                     optional=True,
                     placeholder="Labels to keep, one a line; * stands for anything:\nthe red*\n*star",
-                    tooltip="Keep boxes with one of these labels, one a line. Upper and lower case are the same, "
-                    "* stands for any letters. Empty keeps all.",
                 ),
-                io.Float.Input(
-                    "min_score",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Drop boxes that score lower. Boxes without a score count as 1.",
-                ),
-                io.Combo.Input(
-                    "order",
-                    options=list(ORDERS),
-                    default=AS_GIVEN,
-                    optional=True,
-                    tooltip="How to sort the boxes of an image; places are those of the boxes' centres.",
-                ),
-                io.String.Input(
-                    "indices",
-                    default="",
-                    optional=True,
-                    placeholder="0, 2-4, -1",
-                    tooltip="Which boxes in that order, counted from 0, or from -1 backwards; ranges such as 2-4 "
-                    "include their end. Numbers that an image lacks are passed over. Empty keeps all.",
-                ),
-                io.Int.Input(
-                    "limit",
-                    default=0,
-                    min=0,
-                    max=10000,
-                    optional=True,
-                    tooltip="At most so many an image; 0: no limit.",
-                ),
-                io.Int.Input(
-                    "min_side",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Drop boxes whose shorter side has fewer pixels.",
-                ),
-                io.Int.Input(
-                    "max_side",
-                    default=0,
-                    min=0,
-                    max=16384,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Drop boxes whose longer side has more pixels; 0: no limit.",
-                ),
-                io.Combo.Input(
-                    "nothing_left",
-                    options=[EMPTY, ERROR],
-                    default=EMPTY,
-                    optional=True,
-                    advanced=True,
-                    tooltip="If no box is left in any image: give no boxes, and do not run what is connected to 'box'; "
-                    "or stop with an error.",
-                ),
-                box_input("inside", "Keep boxes whose centre lies in one of these boxes of the same image.", True),
-                view_input(),
+                io.Float.Input("min_score", default=0.0, min=0.0, max=1.0, step=0.01, optional=True),
+                io.Combo.Input("order", options=list(ORDERS), default=AS_GIVEN, optional=True),
+                io.String.Input("indices", default="", optional=True, placeholder="0, 2-4, -1"),
+                io.Int.Input("limit", default=0, min=0, max=10000, optional=True),
+                io.Int.Input("min_side", default=0, min=0, max=16384, optional=True, advanced=True),
+                io.Int.Input("max_side", default=0, min=0, max=16384, optional=True, advanced=True),
+                io.Combo.Input("nothing_left", options=[EMPTY, ERROR], default=EMPTY, optional=True, advanced=True),
+                box_input("inside", optional=True),
+                io.Image.Input("image", optional=True),
             ],
             outputs=[
-                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="Per image a list of the boxes left."),
-                io.BoundingBox.Output(
-                    "box",
-                    display_name="box",
-                    tooltip="The first of them alone, in whole pixels, for nodes that take one box, such as Crop "
-                    "Image.",
-                ),
-                io.Int.Output("count", display_name="count", tooltip="How many boxes are left in all images."),
+                io.BoundingBox.Output("bboxes"),
+                io.BoundingBox.Output("box"),
+                io.Int.Output("count"),
             ],
             hidden=[io.Hidden.unique_id],
         )

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.text.conversation import CAPTION_PROMPTS
+from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
@@ -27,36 +27,23 @@ class Caption(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_Caption",
-            display_name="IAA Caption",
             category=CATEGORY,
-            description="Describes each image of a batch, or answers a question about it. One text per image.",
             search_aliases=["describe image", "image to text", "VQA", "tagger", "OCR", "ask about image"],
             inputs=[
                 model_input(),
-                io.Image.Input("image", tooltip="One or several images; each gets its own text."),
-                io.Combo.Input(
-                    "preset",
-                    options=PRESETS,
-                    default="caption",
-                    optional=True,
-                    tooltip="What to ask. question: ask what stands in 'prompt'.",
-                ),
+                io.Image.Input("image"),
+                io.Combo.Input("preset", options=PRESETS, default="caption", optional=True),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="",
                     optional=True,
                     placeholder="Your question, for the preset 'question'; else added to the preset",
-                    tooltip="The question for the preset 'question'; with other presets it is added behind them.",
                 ),
                 length_input(),
                 sampling_input(),
             ],
-            outputs=[
-                io.String.Output(
-                    "captions", display_name="captions", is_output_list=True, tooltip="A list: one text per image."
-                )
-            ],
+            outputs=[io.String.Output("captions", is_output_list=True)],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )

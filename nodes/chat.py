@@ -22,7 +22,7 @@ from .values import bounding_boxes, pictures
 
 @dataclass(frozen=True)
 class ChatHistory:
-    """What an ``IAA_CHAT`` socket carries: what was said, and the image that it is about."""
+    """What an ``IAA_CHAT`` socket carries: the messages so far, and the image that they are about."""
 
     messages: tuple[dict[str, str], ...]
     image: Image.Image | None
@@ -36,34 +36,21 @@ class ChatTurn(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_Chat",
-            display_name="IAA Chat",
             category=CATEGORY,
-            description="One turn of a conversation about an image. MM sees it, G answers with boxes, Text is the "
-            "language model alone; each sees everything said before. Chain nodes by their history.",
             search_aliases=["conversation", "dialogue", "talk about image", "interleaved chat", "multi-turn"],
             inputs=[
                 model_input(),
-                io.String.Input("message", multiline=True, default="", tooltip="What you say, word for word."),
-                io.Combo.Input(
-                    "task",
-                    options=[task.value for task in Task],
-                    default=Task.MM.value,
-                    optional=True,
-                    tooltip="Who answers: MM sees the image, G gives boxes, Text is the language model alone.",
-                ),
-                io.Image.Input(
-                    "image", optional=True, tooltip="What the talk is about (one image). Later turns remember it."
-                ),
-                IAAChatType.Input(
-                    "history", optional=True, tooltip="From the turn before; none starts a conversation."
-                ),
+                io.String.Input("message", multiline=True, default=""),
+                io.Combo.Input("task", options=[task.value for task in Task], default=Task.MM.value, optional=True),
+                io.Image.Input("image", optional=True),
+                IAAChatType.Input("history", optional=True),
                 length_input(),
                 sampling_input(),
             ],
             outputs=[
-                io.String.Output("answer", display_name="answer", tooltip="What the model says."),
-                IAAChatType.Output("history", display_name="history", tooltip="For the next turn."),
-                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="The boxes of a G answer, in pixels."),
+                io.String.Output("answer"),
+                IAAChatType.Output("history"),
+                io.BoundingBox.Output("bboxes"),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -92,8 +79,8 @@ class ChatTurn(Node):
             raise InputError("'message' is empty. Connect or type what to say.")
         progress = Progress(1, max_new_tokens, cls.hidden.unique_id)
         with model.in_use() as pipeline:
-            said = Conversation.from_list(history.messages) if history is not None else None
-            chat = Chat(pipeline, picture(image, history), conversation=said)
+            before = Conversation.from_list(history.messages) if history is not None else None
+            chat = Chat(pipeline, picture(image, history), conversation=before)
             turn = chat.say(
                 message,
                 task,

@@ -21,45 +21,17 @@ class DemoScene(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_DemoScene",
-            display_name="IAA Demo Scene",
             category=CATEGORY,
-            description="Draws pictures of coloured shapes for the demo model, which knows nothing else. It was "
-            "trained on none of these.",
             search_aliases=["test image", "example image", "shapes", "synthetic image"],
             inputs=[
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Every number is another scene.",
-                ),
-                io.Int.Input("width", default=448, min=64, max=2048, tooltip="Pixels across."),
-                io.Int.Input(
-                    "height",
-                    default=448,
-                    min=64,
-                    max=2048,
-                    tooltip="Pixels down. The longer side is at most three times the shorter.",
-                ),
-                io.Int.Input(
-                    "count",
-                    default=1,
-                    min=1,
-                    max=64,
-                    optional=True,
-                    tooltip="How many pictures; the seed is that of the first and rises by one.",
-                ),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=True),
+                io.Int.Input("width", default=448, min=64, max=2048),
+                io.Int.Input("height", default=448, min=64, max=2048),
+                io.Int.Input("count", default=1, min=1, max=64, optional=True),
             ],
             outputs=[
-                io.Image.Output("images", display_name="images", tooltip="The scenes, as one batch."),
-                io.String.Output(
-                    "captions",
-                    display_name="captions",
-                    is_output_list=True,
-                    tooltip="What is in them, word for word as the demo model should say it: one text per image.",
-                ),
+                io.Image.Output("images"),
+                io.String.Output("captions", is_output_list=True),
             ],
         )
 

@@ -11,13 +11,14 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..iaa_runtime.boxes.answers import Detection
+from ..iaa_runtime.boxes.masks import union_masks
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from .host import ModelHandle, Progress, check_interrupt, intermediate
 from .inputs import Node
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
-from .values import annotated, bounding_boxes, pictures, union_masks
+from .values import annotated, bounding_boxes, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)
 EMPTY, FULL, ERROR = "empty", "full image", "error"
@@ -31,48 +32,28 @@ class Ground(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_Ground",
-            display_name="IAA Ground",
             category=CATEGORY,
-            description="Finds what phrases describe in each image: boxes, a mask, and the image with its boxes drawn.",
             search_aliases=["detect", "bounding box", "grounding", "referring expression", "find object", "locate"],
             inputs=[
                 model_input(),
-                io.Image.Input("image", tooltip="One or several images; every phrase is looked for in each."),
+                io.Image.Input("image"),
                 io.String.Input(
                     "phrases",
                     multiline=True,
                     default="",
                     placeholder="What to find, one phrase a line:\nthe small red circle\nthe blue star",
-                    tooltip="What to find, one phrase a line. Phrases become the labels of their boxes.",
                 ),
-                io.Float.Input(
-                    "threshold",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Drop boxes that score lower; the score says how sure the model is of its coordinates.",
-                ),
-                io.Boolean.Input(
-                    "several", default=True, optional=True, tooltip="Allow several boxes a phrase; otherwise one."
-                ),
-                io.Combo.Input(
-                    "nothing_found",
-                    options=[EMPTY, FULL, ERROR],
-                    default=EMPTY,
-                    optional=True,
-                    tooltip="For an image in which nothing is found: no box and an empty mask; one box around all of "
-                    "it; or stop with an error.",
-                ),
+                io.Float.Input("threshold", default=0.0, min=0.0, max=1.0, step=0.01, optional=True),
+                io.Boolean.Input("several", default=True, optional=True),
+                io.Combo.Input("nothing_found", options=[EMPTY, FULL, ERROR], default=EMPTY, optional=True),
                 length_input(DEFAULTS.max_new_tokens),
             ],
             outputs=[
-                io.BoundingBox.Output("bboxes", display_name="bboxes", tooltip="Per image a list of boxes in pixels."),
-                io.Mask.Output("mask", display_name="mask", tooltip="Per image: white inside its boxes."),
-                io.Image.Output("annotated", display_name="annotated", tooltip="The images with boxes and labels."),
-                io.String.Output("json", display_name="json", tooltip="The boxes as JSON, a list per image."),
-                io.Int.Output("count", display_name="count", tooltip="How many boxes there are in all images."),
+                io.BoundingBox.Output("bboxes"),
+                io.Mask.Output("mask"),
+                io.Image.Output("annotated"),
+                io.String.Output("json"),
+                io.Int.Output("count"),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -144,7 +125,8 @@ def apply_policy(
 def output(images: Sequence[Image.Image], found: Sequence[list[Detection]], cls: type[io.ComfyNode]) -> io.NodeOutput:
     """The node's outputs and what it shows."""
     drawn = annotated(images, found)
-    text = json.dumps([[detection.to_dict() for detection in boxes] for boxes in found], ensure_ascii=False)
+    text = json.dumps([[detection.to_dict() for detection in detections] for detections in found], ensure_ascii=False)
     count = sum(map(len, found))
-    mask = intermediate(union_masks(images, found))
-    return io.NodeOutput(bounding_boxes(found), mask, intermediate(drawn), text, count, ui=boxes_ui(images, found, cls))
+    boxes = bounding_boxes(found)
+    mask = intermediate(union_masks(boxes, images[0].size))
+    return io.NodeOutput(boxes, mask, intermediate(drawn), text, count, ui=boxes_ui(images, found, cls))

@@ -24,14 +24,15 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..iaa_runtime.checkpoint.checkpoint import Checkpoint
+from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from ..iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, fetch
 from ..iaa_runtime.config import BankName
 from ..iaa_runtime.errors import Cancelled, CheckpointError
 from ..iaa_runtime.model.layers import Block
-from ..iaa_runtime.model.linear.quantized import PRECISIONS as SHRUNK_PRECISIONS
+from ..iaa_runtime.model.linear.kinds import PRECISIONS as QUANTIZED_PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
-from ..iaa_runtime.pipeline.local import BATCH_ROWS, DEMO_CHECKPOINT, IAAPipeline
+from ..iaa_runtime.pipeline.base import BATCH_ROWS
+from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.pipeline.model import IAAModel
 from ..iaa_runtime.text.tokenizer import load_tokenizer
 
@@ -45,7 +46,7 @@ TEXT_INTERVAL = 0.1
 """Seconds between two updates of live text."""
 
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-PRECISIONS = (*DTYPES, *SHRUNK_PRECISIONS)
+PRECISIONS = (*DTYPES, *QUANTIZED_PRECISIONS)
 """What the Loader offers: a dtype for everything, or fewer bits for the large matrices and the device's own dtype."""
 
 
@@ -228,11 +229,11 @@ def open_model(name: str, precision: str, device_option: str, keep_loaded: bool,
     folder = checkpoint_folder(name, download)
     device = memory.resolve_gpu_device_option(device_option) or memory.get_torch_device()
     dtype = DTYPES.get(precision) or _auto_dtype(device)
-    shrunk = precision if precision in SHRUNK_PRECISIONS else None
-    key = (fingerprint(name), dtype, shrunk, device)
+    quantized = precision if precision in QUANTIZED_PRECISIONS else None
+    key = (fingerprint(name), dtype, quantized, device)
     handle = _alive.get(key)
     if handle is None:
-        handle = _open(folder, dtype, shrunk, device)
+        handle = _open(folder, dtype, quantized, device)
         _alive[key] = handle
     if keep_loaded:
         _kept[key] = handle
@@ -252,7 +253,7 @@ def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch
         precision=precision,
         storage=offload,
         residency=patchers,
-        on_read=check_interrupt,
+        on_load=check_interrupt,
     )
     log.info("IAA: opened %s (%s on %s)", folder, precision or str(dtype).removeprefix("torch."), device)
     return ModelHandle(IAAPipeline(model, load_tokenizer(folder)), patchers, device)

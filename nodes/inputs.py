@@ -17,15 +17,21 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
+from .words import add_words
 
 
 class Node(io.ComfyNode):
-    """Base of our nodes: ``execute`` gets only inputs that fit the schema; others end in an :class:`InputError`."""
+    """Base of our nodes.
+
+    A subclass defines its schema without words, which come from ``locales/en``, and ``execute``, which gets only inputs
+    that fit the schema; others end in an :class:`InputError`.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        execute = cls.__dict__["execute"].__func__
+        schema, execute = cls.__dict__["define_schema"].__func__, cls.__dict__["execute"].__func__
         if not hasattr(execute, "__wrapped__"):  # ComfyUI clones a class for each run
+            cls.define_schema = classmethod(functools.wraps(schema)(lambda cls: add_words(schema(cls))))  # type: ignore[method-assign, assignment]
             cls.execute = classmethod(_checking(execute))  # type: ignore[method-assign, assignment]
 
 

@@ -20,49 +20,18 @@ class Loader(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_Loader",
-            display_name="IAA Loader",
             category=CATEGORY,
-            description="Opens an IAA checkpoint. Weights are read when first needed, those of the task in play alone.",
             search_aliases=["load IAA", "Inner-Adaptor Architecture", "VLM loader", "vision language model"],
             inputs=[
+                io.Combo.Input("checkpoint", options=host.checkpoint_options(), default=host.DEMO_NAME),
+                io.Combo.Input("precision", options=list(host.PRECISIONS), default="auto", optional=True),
                 io.Combo.Input(
-                    "checkpoint",
-                    options=host.checkpoint_options(),
-                    default=host.DEMO_NAME,
-                    tooltip="A folder in models/iaa, or the small demo model, which knows only coloured shapes.",
+                    "device", options=memory.get_gpu_device_options(), default="default", optional=True, advanced=True
                 ),
-                io.Combo.Input(
-                    "precision",
-                    options=list(host.PRECISIONS),
-                    default="auto",
-                    optional=True,
-                    tooltip="auto: 16 bit where the device computes in it, else 32 bit. "
-                    "fp8, int8, int4: less memory, a little less exact.",
-                ),
-                io.Combo.Input(
-                    "device",
-                    options=memory.get_gpu_device_options(),
-                    default="default",
-                    optional=True,
-                    advanced=True,
-                    tooltip="Where the model computes. default: ComfyUI's own choice.",
-                ),
-                io.Boolean.Input(
-                    "keep_loaded",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Keep the model in main memory when other workflows run. It can still leave the GPU.",
-                ),
-                io.Boolean.Input(
-                    "download",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Fetch the published checkpoint (33 GB) into models/iaa if it is not there.",
-                ),
+                io.Boolean.Input("keep_loaded", default=False, optional=True, advanced=True),
+                io.Boolean.Input("download", default=False, optional=True, advanced=True),
             ],
-            outputs=[IAAModelType.Output("IAA_MODEL", display_name="model", tooltip="For the other IAA nodes.")],
+            outputs=[IAAModelType.Output("IAA_MODEL")],
         )
 
     @classmethod

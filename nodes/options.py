@@ -28,60 +28,23 @@ RANDOM_DEFAULTS = {
 
 def model_input() -> io.Input:
     """The socket that takes a Loader's model."""
-    return IAAModelType.Input("model", tooltip="From IAA Loader.")
+    return IAAModelType.Input("model")
 
 
 def length_input(default: int = DEFAULTS.max_new_tokens) -> io.Input:
     """How long an answer may get."""
-    return io.Int.Input(
-        "max_new_tokens",
-        default=default,
-        min=1,
-        max=8192,
-        optional=True,
-        advanced=True,
-        tooltip="The longest answer, in tokens (about three quarters of a word each).",
-    )
+    return io.Int.Input("max_new_tokens", default=default, min=1, max=8192, optional=True, advanced=True)
 
 
 def sampling_input() -> io.Input:
     """How words are chosen: a group that unfolds for random choice."""
     random = [
         io.Float.Input(
-            "temperature",
-            default=RANDOM_DEFAULTS["temperature"],
-            min=0.01,
-            max=5.0,
-            step=0.01,
-            optional=True,
-            tooltip="Higher is more surprising.",
+            "temperature", default=RANDOM_DEFAULTS["temperature"], min=0.01, max=5.0, step=0.01, optional=True
         ),
-        io.Int.Input(
-            "top_k",
-            default=RANDOM_DEFAULTS["top_k"],
-            min=0,
-            max=1000,
-            optional=True,
-            tooltip="Choose among this many likeliest tokens; 0: all.",
-        ),
-        io.Float.Input(
-            "top_p",
-            default=RANDOM_DEFAULTS["top_p"],
-            min=0.01,
-            max=1.0,
-            step=0.01,
-            optional=True,
-            tooltip="Choose among the likeliest tokens that make up this share of the probability.",
-        ),
-        io.Float.Input(
-            "min_p",
-            default=RANDOM_DEFAULTS["min_p"],
-            min=0.0,
-            max=1.0,
-            step=0.01,
-            optional=True,
-            tooltip="Never choose a token less likely than this part of the likeliest.",
-        ),
+        io.Int.Input("top_k", default=RANDOM_DEFAULTS["top_k"], min=0, max=1000, optional=True),
+        io.Float.Input("top_p", default=RANDOM_DEFAULTS["top_p"], min=0.01, max=1.0, step=0.01, optional=True),
+        io.Float.Input("min_p", default=RANDOM_DEFAULTS["min_p"], min=0.0, max=1.0, step=0.01, optional=True),
         io.Float.Input(
             "repetition_penalty",
             default=RANDOM_DEFAULTS["repetition_penalty"],
@@ -89,7 +52,6 @@ def sampling_input() -> io.Input:
             max=5.0,
             step=0.01,
             optional=True,
-            tooltip="Above 1 discourages repetition.",
         ),
         io.Int.Input(
             "seed",
@@ -98,14 +60,10 @@ def sampling_input() -> io.Input:
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
             optional=True,
-            tooltip="The same seed gives the same text on the same device and precision.",
         ),
     ]
     return io.DynamicCombo.Input(
-        "sampling",
-        options=[io.DynamicCombo.Option(GREEDY, []), io.DynamicCombo.Option(RANDOM, random)],
-        optional=True,
-        tooltip="Take the likeliest word each time (always the same text), or draw words at random.",
+        "sampling", options=[io.DynamicCombo.Option(GREEDY, []), io.DynamicCombo.Option(RANDOM, random)], optional=True
     )
 
 

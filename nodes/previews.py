@@ -1,4 +1,4 @@
-"""What our nodes show in the browser: the ``ui`` payloads that ``web/js`` reads, plain lists as ComfyUI wants them."""
+"""What our nodes show in the browser: the ``ui`` payloads that ``web/js`` draws, in plain lists as ComfyUI wants."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .values import image_batch
 def boxes_ui(
     images: Sequence[Image.Image], found: Sequence[Sequence[Detection]], cls: type[io.ComfyNode]
 ) -> dict[str, list[Any]]:
-    """Pictures and the boxes over them: ``iaa_images`` with a saved picture each, ``iaa_boxes`` with a list each."""
+    """Pictures and the boxes over them: per image a saved picture in ``iaa_images`` and a list in ``iaa_boxes``."""
     saved: list[dict[str, Any]] = []
     for image in images:
         (place,) = ui.PreviewImage(image_batch([image]), cls=cls).as_dict()["images"]
@@ -25,7 +25,7 @@ def boxes_ui(
 
 
 def texts_ui(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Captions or an answer. ``text`` is what other programs look for in a node's output."""
+    """Captions or an answer, in ``text`` too, where other programs look for them."""
     return {"iaa_texts": list(texts), "text": list(texts)}
 
 

@@ -51,9 +51,7 @@ class RemoteLoader(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_RemoteLoader",
-            display_name="IAA Remote Loader",
             category=CATEGORY,
-            description="Lets servers answer, such as vLLM with tasks that iaa export wrote. Nothing is loaded here.",
             search_aliases=["vLLM", "OpenAI API", "server", "remote model", "API", "IAA server"],
             inputs=[
                 io.String.Input(
@@ -61,29 +59,11 @@ class RemoteLoader(Node):
                     multiline=True,
                     default="http://127.0.0.1:8000",
                     placeholder="One address a line:\nhttp://127.0.0.1:8000\nG=http://gpu-box:8001",
-                    tooltip="Addresses of OpenAI-compatible servers, one a line. The models' names tell the task by "
-                    "their end (iaa-mm, iaa-g, iaa-text), or write it in front: G=http://…",
                 ),
-                io.Int.Input(
-                    "concurrency",
-                    default=CONCURRENCY,
-                    min=1,
-                    max=256,
-                    optional=True,
-                    advanced=True,
-                    tooltip="How many requests are under way at once. The server batches them.",
-                ),
-                io.Int.Input(
-                    "timeout",
-                    default=TIMEOUT,
-                    min=1,
-                    max=3600,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Seconds without a word from the server after which it is asked again.",
-                ),
+                io.Int.Input("concurrency", default=CONCURRENCY, min=1, max=256, optional=True, advanced=True),
+                io.Int.Input("timeout", default=TIMEOUT, min=1, max=3600, optional=True, advanced=True),
             ],
-            outputs=[IAAModelType.Output("IAA_MODEL", display_name="model", tooltip="For the other IAA nodes.")],
+            outputs=[IAAModelType.Output("IAA_MODEL")],
         )
 
     @classmethod

@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
-from ..iaa_runtime.text.conversation import DEFAULT_SYSTEM, Conversation
+from ..iaa_runtime.text.conversation import Conversation
+from ..iaa_runtime.text.prompts import DEFAULT_SYSTEM
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
@@ -23,25 +24,16 @@ class Text(Node):
         """The node as ComfyUI shows it."""
         return io.Schema(
             node_id="IAA_Text",
-            display_name="IAA Text",
             category=CATEGORY,
-            description="Asks the frozen language model, without an image: expand a prompt, rewrite, translate.",
             search_aliases=["LLM", "prompt expansion", "enhance prompt", "Llama 3", "generate text"],
             inputs=[
                 model_input(),
-                io.String.Input("prompt", multiline=True, dynamic_prompts=True, default="", tooltip="What to ask."),
-                io.String.Input(
-                    "system",
-                    multiline=True,
-                    default=DEFAULT_SYSTEM,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Who the model should be; empty leaves it out.",
-                ),
+                io.String.Input("prompt", multiline=True, dynamic_prompts=True, default=""),
+                io.String.Input("system", multiline=True, default=DEFAULT_SYSTEM, optional=True, advanced=True),
                 length_input(),
                 sampling_input(),
             ],
-            outputs=[io.String.Output("text", display_name="text", tooltip="The answer.")],
+            outputs=[io.String.Output("text")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )

@@ -15,10 +15,9 @@ from vllm_server import needs_vllm
 from vllm_server import serving as serving_vllm
 
 from iaa_runtime import IAAPipeline
-from iaa_runtime.boxes.answers import iou
-from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.boxes.geometry import iou
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.export import export
-from iaa_runtime.pipeline.local import DEMO_CHECKPOINT
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 
 

@@ -33,11 +33,11 @@ def test_locales_cover_every_node_input_and_output(project: Path, pack: dict[str
             assert set(part) == {"name", "tooltip"} and all(part.values()), f"{name}: {part}"
 
 
-def test_english_is_what_the_schemas_say(project: Path, pack: dict[str, Any]) -> None:
+def test_english_is_what_comfyui_shows(project: Path, pack: dict[str, Any]) -> None:
     words = locale(project, "en")
     for name, node in pack["nodes"].items():
-        said = [tip for i in node["inputs"] for tip in [i["tooltip"], *(tooltip for _, tooltip in i["nested"])]]
-        assert [part["tooltip"] for part in words[name]["inputs"].values()] == said, name
+        shown = [tip for i in node["inputs"] for tip in [i["tooltip"], *(tooltip for _, tooltip in i["nested"])]]
+        assert [part["tooltip"] for part in words[name]["inputs"].values()] == shown, name
         outputs = [[part["name"], part["tooltip"]] for part in words[name]["outputs"].values()]
         assert outputs == node["outputs"], name
         assert (words[name]["display_name"], words[name]["description"]) == (node["display_name"], node["description"])

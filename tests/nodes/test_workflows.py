@@ -14,7 +14,7 @@ from PIL import Image
 
 from iaa_runtime.shapes.language import caption
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, make_scene
-from iaa_runtime.text.conversation import asked_phrase
+from iaa_runtime.text.prompts import asked_phrase
 
 PROJECT = Path(__file__).parents[2]
 API = sorted((PROJECT / "workflows" / "api").glob("*.json"))
