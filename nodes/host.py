@@ -35,6 +35,7 @@ from ..iaa_runtime.pipeline.base import BATCH_ROWS
 from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.pipeline.model import IAAModel
 from ..iaa_runtime.text.tokenizer import load_tokenizer
+from .quantized import hosted_kinds
 
 log = logging.getLogger(__name__)
 
@@ -251,6 +252,7 @@ def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch
         device,
         comfy.ops.manual_cast,
         precision=precision,
+        kinds=hosted_kinds(precision) if precision else None,
         storage=offload,
         residency=patchers,
         on_load=check_interrupt,

@@ -88,6 +88,20 @@ def test_another_precision_is_another_model(client: Client, precision: str) -> N
     assert run.status == "success", run.error
 
 
+def test_every_precision_is_placed_counted_and_streamed(comfyui: Path, shared_models: Path) -> None:
+    """Weights of 8 and 4 bits as buffers were placed nowhere, and copied whole at each call."""
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "placement.py", str(shared_models / "iaa" / "sub"))
+    for precision, seen in report.items():
+        assert seen["counted"] == seen["size"], precision
+        # ComfyUI keeps some of the room free for what it streams: the largest layers, twice.
+        assert seen["size"] // 2 - 4 * seen["largest"] < seen["half placed"] <= seen["size"] // 2, precision
+        assert seen["half reported"] == seen["half placed"], precision
+        assert 0 < seen["half copied"] < seen["run"], f"{precision}: what is not placed is fetched when it is needed"
+        assert seen["whole placed"] == seen["whole reported"] == seen["size"], precision
+        assert seen["whole copied"] == 0, f"{precision}: what is placed is not copied again"
+    assert report["int4"]["size"] < report["int8"]["size"] < report["bf16"]["size"] < report["fp32"]["size"]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp8", "int8", "int4"])
 def test_dynamic_vram_management_changes_no_answer(client: Client, dynamic_client: Client, precision: str) -> None:
     graph = talk(TINY, precision=precision)

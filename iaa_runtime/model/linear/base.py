@@ -26,7 +26,8 @@ class Weights(Protocol):
 class SpecialLinear(nn.Module, ABC):
     """A linear layer without bias whose weight is kept otherwise than as a plain matrix.
 
-    Takes the arguments of :class:`torch.nn.Linear`. Its tensors are buffers.
+    Takes the arguments of :class:`torch.nn.Linear`. Its tensors are parameters without gradient, which is what hosts
+    place and stream.
     """
 
     def __init__(
@@ -41,7 +42,10 @@ class SpecialLinear(nn.Module, ABC):
         assert not bias, "no block matrix has a bias"
         self.in_features, self.out_features = in_features, out_features
         for name, (columns, stored) in self.tensors(in_features, dtype or torch.get_default_dtype()).items():
-            self.register_buffer(name, torch.empty((out_features, columns), dtype=stored, device=device))
+            self._hold(name, torch.empty((out_features, columns), dtype=stored, device=device))
+
+    def _hold(self, name: str, tensor: Tensor) -> None:
+        self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
 
     @classmethod
     @abstractmethod

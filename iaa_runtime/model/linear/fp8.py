@@ -12,9 +12,9 @@ class Fp8Linear(QuantizedLinear):
     """8-bit floats, e4m3 (4 bits of exponent, 3 of mantissa), scaled so that a row's largest is the format's, 448."""
 
     @classmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
-        """See :meth:`SpecialLinear.tensors`."""
-        return {"weight": (in_features, torch.float8_e4m3fn), "scale": (1, dtype)}
+    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
+        """See :meth:`QuantizedLinear.stored`."""
+        return in_features, torch.float8_e4m3fn
 
     @classmethod
     def quantize(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

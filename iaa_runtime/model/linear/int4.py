@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...errors import ConfigError
 from .quantized import QuantizedLinear, usable_scale
@@ -23,9 +22,14 @@ class Int4Linear(QuantizedLinear):
     """
 
     @classmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
-        """See :meth:`SpecialLinear.tensors`."""
-        return {"weight": (in_features // 2, torch.uint8), "scale": (in_features // _group(in_features), dtype)}
+    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
+        """See :meth:`QuantizedLinear.stored`."""
+        return in_features // 2, torch.uint8
+
+    @classmethod
+    def scales(cls, in_features: int) -> int:
+        """See :meth:`QuantizedLinear.scales`."""
+        return in_features // _group(in_features)
 
     @classmethod
     def quantize(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -38,11 +42,11 @@ class Int4Linear(QuantizedLinear):
         return (low | high << 4).flatten(1), scale[..., 0]
 
     @classmethod
-    def multiply(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """See :meth:`QuantizedLinear.multiply`; here the scales belong to groups of a row."""
+    def dequantize(cls, weight: Tensor, scale: Tensor) -> Tensor:
+        """See :meth:`QuantizedLinear.dequantize`; here the scales (rows, groups) belong to groups of a row."""
         packed = weight.view(*scale.shape, -1)
         whole = torch.cat((packed & 15, packed >> 4), dim=-1)
-        return F.linear(x, ((whole.to(x.dtype) - 8) * scale[..., None]).flatten(1))
+        return ((whole.to(scale.dtype) - 8) * scale[..., None]).flatten(1)
 
 
 def _group(inputs: int) -> int:

@@ -15,9 +15,9 @@ class Int8Linear(QuantizedLinear):
     """Whole numbers from -127 to 127, a scale a row."""
 
     @classmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
-        """See :meth:`SpecialLinear.tensors`."""
-        return {"weight": (in_features, torch.int8), "scale": (1, dtype)}
+    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
+        """See :meth:`QuantizedLinear.stored`."""
+        return in_features, torch.int8
 
     @classmethod
     def quantize(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -25,10 +25,10 @@ class Int8Linear(QuantizedLinear):
         scale = usable_scale(rows.abs().amax(-1, keepdim=True) / 127, dtype)
         return (rows.float() / scale.float()).round().clamp(-127, 127).to(torch.int8), scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Like :meth:`QuantizedLinear.forward`; few bfloat16 rows on the CPU use the bytes as they are."""
-        rows = x.numel() // self.in_features
+    @classmethod
+    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        """Like :meth:`QuantizedLinear.product`; few bfloat16 rows on the CPU use the bytes as they are."""
+        rows = x.numel() // x.shape[-1]
         if x.dtype == torch.bfloat16 and x.is_cpu and rows <= FEW_ROWS:
-            flat = torch._weight_int8pack_mm(x.reshape(rows, -1), self.weight.to("cpu"), self.scale.to(x)[:, 0])
-            return flat.view(*x.shape[:-1], self.out_features)
-        return super().forward(x)
+            return torch._weight_int8pack_mm(x.reshape(rows, -1), weight, scale[:, 0]).view(*x.shape[:-1], -1)
+        return super().product(x, weight, scale)

@@ -44,6 +44,9 @@ class OneDNNLinear(SpecialLinear):
 
     weight: Tensor
 
+    def _hold(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor)  # a packed tensor cannot be a parameter
+
     @classmethod
     def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
         """See :meth:`SpecialLinear.tensors`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,11 +22,27 @@ DEQUANTIZED, DEQUANTIZED_ON_CPU = 1 << 24, 1 << 20
 class QuantizedLinear(SpecialLinear):
     """A linear layer whose weight is stored as integers or 8-bit floats, and scales in the model's dtype.
 
-    Both are buffers, so that a host counts and moves them; those left on another device are fetched.
+    Attributes:
+        SCALE: what the tensor of scales is called, beside ``weight``. A host may want a name that it knows.
     """
 
+    SCALE: ClassVar[str] = "scale"
     weight: Tensor
-    scale: Tensor
+
+    @classmethod
+    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
+        """See :meth:`SpecialLinear.tensors`."""
+        return {"weight": cls.stored(in_features), cls.SCALE: (cls.scales(in_features), dtype)}
+
+    @classmethod
+    @abstractmethod
+    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
+        """Elements that a row of ``in_features`` (M) weights takes as stored, and their dtype."""
+
+    @classmethod
+    def scales(cls, in_features: int) -> int:
+        """Scales that a row of ``in_features`` (M) weights has."""
+        return 1
 
     @classmethod
     @abstractmethod
@@ -38,7 +55,7 @@ class QuantizedLinear(SpecialLinear):
         for name in names:
             quantized, scales = zip(*(cls.quantize(rows, dtype) for rows in weights.chunks(name)), strict=True)
             yield name, torch.cat(quantized)
-            yield name.removesuffix("weight") + "scale", torch.cat(scales)
+            yield name.removesuffix("weight") + cls.SCALE, torch.cat(scales)
 
     @classmethod
     def working_bytes(cls, dtype: torch.dtype) -> int:
@@ -46,16 +63,24 @@ class QuantizedLinear(SpecialLinear):
         return 3 * dtype.itemsize * DEQUANTIZED
 
     @classmethod
-    def multiply(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """``x`` (..., M) times some rows as stored -> (..., rows); a row's scale is applied to its sum."""
-        return F.linear(x, weight.to(x.dtype)) * scale[:, 0]
+    def dequantize(cls, weight: Tensor, scale: Tensor) -> Tensor:
+        """Rows as stored, with their scales (rows, 1) -> rows of weights (rows, M) in the scales' dtype."""
+        return weight.to(scale.dtype) * scale
+
+    @classmethod
+    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        """``x`` (..., M) times the weight as stored -> (..., O), in the dtype of ``x``, which is the scales'.
+
+        This is the reference: weights are dequantized some rows at a time, so that no scale meets a sum, which without
+        it would leave float16's range.
+        """
+        step = max(1, (DEQUANTIZED_ON_CPU if x.is_cpu else DEQUANTIZED) // x.shape[-1])
+        parts = zip(torch.split(weight, step), torch.split(scale, step), strict=True)
+        return torch.cat([F.linear(x, cls.dequantize(*part)) for part in parts], dim=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., M) -> (..., O), in the dtype of ``x``."""
-        weight, scale = self.weight.to(x.device), self.scale.to(x)
-        step = max(1, (DEQUANTIZED_ON_CPU if x.is_cpu else DEQUANTIZED) // self.in_features)
-        parts = zip(torch.split(weight, step), torch.split(scale, step), strict=True)
-        return torch.cat([self.multiply(x, *part) for part in parts], dim=-1)
+        return self.product(x, self.weight, getattr(self, self.SCALE))
 
 
 def usable_scale(wanted: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iaa_runtime import IAAModel
-from iaa_runtime.checkpoint import files as weights
+from iaa_runtime.checkpoint import formats
 from iaa_runtime.errors import ConfigError
 from iaa_runtime.model import ops
 from iaa_runtime.model.banks import bank_bytes
@@ -50,7 +50,8 @@ def layer(precision: str, values: Tensor, dtype: torch.dtype) -> QuantizedLinear
     """A layer that holds ``values``."""
     kind = kind_of(precision)
     made = kind(values.shape[1], values.shape[0], dtype=dtype)
-    made.weight, made.scale = kind.quantize(values, dtype)
+    weight, scale = kind.quantize(values, dtype)
+    made.load_state_dict({"weight": weight, "scale": scale})
     return made
 
 
@@ -134,7 +135,7 @@ def test_what_is_quantized(folder: Path, precision: str) -> None:
 def test_a_model_keeps_its_words_and_counts_its_bytes(
     folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights._Safetensors, "piece_bytes", 4000)
+    monkeypatch.setattr(formats._SafetensorsFile, "chunk_bytes", 4000)
     full = IAAModel.from_pretrained(folder)
     small = IAAModel.from_pretrained(folder, precision=precision)
     ids, pixels = torch.tensor([[5, 6, -200, 7, 8]]), torch.zeros(1, 3, 28, 28)
