@@ -252,7 +252,7 @@ def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch
         device,
         comfy.ops.manual_cast,
         precision=precision,
-        kinds=hosted_kinds(precision) if precision else None,
+        kinds=hosted_kinds(precision, dtype, device),
         storage=offload,
         residency=patchers,
         on_load=check_interrupt,

@@ -1,4 +1,4 @@
-"""The runtime's quantized layers as ComfyUI places, streams, counts and evicts them: like its own linear layers."""
+"""Kinds of linear layer under ComfyUI, which places, streams, counts and evicts quantized ones like its own layers."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import comfy.ops
 import torch
 
 from ..iaa_runtime.model.linear.base import SpecialLinear
-from ..iaa_runtime.model.linear.kinds import QUANTIZED, Kinds
+from ..iaa_runtime.model.linear.kinds import PLAIN, QUANTIZED, Kinds, kinds_for
 from ..iaa_runtime.model.linear.quantized import QuantizedLinear
 
 
-@cache
-def hosted_kinds(precision: str) -> Kinds:
-    """The kinds of linear layer for a precision below 16 bits."""
+def hosted_kinds(precision: str | None, dtype: torch.dtype, device: torch.device) -> Kinds:
+    """The kinds of linear layer for a precision: the runtime's own on a CPU, from which nothing is ever moved."""
+    if device.type == "cpu":
+        return kinds_for(precision, dtype, device)
+    if precision is None:
+        return PLAIN
     kinds = QUANTIZED[precision]
     return Kinds(_hosted(kinds.matrix), _hosted(kinds.head))
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import bring_up
 import comfy.model_management as memory
 import comfy.model_patcher
 import comfy.ops
-import folder_paths
 import torch
 
 pack, _ = bring_up.load_pack()
-folder_paths.add_model_folder_path("iaa", sys.argv[1])
+host, quantized = pack.nodes.host, pack.nodes.quantized
+Checkpoint, IAAModel, QUANTIZED_PRECISIONS = host.Checkpoint, host.IAAModel, host.QUANTIZED_PRECISIONS
 GPU, RAM = torch.device("meta"), torch.device("cpu")
 copied = 0
 
@@ -39,8 +40,10 @@ def placed(module: torch.nn.Module) -> int:
 def placement(precision: str) -> dict[str, Any]:
     """Loads a bank into half the room that it needs, runs it, then loads it whole and runs it again."""
     global copied
-    model = pack.nodes.host.open_model("tiny", precision, "default", False, False).pipeline.model
-    bank, dtype = model.bank("base"), model.dtype
+    low, dtype = precision in QUANTIZED_PRECISIONS, host.DTYPES.get(precision) or torch.bfloat16
+    kinds = quantized.hosted_kinds(precision if low else None, dtype, GPU)
+    model = IAAModel(Checkpoint(Path(sys.argv[1]) / "tiny"), dtype, RAM, comfy.ops.manual_cast, kinds=kinds)
+    bank = model.bank("base")
     memory.archive_model_dtypes(bank)
     patcher = comfy.model_patcher.ModelPatcher(bank, GPU, RAM)
     size = sum(tensor.nbytes for tensor in bank.state_dict().values())
