@@ -14,8 +14,9 @@ from torch import Tensor
 from ..config import GenerationConfig
 from ..model.stack import Stack
 from . import sampling
-from .loop import Answer, OnToken, check_numbers, seen_tokens, token_budgets
+from .loop import seen_tokens, token_budgets
 from .prefill import Cancel, Prompt, check_cancelled, prefill
+from .rows import Answer, OnToken, check_numbers
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def beam_search(
     finished = [_Finished(config, limit) for limit in limits]
     while True:
         check_cancelled(cancelled)
-        check_numbers(logits.logsumexp(-1).tolist(), stack)
+        check_numbers(logits.logsumexp(-1).tolist(), stack.dtype)
         following: list[_Beam] = []
         for row, candidates in enumerate(_candidates(logits, running, prompts, config, len(eos))):
             chosen = _continue(finished[row], candidates, eos)

@@ -61,19 +61,23 @@ def character_automaton(several: bool) -> tuple[list[dict[str, int]], int]:
 
 
 class BoxGrammar:
-    """Restricts a batch of answers to boxes; a :class:`iaa_runtime.generation.loop.Constraint`.
+    """Restricts a batch of answers to boxes; a :class:`.constraint.Constraint` and :class:`.drafting.Drafting`.
 
     Args:
         texts: token id -> the text it stands for, for tokens that may take part.
         vocab_size: V.
         eos: the id that ends an answer.
         several: allow more than one box in an answer.
+        example: token ids of an answer of several boxes as the tokenizer writes it, for :meth:`draft`. Its fractions
+            have no digit 0.
 
     Raises:
         InputError: the vocabulary cannot spell a box.
     """
 
-    def __init__(self, texts: dict[int, str], vocab_size: int, eos: int, several: bool = True) -> None:
+    def __init__(
+        self, texts: dict[int, str], vocab_size: int, eos: int, several: bool = True, example: Sequence[int] = ()
+    ) -> None:
         automaton, accepting = character_automaton(several)
         usable = {token: text for token, text in texts.items() if token < vocab_size}
         done = len(automaton)
@@ -95,6 +99,23 @@ class BoxGrammar:
         self.shortest = int(distance[0])
         self._nexts = nexts
         self._costs = torch.where(legal, distance[nexts.long()] + 1, NEVER).to(torch.int16)
+        self._form: dict[int, tuple[int, int]] = {}  # state -> the token that mostly follows, and the state behind it
+        here = 0
+        for token in example:
+            behind = _walk(automaton, here, usable.get(token, "?"))
+            if behind is None:
+                break
+            if here not in (0, accepting) and not set(usable[token]) & set("123456789"):
+                self._form[here] = token, behind
+            here = behind
+
+    def draft(self, state: int) -> list[int]:
+        """Tokens of the form that mostly follow in a state, up to where digits or the answer's end may come."""
+        tokens: list[int] = []
+        while state in self._form:
+            token, state = self._form[state]
+            tokens.append(token)
+        return tokens
 
     def start(self, limits: Tensor) -> Tensor:
         """State 0 for every row; moves the tables to the device of ``limits`` (B,).
@@ -157,4 +178,5 @@ def box_token_texts(tokenizer: Any) -> dict[int, str]:
 @lru_cache(maxsize=8)
 def grammar_for(tokenizer: Any, vocab_size: int, eos: int, several: bool) -> BoxGrammar:
     """The grammar for a tokenizer, built once (for Llama 3's 128,256 tokens that takes about a second)."""
-    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several)
+    example = tokenizer.encode("; ".join(["[0.123,0.456,0.789,0.987]"] * 2), add_special_tokens=False)
+    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, example)

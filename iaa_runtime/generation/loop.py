@@ -5,51 +5,19 @@ Progress, stopping, cancelling and grammar are passed in; nothing here knows tex
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
-from ..errors import NumericsError
 from ..model.stack import Stack
 from . import sampling
+from .constraint import Constraint
 from .decode import decode_steps
+from .drafting import Drafting, generate_drafted
 from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
-
-OnToken = Callable[[int, int], bool | None] | None
-"""Called with (row, token id) for each new token; a True answer ends that row."""
-
-
-class Constraint(Protocol):
-    """A grammar over tokens, for a batch of rows that move through states."""
-
-    def start(self, limits: Tensor) -> Tensor:
-        """The state of each row before its first token, (B,) int64; ``limits`` (B,) are the tokens it may take."""
-
-    def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
-        """(B, V) bool: tokens with which a row can still end within its ``remaining`` (B,) tokens, this one counted."""
-
-    def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """The states (B,) after ``tokens`` (B,)."""
-
-
-@dataclass
-class Answer:
-    """What one row produced.
-
-    Attributes:
-        ids: the new tokens, the end token included if there was one.
-        logprobs: of each token, under the model's own distribution (before grammar, penalty and temperature).
-        finished: whether the row ended by itself, not for want of tokens.
-    """
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finished: bool = False
+from .rows import Answer, OnToken, Rows, check_numbers
 
 
 def token_budgets(prompts: Sequence[Prompt], stack: Stack, wanted: int) -> list[int]:
@@ -92,51 +60,35 @@ def generate(
         Cancelled: ``cancelled`` returned True.
         NumericsError: the model computes NaN.
     """
-    limits = token_budgets(prompts, stack, config.max_new_tokens)
-    cache, logits = prefill(stack, prompts, max(limits), cancelled)
-    answers = [Answer() for _ in prompts]
+    rows = Rows(token_budgets(prompts, stack, config.max_new_tokens), eos, on_token)
+    if isinstance(constraint, Drafting) and not config.do_sample and config.repetition_penalty == 1:
+        generate_drafted(stack, prompts, constraint, rows, cancelled)
+        return rows.answers
+    cache, logits = prefill(stack, prompts, max(rows.limits), cancelled)
     steps = decode_steps(stack, cache)
-    sampler = _Sampler(stack, prompts, config, constraint, limits)
-    alive = list(range(len(prompts)))
-    for step in range(max(limits)):
+    sampler = _Sampler(stack, prompts, config, constraint, rows.limits)
+    for step in range(max(rows.limits)):
         check_cancelled(cancelled)
         tokens, logprobs = sampler.sample(logits, step)
         ids, scores = to_host(tokens, logprobs)
-        check_numbers(scores, stack)
-        kept = []
-        for place, (token, logprob) in enumerate(zip(ids, scores, strict=True)):
-            row, answer = alive[place], answers[alive[place]]
-            answer.ids.append(token)
-            answer.logprobs.append(logprob)
-            stop = on_token(row, token) if on_token is not None else False
-            answer.finished = bool(stop) or token in eos
-            if not answer.finished and len(answer.ids) < limits[row]:
-                kept.append(place)
+        check_numbers(scores, stack.dtype)
+        kept = [n for n in range(len(ids)) if rows.take(n, ids[n : n + 1], scores[n : n + 1])]
         if not kept:
             break
-        if len(kept) < len(alive):
-            alive = [alive[place] for place in kept]
+        if len(kept) < len(ids):
+            rows.keep(kept)
             index = torch.tensor(kept, device=stack.device)
             steps.select(index)
             sampler.select(index)
             tokens = tokens.index_select(0, index)
         logits = steps(tokens)
-    return answers
+    return rows.answers
 
 
 def to_host(tokens: Tensor, logprobs: Tensor) -> tuple[list[int], list[float]]:
     """A step's tokens (B,) and log-probabilities (B,) in one transfer: all that the host waits for."""
     both = torch.stack((tokens.int(), logprobs.float().view(torch.int32))).cpu()  # as bits, so that neither is rounded
     return both[0].tolist(), both[1].view(torch.float32).tolist()
-
-
-def check_numbers(logprobs: Sequence[float], stack: Stack) -> None:
-    """Raises :class:`NumericsError` where a log-probability is NaN, which would pass for a token of full confidence."""
-    if any(map(math.isnan, logprobs)):
-        raise NumericsError(
-            f"The model computed NaN in place of an answer. Either {stack.dtype} is too narrow for these weights (try "
-            "bfloat16 or float32), or the checkpoint's files are damaged."
-        )
 
 
 class _Sampler:

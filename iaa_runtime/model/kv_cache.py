@@ -7,7 +7,7 @@ between a shared prefix and a shorter continuation); ``real`` marks the others. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -103,6 +103,16 @@ class KVCache:
             self.padded = True
         self.columns, self._new = end, count
         return Positions(positions, self._mask(start, end))
+
+    def keep_new(self, counts: Sequence[int]) -> None:
+        """Forgets all but the first ``counts[i]`` of the tokens of row i for which columns were opened last."""
+        start, longest = self.columns - self._new, max(counts)
+        kept = torch.tensor(counts, device=self.real.device)
+        new = self.real[:, start : self.columns]
+        self.tokens -= new.sum(-1) - kept
+        new &= torch.arange(self._new, device=self.real.device) < kept[:, None]
+        self.columns = start + longest
+        self.padded = self.padded or min(counts) < longest
 
     def _mask(self, start: int, end: int) -> Tensor | None:
         if not self.padded and (start == 0 or end - start == 1):

@@ -14,8 +14,8 @@ from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
 from ..errors import CheckpointError, InputError
 from ..generation.grammar import BoxGrammar, grammar_for
-from ..generation.loop import Answer
 from ..generation.prefill import Prompt
+from ..generation.rows import Answer
 from ..images.preprocess import preprocess
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation

@@ -14,9 +14,11 @@ from ..checkpoint.download import fetch
 from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, IAAConfig, Task, VisionConfig
 from ..errors import ConfigError, InputError
 from ..generation.beam import beam_search
-from ..generation.loop import Answer, Constraint, OnToken, generate
+from ..generation.constraint import Constraint
+from ..generation.loop import generate
 from ..generation.memory import generation_bytes, vision_bytes
 from ..generation.prefill import Cancel, Prompt, embed
+from ..generation.rows import Answer, OnToken
 from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
 from ..model.dtypes import DTYPES, default_dtype
 from ..model.layers import Block, Ops

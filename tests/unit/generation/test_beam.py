@@ -12,8 +12,8 @@ from iaa_runtime import IAAModel
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import InputError
 from iaa_runtime.generation.grammar import BoxGrammar
-from iaa_runtime.generation.loop import Answer
 from iaa_runtime.generation.prefill import Prompt
+from iaa_runtime.generation.rows import Answer
 
 WORDS, PROMPT = 6, (1, 2, 3)
 

@@ -13,8 +13,9 @@ from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import Cancelled, InputError
 from iaa_runtime.generation.grammar import BoxGrammar
-from iaa_runtime.generation.loop import Answer, to_host
+from iaa_runtime.generation.loop import to_host
 from iaa_runtime.generation.prefill import Prompt
+from iaa_runtime.generation.rows import Answer
 
 PROMPT = Prompt((5, 6, 7))
 CONTEXT = 40
