@@ -8,7 +8,7 @@ cache and sums stay in the model's dtype.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -17,11 +17,11 @@ from .base import SpecialLinear
 from .fp8 import Fp8Linear
 from .int4 import Int4Linear
 from .int8 import Int8Linear
+from .int8_onednn import OneDNNInt8Linear, can_multiply_integers
 from .onednn import OneDNNLinear, can_multiply
 
 
-@dataclass(frozen=True)
-class Kinds:
+class Kinds(NamedTuple):
     """The kinds of linear layer of a model; None is the plain one.
 
     Attributes:
@@ -64,4 +64,6 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
         return Kinds(OneDNNLinear) if not hosted and can_multiply(dtype, device) else PLAIN
     if precision not in QUANTIZED:
         raise ConfigError(f"There is no precision {precision!r}. Choose one of {', '.join(QUANTIZED)}, or none.")
+    if not hosted and device.type == "cpu" and can_multiply_integers():
+        return Kinds(*(OneDNNInt8Linear if kind is Int8Linear else kind for kind in QUANTIZED[precision]))
     return QUANTIZED[precision]
