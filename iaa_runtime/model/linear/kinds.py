@@ -2,8 +2,8 @@
 
 What a precision below 16 bits quantizes: the seven matrices of every decoder block, base and adaptors alike, and the LM
 head. What stays in the model's dtype: embeddings, norms, projectors and the vision tower, which together are a tenth of
-an 8B task and carry most of the risk. The head never goes below 8 bits. A precision is about memory; activations, KV
-cache and sums stay in the model's dtype.
+an 8B task and carry most of the risk. The head never goes below 8 bits. Activations stay in the model's dtype, but for
+the products of :mod:`.int8_onednn`; so does the KV cache.
 """
 
 from __future__ import annotations
