@@ -22,6 +22,7 @@ PICTURED = """title => {
     while (card && !card.querySelector("img")) card = card.parentElement;
     return card?.querySelector("img").naturalWidth > 0;
 }"""
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 LAUNCH = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
@@ -103,6 +104,7 @@ class ComfyPage:
         """Loads a workflow in the UI's format and shows its nodes at full size."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(500)
+        self.page.evaluate(DRAWN)  # the classic renderer gives a node its least height when it first draws it
 
     def choose_template(self, name: str) -> None:
         """Picks one of our templates in the template browser, once its picture is there."""
@@ -143,6 +145,7 @@ class ComfyPage:
                 }
                 self.page.wait_for_function(ARRIVED, arg=sent)
                 self.page.wait_for_timeout(500)
+                self.page.evaluate(DRAWN)
                 return
             self.page.wait_for_timeout(100)
         raise AssertionError("The run did not end.")
