@@ -54,6 +54,7 @@ class OneDNNInt8Linear(SpecialLinear):
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         """Quantizes weights as :class:`Int8Linear` does, and packs them."""
         loaded = Int8Linear.load(weights, names, torch.float32)
+        # One iterator twice: a weight and the scale that follows it make a pair.
         for (name, weight), (scale_name, scale) in zip(loaded, loaded, strict=True):
             yield name, torch.ops.onednn.qlinear_prepack(weight, None)
             yield scale_name, scale
