@@ -104,7 +104,11 @@ class ComfyPage:
         """Loads a workflow in the UI's format and shows its nodes at full size."""
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(500)
-        self.page.evaluate(DRAWN)  # the classic renderer gives a node its least height when it first draws it
+        self.wait_until_drawn()
+
+    def wait_until_drawn(self) -> None:
+        """Waits for a frame: the classic renderer gives a node its least height when it draws it."""
+        self.page.evaluate(DRAWN)
 
     def choose_template(self, name: str) -> None:
         """Picks one of our templates in the template browser, once its picture is there."""
@@ -145,7 +149,7 @@ class ComfyPage:
                 }
                 self.page.wait_for_function(ARRIVED, arg=sent)
                 self.page.wait_for_timeout(500)
-                self.page.evaluate(DRAWN)
+                self.wait_until_drawn()
                 return
             self.page.wait_for_timeout(100)
         raise AssertionError("The run did not end.")

@@ -16,6 +16,8 @@ const WIDGET = "iaa_result";
 /** ComfyUI's own widget for the text that streams in while a node runs. */
 const LIVE_TEXT_WIDGET = "$$node-text-preview";
 const NODE_PREFIX = "IAA_";
+/** @type {WeakMap<object, number>} How high nodes were before a text streamed in: the host's widget for it makes them grow. */
+const heights = new WeakMap();
 
 /**
  * How many pixels high a view must be at least, and is at first.
@@ -107,6 +109,17 @@ function removeWidget(node, name) {
 }
 
 /**
+ * The finished text is in our view; the node is as high again as its user, or its least height, had it.
+ * @param {any} node
+ */
+function removeLiveText(node) {
+    removeWidget(node, LIVE_TEXT_WIDGET);
+    const height = heights.get(node);
+    if (height !== undefined) node.setSize([node.size[0], height]);
+    heights.delete(node);
+}
+
+/**
  * The classic renderer's canvas zooms on the wheel, but lies below the view and hears nothing of it.
  * @param {WheelEvent} event
  */
@@ -141,7 +154,7 @@ function pictureUrl(picture) {
 function take(node, output) {
     const result = readOutput(output);
     if (!result) return;
-    removeWidget(node, LIVE_TEXT_WIDGET); // the finished text is in our view
+    removeLiveText(node);
     node.properties ??= {};
     if (JSON.stringify(node.properties[PROPERTY]) === JSON.stringify(result)) {
         show(node, result);
@@ -179,6 +192,13 @@ function addStyles() {
 app.registerExtension({
     name: "IAA.Results",
     init: addStyles,
+
+    setup() {
+        api.addEventListener("progress_text", (/** @type {any} */ { detail }) => {
+            const node = nodeOf(`${detail.nodeId}`);
+            if (node?.type?.startsWith(NODE_PREFIX) && !heights.has(node)) heights.set(node, node.size[1]);
+        });
+    },
 
     /** @param {any} nodeType @param {{name: string}} nodeData */
     beforeRegisterNodeDef(nodeType, nodeData) {
