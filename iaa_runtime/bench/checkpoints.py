@@ -8,7 +8,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -26,10 +26,11 @@ POOL = (1 << 20) + 7
 
 @dataclass(frozen=True)
 class Size:
-    """A checkpoint's geometry."""
+    """A checkpoint's geometry, and the batches of pictures that are timed with it."""
 
     config: IAAConfig
     vision: VisionConfig
+    batches: tuple[int, ...] = (1, 4, 8, 16)
 
 
 _config = partial(IAAConfig, mm_projector_type="mlp2x_gelu")
@@ -38,12 +39,18 @@ SIZES = {
         _config(64, 128, 4, 2, 1680, 64, 1, iaa_insert_layers=(0, 3)), VisionConfig(64, 128, 2, 2, image_size=56)
     ),
     "small": Size(_config(512, 1792, 32, 8, 8192, 256, 2), VisionConfig(256, 1024, 6, 4)),
+    "wide": Size(
+        _config(4096, 14336, 4, 32, 2048, 256, 8, rope_theta=500000.0, iaa_insert_layers=(0, 2)),
+        VisionConfig(256, 1024, 6, 4),
+        batches=(1, 8),
+    ),
     "full": Size(
         _config(4096, 14336, 32, 32, 128256, 1024, 8, rope_theta=500000.0, max_position_embeddings=8192),
         VisionConfig(),
     ),
 }
-"""``tiny`` only shows that it runs, ``small`` is for CPUs, ``full`` is the published size (33 GB in bfloat16)."""
+"""``tiny`` only shows that it runs, ``small`` is for CPUs, ``wide`` has matrices as large as the published ones but few
+(3.6 GB in bfloat16), ``full`` is the published size (33 GB)."""
 
 
 def write_checkpoint(folder: Path, size: Size, dtype: torch.dtype, seed: int = 0) -> Path:
@@ -70,22 +77,33 @@ def _whole_tower(size: Size) -> dict[str, tuple[int, ...]]:
 
 
 def _write(file: Path, bank: BankName, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, seed: int) -> None:
-    pool = torch.randn(POOL, generator=torch.Generator().manual_seed(seed))
     published = {names.published_name(bank, name): shape for name, shape in shapes.items()}
     write_file(
-        file, {name: LazyTensor(shape, dtype, partial(_values, pool, name, shape)) for name, shape in published.items()}
+        file,
+        {
+            name: LazyTensor(shape, dtype, partial(_values, name, shape, dtype, seed))
+            for name, shape in published.items()
+        },
     )
 
 
-def _values(pool: Tensor, name: str, shape: tuple[int, ...]) -> Iterator[Tensor]:
+def _values(name: str, shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Iterator[Tensor]:
     """Numbers from the pool, from a place that depends on the name, of sizes that keep activations near 1."""
+    if "norm" in name and name.endswith("weight"):
+        pool = _pool(seed, 1, 0.1, dtype)
+    elif len(shape) < 2 or "embed" in name:
+        pool = _pool(seed, 0, 0.4, dtype)
+    else:
+        pool = _pool(seed, 0, math.prod(shape[1:]) ** -0.5, dtype)
     count, start = math.prod(shape), zlib.crc32(name.encode()) % POOL
     while count:
         part = pool[start : start + count]
         count, start = count - len(part), 0
-        if "norm" in name and name.endswith("weight"):
-            yield 1 + 0.1 * part
-        elif len(shape) < 2 or "embed" in name:
-            yield 0.4 * part
-        else:
-            yield part / math.sqrt(math.prod(shape[1:]))
+        yield part
+
+
+@cache
+def _pool(seed: int, mean: float, deviation: float, dtype: torch.dtype) -> Tensor:
+    """Normally distributed numbers, (POOL,). Kept, since a model's matrices ask for a handful of deviations."""
+    numbers = torch.randn(POOL, generator=torch.Generator().manual_seed(seed))
+    return (mean + deviation * numbers).to(dtype)

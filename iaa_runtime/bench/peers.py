@@ -1,4 +1,4 @@
-"""The peers we are timed against: the exported checkpoint in stock transformers and in vLLM."""
+"""The peers we are timed against: which there are, and the exported checkpoint in stock transformers and in vLLM."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX
 
-PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM"}
-"""Transformers' ``generate`` with its default and with a static cache, and vLLM's engine; and their names in rows."""
+PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM", "llama.cpp": "llama.cpp"}
+"""Transformers' ``generate`` with its default and with a static cache, vLLM's engine, llama.cpp; and names in rows."""
+ANSWERING = ("eager", "static", "vllm")
+"""Those that are timed with whole answers; llama.cpp is timed step by step, beside precisions (:mod:`.precisions`)."""
+PACKAGES = {"vllm": {"vllm": "vllm"}, "llama.cpp": {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}}
+"""What a peer needs that is no part of this project: what is imported, and what is installed."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,11 @@ Answer = Callable[[], Tensor]
 
 
 def missing(peer: str) -> str | None:
-    """Why a peer cannot run here; None where it can."""
-    if peer == "vllm" and importlib.util.find_spec("vllm") is None:
-        return "vLLM is not installed here"
-    return None
+    """Why a peer cannot run here, and what would help; None where it can."""
+    packages = PACKAGES.get(peer, {})
+    if all(importlib.util.find_spec(module) for module in packages):
+        return None
+    return f"{PEERS[peer]} is not installed here: pip install {' '.join(packages.values())}"
 
 
 def answers(
@@ -56,7 +61,7 @@ def answers(
     stock = _stock(folder, dtype, device, work) if {"eager", "static"} & set(peers) else None
     made: dict[str, Answer] = {}
     for peer in peers:
-        if missing(peer) is None:
+        if peer in ANSWERING and missing(peer) is None:
             made[peer] = _in_vllm(folder, dtype, device, work) if peer == "vllm" else _in_stock(stock, peer, work)
     return made
 

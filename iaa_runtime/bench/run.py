@@ -22,10 +22,10 @@ from ..generation.prefill import Prompt, prefill
 from ..images.preprocess import preprocess
 from ..model.linear.kinds import PLAIN, QUANTIZED
 from ..pipeline.model import IAAModel
-from . import roofline
+from . import precisions, roofline
 from .checkpoints import SIZES, write_checkpoint
 from .peak import peak_bytes
-from .peers import PEERS, Answer, Workload, answers, missing
+from .peers import ANSWERING, PEERS, Answer, Workload, answers, missing
 from .report import describe_machine
 from .timing import Clock, interleaved, median_ratio, spread
 
@@ -35,14 +35,34 @@ WORDS = tuple(range(10, 50))
 """Token ids that stand for a question of forty words."""
 
 
+PARTS = {
+    "load": "memory of a first caption, and loading each bank",
+    "steps": "vision, prefill and decode",
+    "answers": "captions, grounding and text",
+    "peers": "captions and text in other engines",
+    "precisions": "prefill and decode at each precision, and in llama.cpp",
+}
+"""What a run may consist of."""
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One run. ``clock`` is ``"wall"`` or ``"cpu"``; ``peers`` of :data:`.peers.PEERS`."""
+    """One run.
+
+    Attributes:
+        size: of :data:`.checkpoints.SIZES`.
+        precision: of the model that all parts but the last one time.
+        precisions: those that the last one compares.
+        clock: ``"wall"`` or ``"cpu"``.
+        peers: of :data:`.peers.PEERS`.
+        parts: of ``PARTS``.
+    """
 
     size: str = "small"
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     precision: str | None = None
+    precisions: tuple[str, ...] = ()
     cuda_graphs: bool = False
     batches: tuple[int, ...] = (1, 4, 8, 16)
     new_tokens: int = 64
@@ -50,6 +70,7 @@ class Settings:
     seed: int = 0
     clock: str = "wall"
     peers: tuple[str, ...] = tuple(PEERS)
+    parts: tuple[str, ...] = tuple(PARTS)
 
 
 class Bench:
@@ -59,21 +80,21 @@ class Bench:
         self.settings, self.log = settings, log
         self.device = torch.device(settings.device)
         self.clock = Clock(settings.clock, self.device)
+        self.machine = roofline.measure_machine(settings.dtype, self.device, self.clock)
         size = SIZES[settings.size]
         stored = torch.bfloat16  # as the published checkpoint is
         log(f"writing a checkpoint of size {settings.size} …")
         self.folder = write_checkpoint(folder / "checkpoint", size, stored, settings.seed)
-        self.model = IAAModel.from_pretrained(
-            self.folder,
-            settings.dtype,
-            settings.device,
-            precision=settings.precision,
-            cuda_graphs=settings.cuda_graphs,
-        )
+        self.model = self._open(settings.dtype, settings.precision)
         random = torch.Generator().manual_seed(settings.seed)
         side = size.vision.image_size
         self.pixels = torch.randn((max(settings.batches), 3, side, side), generator=random)
+        self.memory: dict[str, int | None] = {}
         self.rows: list[dict[str, Any]] = []
+
+    def _open(self, dtype: torch.dtype, precision: str | None) -> IAAModel:
+        device, graphs = self.settings.device, self.settings.cuda_graphs
+        return IAAModel.from_pretrained(self.folder, dtype, device, precision=precision, cuda_graphs=graphs)
 
     def add(self, name: str, seconds: list[float], **more: Any) -> dict[str, Any]:
         """Adds a result."""
@@ -104,16 +125,16 @@ class Bench:
 
     # Measurements ----------------------------------------------------------------------------------------------------
 
-    def memory(self) -> dict[str, int | None]:
-        """Peak bytes of the first caption, loading included, and the bytes of its weights."""
+    def load(self) -> None:
+        """Peak bytes of the first caption, loading included; then loads each bank and touches all of it.
+
+        Against reading as many bytes of the files from the page cache.
+        """
         self.log("captioning once, for its memory …")
         peak = peak_bytes(partial(self.caption, 1, self.settings.new_tokens), self.device)
         banks = [self.model.bank(name) for name in self.model.loaded_banks]
         weights = sum(tensor.nbytes for bank in banks for tensor in bank.state_dict().values())
-        return {"caption": peak, "weights": weights}
-
-    def load(self) -> None:
-        """Loads each bank and touches all of it, against reading as many bytes of the files from the page cache."""
+        self.memory = {"caption": peak, "weights": weights}
         files = sorted(self.folder.rglob("*.safetensors"))
         for bank in BANKS_OF_A_CAPTION:
             stored = self.model.checkpoint.nbytes(bank)
@@ -127,11 +148,9 @@ class Bench:
             if not tensor.is_mkldnn:  # packing has written all of it
                 tensor.flatten()[:: max(1, 4096 // tensor.itemsize)].float().sum()
 
-    def parts(self) -> None:
+    def steps(self) -> None:
         """Vision, prefill and one decode step, against the machine's roofline."""
-        machine = roofline.measure_machine(self.settings.dtype, self.device, self.clock)
-        self.machine = machine
-        config, model = self.model.config, self.model
+        machine, config, model = self.machine, self.model.config, self.model
         form = Format(self.settings.dtype, QUANTIZED.get(self.settings.precision or "", PLAIN))
         parameters = roofline.block_parameters(config, Task.MM)
         best_step = roofline.decode_bytes(config, Task.MM, form) / machine.memory
@@ -159,7 +178,7 @@ class Bench:
             self.add(f"prefill x{batch}", seconds["prefill"], floor_seconds=2 * parameters * tokens / machine.matrix)
             self.add(f"decode step x{batch}", [s / 8 for s in seconds["decode"]], floor_seconds=best_step)
 
-    def end_to_end(self) -> None:
+    def answers(self) -> None:
         """Captions in batches against single ones, eight phrases against one on a known image, and text."""
         seen = self.model.vision_features(self.pixels[:1])
         new = self.settings.new_tokens
@@ -183,7 +202,7 @@ class Bench:
 
     def against_peers(self, folder: Path) -> None:
         """A caption at batch 1, and the language model alone."""
-        if not self.settings.peers:
+        if not set(self.settings.peers) & set(ANSWERING):
             return
         new, side = self.settings.new_tokens, self.pixels.shape[-1]
         picture = random_picture(side, self.settings.seed)
@@ -206,6 +225,29 @@ class Bench:
                 ratio = median_ratio(seconds["ours"], seconds[peer])
                 self.add(f"{PEERS[peer]} {name}", seconds[peer], ours_to_theirs=ratio, identical_tokens=same)
 
+    def compare_precisions(self, folder: Path) -> None:
+        """A prompt and decode steps at each precision, beside plain dtypes and llama.cpp."""
+        self.model.unload()
+        settings, runs, floors = self.settings, dict[str, precisions.Runs](), dict[str, float]()
+        for name, (dtype, precision) in precisions.forms(settings.dtype, self.device, settings.precisions).items():
+            self.log(f"opening it in {name} …")
+            model = self._open(dtype, precision)
+            runs[name] = precisions.runs_of(model, settings.repeats)
+            form = Format(dtype, QUANTIZED.get(precision or "", PLAIN))
+            floors[name] = roofline.decode_bytes(model.config, Task.MM, form) / self.machine.memory
+        if "llama.cpp" in settings.peers and missing("llama.cpp") is None:
+            self.log("writing it for llama.cpp …")
+            runs |= precisions.runs_of_llama_cpp(self.model.checkpoint, folder, self.device)
+        for what, count in precisions.DIVIDED.items():
+            with torch.no_grad():
+                able = {name: known[what] for name, known in runs.items() if what in known}
+                seconds = interleaved(able, settings.repeats, self.clock)
+            baselines = [name for name in seconds if precisions.is_baseline(name)]
+            for name, values in seconds.items():
+                ratios = {other: median_ratio(values, seconds[other]) for other in baselines if other != name}
+                floor = {"floor_seconds": floors[name]} if name in floors and what != precisions.PREFILL else {}
+                self.add(f"{what}, {name}", [value / count for value in values], ratios=ratios, **floor)
+
 
 def random_picture(side: int, seed: int) -> Image.Image:
     """A square of random colours."""
@@ -218,15 +260,24 @@ def run(settings: Settings, log: Callable[[str], None]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
         folder = Path(temporary)
         bench = Bench(settings, folder, log)
-        memory = bench.memory()
-        bench.load()
-        bench.parts()
-        bench.end_to_end()
-        bench.against_peers(folder)
+        parts: dict[str, Callable[[], None]] = {
+            "load": bench.load,
+            "steps": bench.steps,
+            "answers": bench.answers,
+            "peers": partial(bench.against_peers, folder),
+            "precisions": partial(bench.compare_precisions, folder),
+        }
+        for part in settings.parts:
+            parts[part]()
     return {
         "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},
         "machine": describe_machine(settings.device) | asdict(bench.machine),
-        "memory": memory,
+        "memory": bench.memory,
         "rows": bench.rows,
-        "notes": [why for peer in settings.peers if (why := missing(peer))],
+        "notes": [why for peer in settings.peers if _needed(peer, settings) and (why := missing(peer))],
     }
+
+
+def _needed(peer: str, settings: Settings) -> bool:
+    """Whether a part of the run times a peer."""
+    return ("peers" if peer in ANSWERING else "precisions") in settings.parts

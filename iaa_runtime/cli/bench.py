@@ -15,6 +15,7 @@ from ..bench.peers import PEERS
 from ..bench.timing import CLOCKS
 from ..errors import InputError
 from ..model.dtypes import default_dtype
+from ..model.linear.kinds import QUANTIZED
 from .arguments import add_json_argument, check_count
 from .devices import DTYPES, PRECISIONS, pick_device
 from .output import log, print_json
@@ -22,12 +23,22 @@ from .output import log, print_json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
-    parser.add_argument("--size", choices=SIZES, default="small", help="of the checkpoint (full: Llama-3-8B, 33 GB)")
-    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: fp32 on the CPU, else 16 bit")
-    parser.add_argument("--precision", choices=PRECISIONS, default="full", help="of the large matrices")
+    sizes = "small: for CPUs (default); wide: matrices of the published sizes, 3.5 GB; full: Llama-3-8B, 33 GB"
+    parser.add_argument("--size", choices=SIZES, default="small", help=sizes)
+    parts = "; ".join(f"{name}: {purpose}" for name, purpose in benchmark.PARTS.items())
+    parser.add_argument("--only", choices=benchmark.PARTS, action="append", help=f"repeatable; {parts}")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto", help="auto: the device's default")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        action="append",
+        help="of the large matrices; several are compared, and the first is that of all other parts",
+    )
     parser.add_argument("--cuda-graphs", action="store_true", help="capture decode steps on CUDA")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
-    parser.add_argument("--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8 and 16)")
+    parser.add_argument(
+        "--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8, 16; wide: 1, 8)"
+    )
     parser.add_argument("--new-tokens", type=int, default=64, metavar="N", help="of a caption (default 64)")
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="rounds, all runs in turn (default 5)")
     parser.add_argument("--threads", type=int, metavar="N", help="of the processor")
@@ -51,20 +62,23 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
     device = pick_device(options.device)
     if options.clock == "cpu" and device != "cpu":
         raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
-    dtype = torch.float32 if device == "cpu" else default_dtype(torch.device(device))
+    precisions = [PRECISIONS[name] for name in options.precision or ()]
+    parts = [name for name in benchmark.PARTS if name != "precisions" or len(precisions) > 1]
     peers = [name for name in options.peer or PEERS if name != "none"]
     return benchmark.Settings(
         size=options.size,
-        dtype=DTYPES[options.dtype] or dtype,
+        dtype=DTYPES[options.dtype] or default_dtype(torch.device(device)),
         device=device,
-        precision=PRECISIONS[options.precision],
+        precision=precisions[0] if precisions else None,
+        precisions=tuple(filter(None, precisions)) if precisions else tuple(QUANTIZED),
         cuda_graphs=options.cuda_graphs,
-        batches=tuple(options.batch or benchmark.Settings.batches),
+        batches=tuple(options.batch or SIZES[options.size].batches),
         new_tokens=options.new_tokens,
         repeats=options.repeats,
         seed=options.seed,
         clock=options.clock,
         peers=tuple(peers),
+        parts=tuple(options.only or parts),
     )
 
 
@@ -80,9 +94,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(results)
         return 0
-    machine = results["machine"]
-    print(", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix")))
-    print(f"copies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s")
+    print(report.machine_lines(results["machine"]))
     print(report.memory_line(results["memory"]) + "\n")
     print(report.table(results["rows"]))
     print("".join(f"\n{note}" for note in results["notes"]))

@@ -49,7 +49,7 @@ OUTSIDE = {
     "annotate": "torch PIL pyarrow",
     "evaluation": "numpy PIL",
     "export": "torch",
-    "bench": "torch transformers vllm PIL",
+    "bench": "torch numpy transformers vllm gguf llama_cpp PIL",
     "cli": "torch PIL",
 }
 """What each folder imports from outside: errors, config and the package itself nothing."""

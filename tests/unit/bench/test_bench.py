@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +12,18 @@ import pytest
 import torch
 
 from iaa_runtime import IAAModel
+from iaa_runtime.bench import report
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
+from iaa_runtime.bench.gguf_file import write_gguf
+from iaa_runtime.bench.llama_cpp import LlamaCpp
 from iaa_runtime.bench.peak import peak_bytes
+from iaa_runtime.bench.peers import missing
 from iaa_runtime.bench.roofline import block_parameters, decode_bytes
 from iaa_runtime.bench.timing import Clock, interleaved, median_ratio
 from iaa_runtime.cli import main
 from iaa_runtime.config import BANK_NAMES, Task
 from iaa_runtime.generation.memory import FORMATS, weight_bytes
+from iaa_runtime.model.banks import bank_bytes
 
 
 def test_roofline_of_the_full_size() -> None:
@@ -46,6 +52,15 @@ def test_a_written_checkpoint_opens_whole_and_is_seeded(tmp_path: Path, dtype: t
     assert content[0] == content[1] != content[2]
 
 
+def test_the_wide_size_has_the_published_matrices() -> None:
+    """One block is one of the full size; what `iaa bench` writes of it stays below 4 GB."""
+    wide, full = SIZES["wide"], SIZES["full"]
+    blocks = {size: block_parameters(size.config, Task.MM) // size.config.num_blocks for size in (wide, full)}
+    assert blocks[wide] == blocks[full]
+    assert wide.config.num_blocks == 6
+    assert sum(sum(bank_bytes(b, wide.config, wide.vision, torch.bfloat16).values()) for b in BANK_NAMES) < 4e9
+
+
 def test_what_is_compared_runs_in_turn() -> None:
     order: list[str] = []
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
@@ -71,7 +86,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     """Every part at the smallest size; transformers answers with our tokens."""
     words = ["bench", "--size", "tiny", "--batch", "1", "--batch", "3", "--new-tokens", "6", "--repeats", "1"]
     out = tmp_path / "results" / "tiny.json"
-    assert main([*words, "--device", "cpu", "--json", "--out", str(out)]) == 0
+    assert main([*words, "--device", "cpu", "--dtype", "fp32", "--json", "--out", str(out)]) == 0
     results = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == results
     rows = {row["name"]: row for row in results["rows"]}
@@ -84,7 +99,54 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert results["machine"]["torch"] == torch.__version__
     served = importlib.util.find_spec("vllm") is not None
     assert ("vLLM x1" in rows) == ("vLLM text" in rows) == served
-    assert results["notes"] == ([] if served else ["vLLM is not installed here"])
+    assert results["notes"] == ([] if served else ["vLLM is not installed here: pip install vllm"])
+
+
+def test_precisions_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each beside plain dtypes and, where it is installed, llama.cpp; else a note says how to get that."""
+    words = ["bench", "--size", "tiny", "--repeats", "1", "--only", "precisions", "--device", "cpu", "--json"]
+    assert main([*words, "--precision", "full", "--precision", "int8"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    installed = missing("llama.cpp") is None
+    theirs = {"llama.cpp Q4_0", "llama.cpp Q8_0"} if installed else set()
+    names = {"prefill 640": {"fp32", "bf16", "int8"} | theirs, "decode step x1": {"fp32", "bf16", "int8"} | theirs}
+    names["decode step x8"] = {"fp32", "bf16", "int8"}
+    rows = {row["name"]: row for row in results["rows"]}
+    assert rows.keys() == {f"{what}, {form}" for what, forms in names.items() for form in forms}
+    assert rows["prefill 640, int8"]["ratios"].keys() == {"fp32", "bf16"} | theirs
+    assert rows["decode step x8, bf16"]["ratios"].keys() == {"fp32"}
+    assert rows["decode step x1, int8"]["floor_seconds"] < rows["decode step x1, bf16"]["floor_seconds"]
+    assert results["settings"]["precisions"] == ["int8"]
+    hint = "llama.cpp is not installed here: pip install llama-cpp-python gguf"
+    assert results["notes"] == ([] if installed else [hint])
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q8_0"])
+def test_llama_cpp_computes_the_same_stack(tmp_path: Path, kind: str) -> None:
+    """The same weights and order of blocks: logits behind a prompt and a step, within what so few bits allow."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    pytest.importorskip("gguf")
+    model = IAAModel.from_pretrained(write_checkpoint(tmp_path / "model", SIZES["tiny"], torch.float32))
+    prompt = list(range(10, 40))
+    file = write_gguf(model.checkpoint, Task.MM, kind, tmp_path / "model.gguf")
+    peer = LlamaCpp(file, prompt, 4, torch.device("cpu"))
+    peer.prefill()
+    peer.decode(2)
+    peer.decode(1)  # again right behind the prompt
+    exact = model(torch.tensor([[*prompt, prompt[0]]]), task="MM")[0, -1]
+    theirs = llama_cpp.llama_get_logits_ith(peer.model.ctx, -1)
+    error = (torch.tensor(theirs[: len(exact)]) - exact).norm() / exact.norm()
+    assert error < {"Q4_0": 0.4, "Q8_0": 0.05}[kind]  # 0.49 and more where heads are not rearranged
+
+
+def test_machine_says_what_it_multiplies_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = "processor : 0\nmodel name : A\ncpu family : 6\nmodel : 143\nflags : fpu avx2 amx_int8\n\nmodel name : B\n"
+    (tmp_path / "cpuinfo").write_text(words)
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "cpuinfo")
+    about = report.describe_machine("cpu")
+    assert (about["processor"], about["instructions"]) == ("A (family 6, model 143)", "avx2 amx_int8")
+    monkeypatch.setattr(report, "CPUINFO", tmp_path / "nothing")
+    assert report.describe_machine("cpu")["instructions"] == torch.backends.cpu.get_cpu_capability().lower()
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
@@ -92,6 +154,26 @@ def test_a_run_below_16_bits(capsys: pytest.CaptureFixture[str], precision: str)
     words = ["bench", "--size", "tiny", "--batch", "1", "--new-tokens", "2", "--repeats", "1", "--peer", "none"]
     assert main([*words, "--device", "cpu", "--dtype", "bf16", "--precision", precision]) == 0
     assert "decode step x1" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says how much was resident at most")
+def test_the_script_of_the_full_size(tmp_path: Path) -> None:
+    """At the smallest size: it builds, converts, answers from both folders, and builds nothing twice."""
+    script = Path(__file__).parents[3] / "benchmarks" / "full_size.py"
+    command = [sys.executable, str(script), str(tmp_path / "sizes"), "--size", "tiny", "--json", str(tmp_path / "out")]
+    subprocess.run([*command, "--precision", "full", "--precision", "int8"], check=True, capture_output=True)
+    plain, converted = json.loads((tmp_path / "out").read_text())["rows"]
+    assert (plain["convert_seconds"], converted["precision"]) == (0, "int8")
+    assert converted["convert_seconds"] > 0
+    for row in (plain, converted):
+        steps = [row[f"{step}_seconds"] for step in ("vision", "prefill", "decode")]
+        assert min(steps) > 0
+        assert sum(steps) == pytest.approx(row["answer_seconds"])
+        assert row["answer"].startswith("[")
+        assert row["peak_bytes"] > 1e8
+    again = subprocess.run([*command, "--precision", "int8"], check=True, capture_output=True, text=True)
+    assert "writing" not in again.stderr
+    assert "converting" not in again.stderr
 
 
 @pytest.mark.parametrize(("option", "value"), [("--batch", "0"), ("--repeats", "0"), ("--new-tokens", "-1")])
