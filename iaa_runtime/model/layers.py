@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import IAAConfig
+from .attention import attend
 from .fixed_kv_cache import FixedCache
 from .kv_cache import KVCache
 from .linear.base import SpecialLinear
@@ -107,7 +108,6 @@ class Attention(nn.Module):
         super().__init__()
         self.head_dim = config.head_dim
         width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-        self.grouped = width != shared
         self.q_proj = make.matrix(config.hidden_size, width)
         self.k_proj = make.matrix(config.hidden_size, shared)
         self.v_proj = make.matrix(config.hidden_size, shared)
@@ -133,17 +133,7 @@ class Attention(nn.Module):
         q, k = rotation(q), rotation(k)
         if cache is not None:
             k, v = cache.append(slot, k, v)
-        if q.shape[2] == 1:
-            # The query heads of a group look at the same keys, as the queries of one head do; as such they spare the
-            # copy of keys and values for each head that enable_gqa makes on the CPU.
-            rows = q.reshape(len(q), k.shape[1], -1, self.head_dim)
-            mixed = F.scaled_dot_product_attention(rows, k, v, attn_mask=mask).flatten(1)[:, None]
-        else:
-            mixed = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=self.grouped
-            )
-            mixed = mixed.transpose(1, 2).flatten(2)
-        out: Tensor = self.o_proj(mixed)
+        out: Tensor = self.o_proj(attend(q, k, v, mask))
         return out
 
 
