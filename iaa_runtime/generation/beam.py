@@ -14,6 +14,7 @@ from torch import Tensor
 from ..config import GenerationConfig
 from ..model.stack import Stack
 from . import sampling
+from .host import to_host
 from .loop import seen_tokens, token_budgets
 from .prefill import Cancel, Prompt, check_cancelled, prefill
 from .rows import Answer, OnToken, check_numbers
@@ -102,9 +103,10 @@ def beam_search(
     finished = [_Finished(config, limit) for limit in limits]
     while True:
         check_cancelled(cancelled)
-        check_numbers(logits.logsumexp(-1).tolist(), stack.dtype)
         following: list[_Beam] = []
         for row, candidates in enumerate(_candidates(logits, running, prompts, config, len(eos))):
+            # NaN is the largest of all numbers to a search, so that one is among the best.
+            check_numbers([beam.logprobs[-1] for beam in candidates], stack.dtype)
             chosen = _continue(finished[row], candidates, eos)
             if on_token is not None and not finished[row].done:
                 on_token(row, chosen[0].ids[-1])
@@ -133,8 +135,8 @@ def _candidates(
     totals = torch.tensor([[beam.total] for beam in running], device=own.device)
     own, scores = (values.view(len(prompts), beams * vocabulary) for values in (own, scores + totals))
     best = scores.topk(min(max(2, 1 + ends) * beams, beams * vocabulary), dim=-1)
-    picked = zip(best.values.tolist(), best.indices.tolist(), own.gather(-1, best.indices).tolist(), strict=True)
-    for row, (values, indices, logprobs) in enumerate(picked):
+    picked = to_host(best.values, best.indices, own.gather(-1, best.indices))
+    for row, (values, indices, logprobs) in enumerate(zip(*picked, strict=True)):
         candidates = []
         for total, index, logprob in zip(values, indices, logprobs, strict=True):
             origin = row * beams + index // vocabulary

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
 class Constraint(Protocol):
-    """A grammar over tokens, for a batch of rows that move through states."""
+    """A grammar over tokens, for a batch of rows that move through states; its tables are on one device."""
 
-    def start(self, limits: Tensor) -> Tensor:
-        """The state of each row before its first token, (B,) int64; ``limits`` (B,) are the tokens it may take."""
+    def on(self, device: torch.device) -> Constraint:
+        """The grammar with its tables on a device; whoever asks for it owns them."""
+
+    def start(self, limits: Sequence[int]) -> Tensor:
+        """The state of each row before its first token, (B,) int64; ``limits`` are the tokens that each may take."""
 
     def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
         """(B, V) bool: tokens with which a row can still end within its ``remaining`` (B,) tokens, this one counted."""

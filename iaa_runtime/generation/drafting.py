@@ -19,6 +19,7 @@ from torch import Tensor
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
 from .constraint import Constraint
+from .host import to_host
 from .prefill import Cancel, Prompt, check_cancelled, prefill
 from .rows import Rows, check_numbers
 
@@ -44,7 +45,7 @@ def generate_drafted(
         NumericsError: the model computes NaN.
     """
     cache, logits = prefill(stack, prompts, max(rows.limits) + LONGEST_DRAFT, cancelled)
-    states = grammar.start(torch.tensor(rows.limits, device=stack.device))
+    states = grammar.start(rows.limits)
     drafts: list[list[int]] = [[] for _ in prompts]
     logits = logits[:, None]
     while True:
@@ -86,10 +87,11 @@ def _feed(stack: Stack, cache: KVCache, newest: Sequence[int], drafts: Sequence[
     """Runs each row's newest token and its draft. Returns logits (B, 1 + K, V)."""
     longest = max(map(len, drafts))
     tokens = torch.tensor([[t, *d, *[0] * (longest - len(d))] for t, d in zip(newest, drafts, strict=True)])
-    lengths = torch.tensor([1 + len(draft) for draft in drafts])
-    real = torch.arange(1 + longest)[None] < lengths[:, None]
-    padding = None if bool(real.all()) else real.to(stack.device)
-    return stack.logits(stack.hidden(stack.embed(tokens), cache, padding))
+    real = None
+    if any(len(draft) < longest for draft in drafts):
+        lengths = torch.tensor([1 + len(draft) for draft in drafts], device=stack.device)
+        real = torch.arange(1 + longest, device=stack.device) < lengths[:, None]
+    return stack.logits(stack.hidden(stack.embed(tokens), cache, real))
 
 
 def _along(grammar: Drafting, states: Tensor, drafts: Sequence[Sequence[int]]) -> Tensor:
@@ -121,9 +123,8 @@ def _verify(
     tokens = logits.masked_fill(~allowed, float("-inf")).argmax(-1)
     logprobs = logits.gather(-1, tokens[..., None])[..., 0] - logits.logsumexp(-1)
     following = grammar.advance(path.flatten(), tokens.flatten()).view(path.shape)
-    bits = logprobs.float().contiguous().view(torch.int32)  # as bits, so that one transfer rounds nothing
-    host = torch.stack((tokens.int(), bits, following.int())).cpu()
-    return host[0].tolist(), host[1].view(torch.float32).tolist(), host[2].tolist()
+    ids, scores, states = to_host(tokens, logprobs, following)
+    return ids, scores, states
 
 
 def _matching(draft: Sequence[int], chosen: Sequence[int]) -> int:

@@ -4,13 +4,13 @@ The grammar is an automaton over characters, lifted to tokens: a token is allowe
 the tokenizer's merges (single digits, digits in threes as in Llama 3, ``],`` as one token). Each step also counts how
 many tokens the shortest way to the end takes, so that an answer is complete within its budget.
 
-Symbols: B rows, S states of the automaton, V vocabulary.
+Symbols: B rows, S states of the automaton, V vocabulary, K tokens that may take part (1,100 of Llama 3's 128,256).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from copy import copy
 from typing import Any
 
 import torch
@@ -79,17 +79,16 @@ class BoxGrammar:
         self, texts: dict[int, str], vocab_size: int, eos: int, several: bool = True, example: Sequence[int] = ()
     ) -> None:
         automaton, accepting = character_automaton(several)
-        usable = {token: text for token, text in texts.items() if token < vocab_size}
+        texts = {token: text for token, text in texts.items() if token < vocab_size and token != eos}
+        tokens = sorted([*texts, eos])
         done = len(automaton)
-        nexts = torch.zeros((done + 1, vocab_size), dtype=torch.int16)
-        legal = torch.zeros((done + 1, vocab_size), dtype=torch.bool)
-        for state in range(done):
-            for token, text in usable.items():
-                target = _walk(automaton, state, text)
+        nexts = torch.zeros((done + 1, len(tokens)), dtype=torch.int16)
+        legal = torch.zeros((done + 1, len(tokens)), dtype=torch.bool)
+        for column, token in enumerate(tokens):
+            for state in (accepting, done) if token == eos else range(done):
+                target = done if token == eos else _walk(automaton, state, texts[token])
                 if target is not None:
-                    nexts[state, token], legal[state, token] = target, True
-        for state in (accepting, done):
-            nexts[state, eos], legal[state, eos] = done, True
+                    nexts[state, column], legal[state, column] = target, True
         distance = _distances(nexts, legal, done)
         if distance[0] >= NEVER:
             raise InputError(
@@ -97,15 +96,17 @@ class BoxGrammar:
                 "that form. Switch the grammar off, or use the checkpoint's own tokenizer."
             )
         self.shortest = int(distance[0])
+        self._vocab_size = vocab_size
+        self._tokens = torch.tensor(tokens)
         self._nexts = nexts
         self._costs = torch.where(legal, distance[nexts.long()] + 1, NEVER).to(torch.int16)
         self._form: dict[int, tuple[int, int]] = {}  # state -> the token that mostly follows, and the state behind it
         here = 0
         for token in example:
-            behind = _walk(automaton, here, usable.get(token, "?"))
+            behind = _walk(automaton, here, texts.get(token, "?"))
             if behind is None:
                 break
-            if here not in (0, accepting) and not set(usable[token]) & set("123456789"):
+            if here not in (0, accepting) and not set(texts[token]) & set("123456789"):
                 self._form[here] = token, behind
             here = behind
 
@@ -117,28 +118,37 @@ class BoxGrammar:
             tokens.append(token)
         return tokens
 
-    def start(self, limits: Tensor) -> Tensor:
-        """State 0 for every row; moves the tables to the device of ``limits`` (B,).
+    def check_limit(self, tokens: int) -> None:
+        """Raises :class:`InputError` where an answer of so many tokens has no room for one box."""
+        if tokens < self.shortest:
+            raise InputError(
+                f"{tokens} new tokens are too few for a box, which takes at least {self.shortest} with this tokenizer. "
+                "Raise max_new_tokens, shorten the phrase, or switch the grammar off."
+            )
+
+    def on(self, device: torch.device) -> BoxGrammar:
+        """The grammar with its tables on a device; this one stays where it is."""
+        there = copy(self)
+        there._tokens, there._nexts, there._costs = (t.to(device) for t in (self._tokens, self._nexts, self._costs))
+        return there
+
+    def start(self, limits: Sequence[int]) -> Tensor:
+        """State 0 for every row.
 
         Raises:
             InputError: a row's limit is too small for one box.
         """
-        least = int(limits.min())
-        if least < self.shortest:
-            raise InputError(
-                f"{least} new tokens are too few for a box, which takes at least {self.shortest} with this tokenizer. "
-                "Raise max_new_tokens, shorten the phrase, or switch the grammar off."
-            )
-        self._nexts, self._costs = self._nexts.to(limits.device), self._costs.to(limits.device)
-        return torch.zeros_like(limits)
+        self.check_limit(min(limits))
+        return torch.zeros(len(limits), dtype=torch.long, device=self._tokens.device)
 
     def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
         """(B, V) bool: tokens after which the answer can still be completed within ``remaining`` (B,) tokens."""
-        return self._costs[states] <= remaining.clamp_max(NEVER - 1)[:, None]
+        mask = torch.zeros((len(states), self._vocab_size), dtype=torch.bool, device=states.device)
+        return mask.index_copy_(1, self._tokens, self._costs[states] <= remaining.clamp_max(NEVER - 1)[:, None])
 
     def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
         """(B,) states after (B,) tokens."""
-        return self._nexts[states, tokens].long()
+        return self._nexts[states, torch.searchsorted(self._tokens, tokens)].long()
 
 
 def _walk(automaton: Sequence[dict[str, int]], state: int, text: str) -> int | None:
@@ -175,8 +185,7 @@ def box_token_texts(tokenizer: Any) -> dict[int, str]:
     return texts
 
 
-@lru_cache(maxsize=8)
 def grammar_for(tokenizer: Any, vocab_size: int, eos: int, several: bool) -> BoxGrammar:
-    """The grammar for a tokenizer, built once (for Llama 3's 128,256 tokens that takes about a second)."""
+    """The grammar for a tokenizer, on the CPU."""
     example = tokenizer.encode("; ".join(["[0.123,0.456,0.789,0.987]"] * 2), add_special_tokens=False)
     return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, example)

@@ -16,6 +16,7 @@ from . import sampling
 from .constraint import Constraint
 from .decode import decode_steps
 from .drafting import Drafting, generate_drafted
+from .host import to_host
 from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
 from .rows import Answer, OnToken, Rows, check_numbers
 
@@ -61,6 +62,7 @@ def generate(
         NumericsError: the model computes NaN.
     """
     rows = Rows(token_budgets(prompts, stack, config.max_new_tokens), eos, on_token)
+    constraint = constraint.on(stack.device) if constraint is not None else None
     if isinstance(constraint, Drafting) and not config.do_sample and config.repetition_penalty == 1:
         generate_drafted(stack, prompts, constraint, rows, cancelled)
         return rows.answers
@@ -85,12 +87,6 @@ def generate(
     return rows.answers
 
 
-def to_host(tokens: Tensor, logprobs: Tensor) -> tuple[list[int], list[float]]:
-    """A step's tokens (B,) and log-probabilities (B,) in one transfer: all that the host waits for."""
-    both = torch.stack((tokens.int(), logprobs.float().view(torch.int32))).cpu()  # as bits, so that neither is rounded
-    return both[0].tolist(), both[1].view(torch.float32).tolist()
-
-
 class _Sampler:
     """Chooses the next token of each row; keeps what that needs from step to step, for the rows still alive."""
 
@@ -104,7 +100,7 @@ class _Sampler:
     ) -> None:
         self.config, self.constraint = config, constraint
         self.limits = torch.tensor(limits, device=stack.device)
-        self.states = constraint.start(self.limits) if constraint else None
+        self.states = constraint.start(limits) if constraint else None
         self.seen: Tensor | None = None
         if config.repetition_penalty != 1:
             self.seen = seen_tokens([p.ids for p in prompts], stack.config.vocab_size, stack.device)

@@ -45,6 +45,7 @@ class IAAPipeline(Pipeline):
         self.model, self.tokenizer = model, tokenizer
         self.eos = token_id(tokenizer, EOT)
         self.vision_cache = VisionCache(model)
+        self._grammars: dict[bool, BoxGrammar] = {}
 
     @classmethod
     def from_pretrained(
@@ -83,7 +84,7 @@ class IAAPipeline(Pipeline):
 
     def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
         """Raises :class:`InputError` where ``config`` leaves too few tokens for a box."""
-        self._grammar(several).start(torch.tensor([config.max_new_tokens]))
+        self._grammar(several).check_limit(config.max_new_tokens)
 
     def forget_pictures(self) -> None:
         """Drops the features of pictures seen before."""
@@ -151,7 +152,10 @@ class IAAPipeline(Pipeline):
         return ids
 
     def _grammar(self, several: bool) -> BoxGrammar:
-        return grammar_for(self.tokenizer, self.model.config.vocab_size, self.eos, several)
+        if several not in self._grammars:
+            vocabulary = self.model.config.vocab_size
+            self._grammars[several] = grammar_for(self.tokenizer, vocabulary, self.eos, several)
+        return self._grammars[several]
 
 
 def _batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:

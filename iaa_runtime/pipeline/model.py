@@ -294,10 +294,11 @@ class IAAModel:
                 raise InputError(f"{len(input_ids)} prompts, but {len(pixel_values)} images. Give one image a prompt.")
             images = list(self.encode_images(pixel_values, task))
         vocabulary = self.config.vocab_size
-        bad = input_ids[(input_ids != IMAGE_TOKEN_INDEX) & ((input_ids < 0) | (input_ids >= vocabulary))]
-        if len(bad):
+        rows = input_ids.tolist()
+        bad = [token for row in rows for token in row if token != IMAGE_TOKEN_INDEX and not 0 <= token < vocabulary]
+        if bad:
             raise InputError(
-                f"Token id {int(bad[0])} is outside the vocabulary of {vocabulary}. Does the tokenizer belong to the "
+                f"Token id {bad[0]} is outside the vocabulary of {vocabulary}. Does the tokenizer belong to the "
                 "checkpoint?"
             )
-        return [Prompt(tuple(ids), image) for ids, image in zip(input_ids.tolist(), images, strict=True)]
+        return [Prompt(tuple(ids), image) for ids, image in zip(rows, images, strict=True)]

@@ -32,7 +32,11 @@ class Plain:
     """A grammar that drafts nothing."""
 
     def __init__(self, grammar: Constraint) -> None:
+        self.grammar = grammar
         self.start, self.allowed, self.advance = grammar.start, grammar.allowed, grammar.advance
+
+    def on(self, device: torch.device) -> Plain:
+        return Plain(self.grammar.on(device))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +157,7 @@ def test_cancel_and_nan_are_heard(demo: IAAPipeline, monkeypatch: pytest.MonkeyP
 
 def test_form_is_drafted_and_digits_are_not(demo: IAAPipeline) -> None:
     grammar = grammar_of(demo)
-    state = grammar.start(torch.tensor([128]))
+    state = grammar.start([128])
     seen = []
     for token in demo.tokenizer.encode("[0.123,0.456,0.789,0.321]; [0.5", add_special_tokens=False):
         seen.append(demo.tokenizer.decode(grammar.draft(int(state))))

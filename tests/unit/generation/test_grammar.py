@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.errors import InputError
-from iaa_runtime.generation.grammar import BoxGrammar, box_token_texts, character_automaton, grammar_for
+from iaa_runtime.generation.grammar import BoxGrammar, box_token_texts, character_automaton
 from iaa_runtime.generation.sampling import DROPPED
 
 CHARACTERS = list("[]0123456789.,; ")
@@ -61,7 +61,7 @@ BUILT = {(name, several): build(name, several) for name in VOCABULARIES for seve
 def answer(grammar: BoxGrammar, end: int, logits: torch.Tensor) -> list[int]:
     """Greedy decoding of one row of (budget, V) logits under the grammar."""
     remaining = torch.tensor([len(logits)])
-    state, ids = grammar.start(remaining), []
+    state, ids = grammar.start([len(logits)]), []
     for step in range(len(logits)):
         allowed = grammar.allowed(state, remaining - step)
         assert allowed.any(), "there is always a way on"
@@ -108,7 +108,7 @@ def test_the_shortest_budget_is_exact(name: str) -> None:
     with pytest.raises(
         InputError, match=rf"{grammar.shortest - 1} new tokens are too few .* at least {grammar.shortest}"
     ):
-        grammar.start(torch.tensor([50, grammar.shortest - 1]))
+        grammar.start([50, grammar.shortest - 1])
 
 
 def test_the_shortest_answers_by_hand() -> None:
@@ -147,13 +147,13 @@ def test_the_language(text: str, fine: bool) -> None:
 
 def test_a_budget_larger_than_any_table_allows_nothing_more() -> None:
     grammar, texts, _ = BUILT["a character a token", True]
-    state = grammar.start(torch.tensor([1 << 20]))
+    state = grammar.start([1 << 20])
     assert grammar.allowed(state, torch.tensor([1 << 20]))[0].nonzero().flatten().tolist() == [texts.index("[")]
 
 
 def test_rows_move_on_their_own() -> None:
     grammar, texts, _ = BUILT["a character a token", True]
-    states = grammar.start(torch.tensor([30, 30]))
+    states = grammar.start([30, 30])
     states = grammar.advance(states, torch.tensor([texts.index("["), texts.index("[")]))
     states = grammar.advance(states, torch.tensor([texts.index("0"), texts.index("1")]))
     states = grammar.advance(states, torch.tensor([texts.index("."), texts.index(".")]))
@@ -171,7 +171,7 @@ def test_a_vocabulary_that_cannot_spell_a_box() -> None:
 def test_tokens_beyond_the_models_vocabulary_take_no_part() -> None:
     texts = dict(enumerate(CHARACTERS)) | {500: "0.5"}
     grammar = BoxGrammar(texts, len(CHARACTERS) + 1, len(CHARACTERS))
-    assert grammar.allowed(grammar.start(torch.tensor([20])), torch.tensor([20])).shape == (1, len(CHARACTERS) + 1)
+    assert grammar.allowed(grammar.start([20]), torch.tensor([20])).shape == (1, len(CHARACTERS) + 1)
 
 
 def test_texts_of_a_byte_level_tokenizer() -> None:
@@ -182,5 +182,21 @@ def test_texts_of_a_byte_level_tokenizer() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)
     texts = box_token_texts(tokenizer)
     assert sorted(texts.values()) == sorted([*(c for c in CHARACTERS if c != "5"), "];", " [", "12"])
-    end = pieces.index("<|eot|>")
-    assert grammar_for(tokenizer, len(pieces), end, True) is grammar_for(tokenizer, len(pieces), end, True)
+
+
+def test_tables_are_of_the_tokens_that_take_part_and_belong_to_who_asks_for_them() -> None:
+    texts = dict(enumerate(CHARACTERS, 128_000 - len(CHARACTERS)))
+    grammar = BoxGrammar(texts, 128_256, 128_009)
+    assert sum(tensor.nbytes for tensor in tables(grammar)) < 100_000, "of the whole vocabulary they take 25 MB"
+    there = grammar.on(torch.device("meta"))
+    assert {str(tensor.device) for tensor in tables(there)} == {"meta"}
+    assert there.start([20]).device.type == "meta"
+    assert {str(tensor.device) for tensor in tables(grammar)} == {"cpu"}, "two devices have a grammar each"
+    state = grammar.advance(grammar.start([20]), torch.tensor([128_000 - len(CHARACTERS)]))
+    allowed = grammar.allowed(state, torch.tensor([19]))[0]
+    assert allowed.shape == (128_256,)
+    assert [texts[token] for token in allowed.nonzero().flatten().tolist()] == ["0", "1"]
+
+
+def tables(grammar: BoxGrammar) -> list[torch.Tensor]:
+    return [value for value in vars(grammar).values() if isinstance(value, torch.Tensor)]

@@ -13,7 +13,7 @@ from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.config import GenerationConfig
 from iaa_runtime.errors import Cancelled, InputError
 from iaa_runtime.generation.grammar import BoxGrammar
-from iaa_runtime.generation.loop import to_host
+from iaa_runtime.generation.host import to_host
 from iaa_runtime.generation.prefill import Prompt
 from iaa_runtime.generation.rows import Answer
 
