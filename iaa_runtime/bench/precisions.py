@@ -10,7 +10,6 @@ import torch
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import Task
-from ..generation.decode import decode_steps
 from ..generation.prefill import Prompt, prefill
 from ..pipeline.model import IAAModel
 from .gguf_file import KINDS, write_gguf
@@ -53,7 +52,7 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
     runs: dict[str, Callable[[], object]] = {PREFILL: partial(prefill, stack, [prompt], 1)}
     for rows, name in DECODE.items():
         cache, logits = prefill(stack, [prompt] * rows, STEPS * (repeats + 1))
-        steps, tokens = decode_steps(stack, cache), logits.argmax(-1)
+        steps, tokens = model.steps(stack, cache), logits.argmax(-1)
 
         def decode(steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens) -> None:
             for _ in range(STEPS):

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
 from ..export import export
-from ..generation.decode import decode_steps
 from ..generation.memory import Format
 from ..generation.prefill import Prompt, prefill
 from ..images.preprocess import preprocess
@@ -159,7 +158,7 @@ class Bench:
             projected = model.encode_images(self.pixels[:batch], "MM")
             prompts = [Prompt(tuple(self.ids()[0].tolist()), image) for image in projected]
             cache, logits = prefill(stack, prompts, 64 * (self.settings.repeats + 1))
-            state = decode_steps(stack, cache), logits
+            state = model.steps(stack, cache), logits
 
             def step(state: Any = state) -> None:
                 steps, logits = state

@@ -1,15 +1,17 @@
 """Decode steps: the newest token of each row in, the logits of the next out.
 
 A step of one row runs some thousand small kernels. Launched one by one they keep the processor busier than the GPU; so
-on CUDA a step can be captured once as a graph and replayed (Gray, "Getting Started with CUDA Graphs", NVIDIA, 2019).
+on CUDA a step can be captured as a graph and replayed (Gray, "Getting Started with CUDA Graphs", NVIDIA, 2019). A
+capture costs some steps; it serves all of an answer and the answers after it, as long as no more rows or columns come.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model.fixed_kv_cache import FixedCache
 from ..model.kv_cache import KVCache
@@ -17,6 +19,9 @@ from ..model.stack import Stack
 
 TRIALS = 2
 """Steps run before a capture: what libraries set up at first use must not be recorded."""
+
+COLUMNS = 256
+"""A captured step has a multiple of so many columns, so that the next prompt may be somewhat longer."""
 
 
 class Steps(Protocol):
@@ -29,9 +34,8 @@ class Steps(Protocol):
         """Keeps the rows at these positions."""
 
 
-def decode_steps(stack: Stack, cache: KVCache) -> Steps:
-    """The steps that suit a stack, from where ``cache`` stands."""
-    return GraphSteps(stack, cache) if stack.cuda_graphs and stack.device.type == "cuda" else EagerSteps(stack, cache)
+MakeSteps = Callable[[Stack, KVCache], Steps]
+"""Goes on with a stack from where a cache stands."""
 
 
 class EagerSteps:
@@ -49,63 +53,102 @@ class EagerSteps:
         self._cache.select(rows)
 
 
-class FixedSteps:
-    """The same over all columns of the cache, in shapes that never change: what :class:`GraphSteps` captures."""
+class FixedStep:
+    """A step over all columns of its own cache, in tensors of unchanging shape and place.
 
-    def __init__(self, stack: Stack, cache: KVCache) -> None:
-        self._stack, self._fixed = stack, FixedCache(cache)
+    Args:
+        stack: runs.
+        rows: B.
+        capacity: C.
 
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """(B,) -> (B, V)."""
-        self._fixed.stepped()
-        return self._step(tokens)
+    Attributes:
+        cache: what the step reads and extends.
+        tokens: the newest of each row, (B,): what the step takes.
+    """
 
-    def _step(self, tokens: Tensor) -> Tensor:
-        logits = self._stack.logits(self._stack.hidden(self._stack.embed(tokens[:, None]), self._fixed)[:, -1])
-        self._fixed.advance()
+    def __init__(self, stack: Stack, rows: int, capacity: int) -> None:
+        self._stack, self.cache = stack, FixedCache(stack.new_cache(rows, capacity))
+        self.tokens = torch.zeros(rows, dtype=torch.long, device=stack.device)
+
+    def __call__(self) -> Tensor:
+        """Runs the step on ``tokens``. Returns the logits of the next, (B, V), valid until it runs again."""
+        logits = self._stack.logits(self._stack.hidden(self._stack.embed(self.tokens[:, None]), self.cache)[:, -1])
+        self.cache.advance()
         return logits
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these positions."""
-        cache = self._fixed.release()
-        cache.select(rows)
-        self._fixed = FixedCache(cache)
+
+class CapturedStep(FixedStep):
+    """The same as a CUDA graph, captured when it is made, on the stack's own device."""
+
+    def __init__(self, stack: Stack, rows: int, capacity: int) -> None:
+        super().__init__(stack, rows, capacity)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(stack.device):
+            side = torch.cuda.Stream(stack.device)  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream(stack.device))
+            with torch.cuda.stream(side):
+                for _ in range(TRIALS):
+                    super().__call__()
+            # torch's own stream for captures is of the device that first captured anything.
+            with torch.cuda.graph(self._graph, stream=side):
+                self._logits = super().__call__()  # recorded, not run
+            torch.cuda.current_stream(stack.device).wait_stream(side)
+
+    def __call__(self) -> Tensor:
+        """See :class:`FixedStep`."""
+        self._graph.replay()
+        return self._logits
 
 
-class GraphSteps(FixedSteps):
-    """Fixed steps, captured as a CUDA graph at the first one, and again when rows leave."""
+class FixedSteps:
+    """A batch run on by a fixed step. Rows that leave are computed on, and not looked at."""
 
-    _graph: torch.cuda.CUDAGraph | None = None
+    def __init__(self, cache: KVCache, step: FixedStep) -> None:
+        self._step, self._left = step, step.cache.capacity - cache.columns
+        self._rows: Tensor | None = None  # where those that are left stand; None while all are
+        step.cache.fill(cache)
 
     def __call__(self, tokens: Tensor) -> Tensor:
-        """(B,) -> (B, V)."""
-        self._fixed.stepped()
-        if self._graph is None:
-            self._capture(tokens)
-        assert self._graph is not None
-        self._tokens.copy_(tokens)
-        self._graph.replay()
-        return self._logits.clone()
+        """(B,) -> (B, V).
+
+        Raises:
+            ValueError: the step's cache is full.
+        """
+        if self._left == 0:
+            raise ValueError(f"The KV cache holds {self._step.cache.capacity} columns, and all are full.")
+        self._left -= 1
+        if self._rows is None:
+            self._step.tokens.copy_(tokens)
+            return self._step().clone()
+        self._step.tokens.index_copy_(0, self._rows, tokens)
+        return self._step().index_select(0, self._rows)
 
     def select(self, rows: Tensor) -> None:
         """Keeps the rows at these positions."""
-        super().select(rows)
-        self._graph = None
+        self._rows = rows if self._rows is None else self._rows.index_select(0, rows)
 
-    def _capture(self, tokens: Tensor) -> None:
-        self._tokens = tokens.clone()
-        before = [tensor.clone() for tensor in self._fixed.state()]
-        side = torch.cuda.Stream(self._stack.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(self._stack.device))
-        with torch.cuda.stream(side):
-            for _ in range(TRIALS):
-                self._step(self._tokens)
-                self._undo(before)
-        torch.cuda.current_stream(self._stack.device).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._logits = self._step(self._tokens)  # recorded, not run
 
-    def _undo(self, before: list[Tensor]) -> None:
-        for tensor, old in zip(self._fixed.state(), before, strict=True):
-            tensor.copy_(old)
+class Graphs:
+    """Makes steps that are captured, and keeps the newest capture of each stack with its cache.
+
+    Args:
+        kind: how a step runs.
+    """
+
+    def __init__(self, kind: type[FixedStep] = CapturedStep) -> None:
+        self._kind = kind
+        self._kept: dict[nn.Module, FixedStep] = {}  # by the stack's head: stacks themselves are made anew
+
+    def __call__(self, stack: Stack, cache: KVCache) -> Steps:
+        """See ``MakeSteps``."""
+        step = self._kept.get(stack.lm_head)
+        if step is None or step.cache.rows != cache.rows or step.cache.capacity < cache.capacity:
+            self._kept.pop(stack.lm_head, None)
+            del step  # its memory is free for the new one
+            step = self._kind(stack, cache.rows, -(-cache.capacity // COLUMNS) * COLUMNS)
+            self._kept[stack.lm_head] = step
+        return FixedSteps(cache, step)
+
+    def clear(self) -> None:
+        """Drops every capture: each remembers where its weights were."""
+        self._kept.clear()

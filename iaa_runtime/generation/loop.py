@@ -14,7 +14,7 @@ from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
 from ..model.stack import Stack
 from . import sampling
 from .constraint import Constraint
-from .decode import decode_steps
+from .decode import EagerSteps, MakeSteps
 from .drafting import Drafting, generate_drafted
 from .host import to_host
 from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
@@ -39,6 +39,7 @@ def generate(
     eos: Sequence[int],
     *,
     constraint: Constraint | None = None,
+    steps: MakeSteps = EagerSteps,
     on_token: OnToken = None,
     cancelled: Cancel = None,
 ) -> list[Answer]:
@@ -50,6 +51,7 @@ def generate(
         config: greedy or sampling settings (``num_beams`` is not looked at; see :mod:`.beam`).
         eos: ids that end an answer.
         constraint: restricts every answer to a grammar.
+        steps: how tokens are decoded one by one.
         on_token: progress and stopping.
         cancelled: checked before every token and every chunk of the prompts.
 
@@ -67,7 +69,7 @@ def generate(
         generate_drafted(stack, prompts, constraint, rows, cancelled)
         return rows.answers
     cache, logits = prefill(stack, prompts, max(rows.limits), cancelled)
-    steps = decode_steps(stack, cache)
+    run_on = steps(stack, cache)
     sampler = _Sampler(stack, prompts, config, constraint, rows.limits)
     for step in range(max(rows.limits)):
         check_cancelled(cancelled)
@@ -80,10 +82,10 @@ def generate(
         if len(kept) < len(ids):
             rows.keep(kept)
             index = torch.tensor(kept, device=stack.device)
-            steps.select(index)
+            run_on.select(index)
             sampler.select(index)
             tokens = tokens.index_select(0, index)
-        logits = steps(tokens)
+        logits = run_on(tokens)
     return rows.answers
 
 

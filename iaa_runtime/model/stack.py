@@ -27,7 +27,6 @@ class Stack:
     lm_head: nn.Module
     dtype: torch.dtype
     device: torch.device
-    cuda_graphs: bool = False
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, H)."""

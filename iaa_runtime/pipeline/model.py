@@ -15,6 +15,7 @@ from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, 
 from ..errors import ConfigError, InputError
 from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
+from ..generation.decode import EagerSteps, Graphs, MakeSteps
 from ..generation.loop import generate
 from ..generation.memory import generation_bytes, vision_bytes
 from ..generation.prefill import Cancel, Prompt, embed
@@ -73,7 +74,9 @@ class IAAModel:
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
         self.precision = precision
-        self._cuda_graphs = cuda_graphs and residency is None  # a graph remembers where weights were
+        # A graph remembers where weights were.
+        captured = cuda_graphs and residency is None and self.device.type == "cuda"
+        self.steps: MakeSteps = Graphs() if captured else EagerSteps
         stored_on = torch.device(storage) if storage is not None else self.device
         hosted = ops is not None or residency is not None
         self._kinds = kinds or kinds_for(precision, self.dtype, stored_on, hosted=hosted)
@@ -147,6 +150,8 @@ class IAAModel:
     def unload(self, *banks: BankName) -> None:
         """Frees banks; all when none is named. They are loaded again when next needed."""
         self._store.unload(*(banks or BANK_NAMES))
+        if isinstance(self.steps, Graphs):
+            self.steps.clear()
 
     def bank(self, name: BankName) -> nn.Module:
         """A bank's module; its weights are loaded on first use."""
@@ -160,7 +165,7 @@ class IAAModel:
         if isinstance(head, AdaptorBank):
             base = interleave(base, cast("list[Block]", list(head.layers)), self.config.iaa_insert_layers)
         layers = (head.embed_tokens, base, head.norm, head.lm_head)
-        return Stack(self.config, *layers, self.dtype, self.device, self._cuda_graphs)
+        return Stack(self.config, *layers, self.dtype, self.device)
 
     # Images ----------------------------------------------------------------------------------------------------------
 
@@ -275,7 +280,9 @@ class IAAModel:
             if constraint is not None:
                 raise InputError("Beam search and box grammar do not go together: set num_beams to 1, or grammar off.")
             return beam_search(stack, prompts, config, eos, on_token=on_token, cancelled=cancelled)
-        return generate(stack, prompts, config, eos, constraint=constraint, on_token=on_token, cancelled=cancelled)
+        return generate(
+            stack, prompts, config, eos, constraint=constraint, steps=self.steps, on_token=on_token, cancelled=cancelled
+        )
 
     def _ready_stack(self, task: Task, prompts: Sequence[Prompt], new_tokens: int) -> Stack:
         longest = max(prompt.length for prompt in prompts)

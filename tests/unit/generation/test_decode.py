@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 import torch
+from fake_cuda import CUDA, on_fake_cuda
 from make_checkpoint import make_checkpoint
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
-from iaa_runtime import IAAModel
-from iaa_runtime.generation.decode import EagerSteps, FixedSteps, Steps, decode_steps
+from iaa_runtime import GenerationConfig, IAAModel
+from iaa_runtime.generation import decode
+from iaa_runtime.generation.decode import EagerSteps, FixedStep, Graphs, MakeSteps
+from iaa_runtime.generation.loop import generate
 from iaa_runtime.generation.prefill import Prompt, prefill
 from iaa_runtime.model.fixed_kv_cache import FixedCache
 from iaa_runtime.model.kv_cache import KVCache
@@ -27,19 +30,33 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     return IAAModel.from_pretrained(make_checkpoint(tmp_path_factory.mktemp("decode") / "checkpoint")).stack("MM")
 
 
-def run(
-    kind: type[EagerSteps] | type[FixedSteps], stack: Stack, ids: list[tuple[int, ...]], count: int
-) -> list[Tensor]:
-    """Logits step by step of greedy decoding; half-way the first row leaves."""
+class Counted(FixedStep):
+    """Counts how many were made, as a capture is."""
+
+    made = 0
+
+    def __init__(self, stack: Stack, rows: int, capacity: int) -> None:
+        super().__init__(stack, rows, capacity)
+        type(self).made += 1
+
+
+@pytest.fixture
+def counted() -> type[Counted]:
+    Counted.made = 0
+    return Counted
+
+
+def run(make: MakeSteps, stack: Stack, ids: list[tuple[int, ...]], count: int) -> list[Tensor]:
+    """Logits step by step of greedy decoding; two of three times a third of the way on, a row leaves."""
     cache, logits = prefill(stack, [Prompt(row) for row in ids], count)
     for tensor in (*cache.keys, *cache.values):
         tensor[:, :, cache.columns :] = float("nan")  # as memory fresh from the system may be
-    steps = cast(Steps, kind(stack, cache))
+    steps = make(stack, cache)
     seen = [logits]
     for step in range(count):
         tokens = seen[-1].argmax(-1)
-        if step == count // 2:
-            keep = torch.arange(1, len(ids))
+        if step in (count // 3, count // 2) and len(tokens) > 1:
+            keep = torch.arange(1, len(tokens), device=tokens.device)
             steps.select(keep)
             tokens = tokens[1:]
         seen.append(steps(tokens))
@@ -49,14 +66,56 @@ def run(
 @pytest.mark.parametrize("ids", [RAGGED, SHARED, ALIKE], ids=["ragged", "shared prefix", "alike"])
 def test_fixed_steps_are_plain_steps(stack: Stack, ids: list[tuple[int, ...]]) -> None:
     with torch.no_grad():
-        plain, fixed = run(EagerSteps, stack, ids, 8), run(FixedSteps, stack, ids, 8)
+        plain, fixed = run(EagerSteps, stack, ids, 8), run(Graphs(FixedStep), stack, ids, 8)
     for one, other in zip(plain, fixed, strict=True):
         torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
 
 
-def test_a_full_cache_says_so(stack: Stack) -> None:
+def test_one_capture_serves_later_answers(
+    stack: Stack, counted: type[Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "COLUMNS", 16)
+    graphs = Graphs(counted)
+    with torch.no_grad():
+        for ids, count in ((RAGGED, 8), (SHARED, 3), (RAGGED, 10)):
+            plain, fixed = run(EagerSteps, stack, ids, count), run(graphs, stack, ids, count)
+            for one, other in zip(plain, fixed, strict=True):
+                torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
+        assert counted.made == 1
+        run(graphs, stack, ALIKE, 3)
+        assert counted.made == 2, "other rows, other shapes"
+        run(graphs, stack, ALIKE, decode.COLUMNS - 2)
+        assert counted.made == 3, "more columns than it has"
+        graphs.clear()
+        run(graphs, stack, ALIKE, 3)
+        assert counted.made == 4
+
+
+def test_numbers_of_an_earlier_answer_do_not_matter(stack: Stack, counted: type[Counted]) -> None:
+    graphs = Graphs(counted)
+    with torch.no_grad():
+        wanted = run(graphs, stack, ALIKE, 8)
+        (step,) = graphs._kept.values()
+        for tensor in (*step.cache._cache.keys, *step.cache._cache.values):
+            tensor.fill_(float("nan"))
+        again = run(graphs, stack, ALIKE, 8)
+    assert counted.made == 1
+    for one, other in zip(wanted, again, strict=True):
+        torch.testing.assert_close(other, one)
+
+
+def test_answers_are_the_same(stack: Stack, counted: type[Counted]) -> None:
+    prompts, config = [Prompt(row) for row in RAGGED], GenerationConfig.for_task("Text", max_new_tokens=20)
+    with torch.no_grad():
+        plain, fixed = (generate(stack, prompts, config, [7], steps=steps) for steps in (EagerSteps, Graphs(counted)))
+    assert [answer.ids for answer in plain] == [answer.ids for answer in fixed]
+    assert counted.made == 1
+
+
+def test_a_full_cache_says_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "COLUMNS", 1)
     cache, logits = prefill(stack, [Prompt((1, 2))], 1)
-    steps = FixedSteps(stack, cache)
+    steps = Graphs(FixedStep)(stack, cache)
     steps(logits.argmax(-1))
     with pytest.raises(ValueError, match="all are full"):
         steps(logits.argmax(-1))
@@ -68,19 +127,30 @@ def test_a_fixed_cache_takes_one_token_a_row() -> None:
         cache.extend(2)
 
 
+def test_fixed_steps_stay_on_their_device(tmp_path: Path) -> None:
+    model = IAAModel.from_pretrained(make_checkpoint(tmp_path / "checkpoint"), torch.bfloat16, CUDA)
+    with on_fake_cuda(FakeTensorMode(allow_non_fake_inputs=True)):
+        logits = run(Graphs(FixedStep), model.stack("Text"), RAGGED, 8)
+    assert {(each.device, each.shape[1]) for each in logits} == {(CUDA, 384)}
+
+
 def test_the_cpu_captures_nothing(tmp_path: Path) -> None:
-    stack = IAAModel.from_pretrained(make_checkpoint(tmp_path / "checkpoint"), cuda_graphs=True).stack("Text")
-    cache, _ = prefill(stack, [Prompt((1, 2))], 1)
-    assert isinstance(decode_steps(stack, cache), EagerSteps)
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    assert IAAModel.from_pretrained(folder, cuda_graphs=True).steps is EagerSteps
+    assert IAAModel.from_pretrained(folder, device=CUDA, dtype=torch.float16).steps is EagerSteps
+    assert isinstance(
+        IAAModel.from_pretrained(folder, device=CUDA, dtype=torch.float16, cuda_graphs=True).steps, Graphs
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device on this machine")
 def test_a_captured_step_is_a_plain_step(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
-    said = [
-        IAAModel.from_pretrained(folder, torch.float32, "cuda", cuda_graphs=graphs).generate(
-            torch.tensor([[1, 2, 3], [4, 5, 6]]), task="Text", max_new_tokens=20
-        )
-        for graphs in (False, True)
-    ]
-    assert torch.equal(*said)
+    said = []
+    for graphs in (False, True):
+        model = IAAModel.from_pretrained(folder, torch.float32, "cuda", cuda_graphs=graphs)
+        for ids in ([[1, 2, 3], [4, 5, 6]], [[7, 8], [9, 10]]):
+            said.append(model.generate(torch.tensor(ids), task="Text", max_new_tokens=20))
+        model.unload()
+        said.append(model.generate(torch.tensor([[1, 2, 3]]), task="Text", max_new_tokens=20))
+    assert all(map(torch.equal, said[:3], said[3:]))
