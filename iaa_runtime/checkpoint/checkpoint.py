@@ -116,8 +116,7 @@ class Checkpoint:
     def chunks(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:
         """Yields one of the bank's tensors in chunks of rows, each in the dtype it is stored in, on ``device``."""
         entry = self._entries[bank][name]
-        for rows in open_weights(entry.file).chunks(entry):
-            yield rows.to(device)
+        yield from open_weights(entry.file).chunks(entry, torch.device(device))
 
     def stored(self, bank: BankName, name: str) -> LazyTensor:
         """One of the bank's tensors as it is stored, to be written elsewhere."""

@@ -1,7 +1,7 @@
 """The two formats of weight files, safetensors and torch's own: the table of their tensors, and loading those.
 
-A tensor that is wanted as it is stored can be a view of the file, at no cost. Any other is converted in chunks of rows,
-each mapped on its own, so that neither the file's pages nor a second copy pile up.
+A tensor that is wanted as it is stored can be a view of the file, at no cost. Any other is converted, or copied to its
+device, in chunks of rows, each mapped on its own, so that neither the file's pages nor a second copy pile up.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .staging import Staging
 
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -72,6 +74,11 @@ class Target:
     device: torch.device
     buffer: Tensor | None = None
 
+    @cached_property
+    def staging(self) -> Staging | None:
+        """The way to a device other than the CPU."""
+        return Staging(self.dtype, self.device) if self.device.type != "cpu" else None
+
     def matches(self, entry: Entry) -> bool:
         """Whether a tensor is wanted as it is stored."""
         return self.device.type == "cpu" and entry.dtype == self.dtype
@@ -82,12 +89,19 @@ class Target:
             return torch.empty(entry.shape, dtype=self.dtype, device=self.device)
         return self.buffer[: entry.numel].view(entry.shape)
 
+    def copy(self, rows: Tensor, out: Tensor) -> Tensor:
+        """Copies rows as stored to ``out``, which is returned."""
+        if self.staging is None:
+            return out.copy_(rows)
+        self.staging.copy(rows, out)
+        return out
+
 
 class WeightFile(ABC):
     """One file of weights."""
 
     chunk_bytes: ClassVar[int]
-    """About how much of the file a conversion holds at a time."""
+    """About how much of the file a conversion on the CPU holds at a time."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -112,18 +126,22 @@ class WeightFile(ABC):
         for entry in entries:
             if not target.matches(entry):
                 out = target.memory(entry)
-                for start, end in self._steps(entry):
-                    out[start:end].copy_(self.rows(entry, start, end))
+                for start, end in self._steps(entry, self.chunk_bytes if target.staging is None else Staging.nbytes):
+                    target.copy(self.rows(entry, start, end), out[start:end])
                 yield entry.name, out
             elif target.buffer is not None:
                 yield entry.name, self.rows(entry, 0, entry.shape[0])
 
-    def chunks(self, entry: Entry) -> Iterator[Tensor]:
-        """Yields a tensor as stored, in chunks of rows."""
-        return (self.rows(entry, start, end) for start, end in self._steps(entry))
+    def chunks(self, entry: Entry, device: torch.device) -> Iterator[Tensor]:
+        """Yields a tensor as stored, in chunks of rows, on ``device``."""
+        target = Target(entry.dtype, device)
+        # Quantizing takes some copies of a chunk in float32.
+        for start, end in self._steps(entry, self.chunk_bytes if target.staging is None else Staging.nbytes // 4):
+            rows = self.rows(entry, start, end)
+            yield rows if target.staging is None else target.copy(rows, torch.empty_like(rows, device=device))
 
-    def _steps(self, entry: Entry) -> Iterator[tuple[int, int]]:
-        step = max(1, self.chunk_bytes * entry.shape[0] // max(1, entry.nbytes))
+    def _steps(self, entry: Entry, chunk_bytes: int) -> Iterator[tuple[int, int]]:
+        step = max(1, chunk_bytes * entry.shape[0] // max(1, entry.nbytes))
         for start in range(0, entry.shape[0], step):
             yield start, min(start + step, entry.shape[0])
 

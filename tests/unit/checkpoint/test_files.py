@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from iaa_runtime.checkpoint import formats
 from iaa_runtime.checkpoint.files import WeightFiles
+from iaa_runtime.checkpoint.staging import Staging
 from iaa_runtime.errors import CheckpointError
 
 TENSORS = {
@@ -64,6 +68,48 @@ def test_transient_tensors_share_one_buffer(file: Path, dtype: torch.dtype) -> N
         count += 1
     assert count == len(TENSORS)
     assert len(addresses) == 1, "conversions do not share one buffer"
+
+
+class Copies(TorchDispatchMode):
+    """What is copied to the meta device: where it lies, and what it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.copy_.default and args[0].is_meta and not args[1].is_meta:
+            self.seen.append((args[1].data_ptr(), args[1].clone()))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("staged", [64, 1 << 20])
+def test_a_device_gets_few_large_copies_from_two_buffers(
+    file: Path, dtype: torch.dtype, staged: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Staging, "nbytes", staged)
+    sent = {}
+    files = WeightFiles.find(file)
+    for name in TENSORS:
+        with Copies() as copies:
+            ((_, tensor),) = files.load([name], dtype, "meta")
+        assert (tensor.device.type, tensor.shape, tensor.dtype) == ("meta", TENSORS[name].shape, dtype)
+        sent[name] = copies.seen
+    for name, copied in sent.items():
+        assert torch.equal(torch.cat([part for _, part in copied]), TENSORS[name].to(dtype).flatten())
+        assert len({address for address, _ in copied}) == min(2, len(copied))
+        assert all(part.nbytes <= staged for _, part in copied)
+        assert len(copied) <= 1 + 2 * TENSORS[name].numel() * 4 // staged
+
+
+def test_chunks_go_to_a_device_as_stored(file: Path) -> None:
+    entry = WeightFiles.find(file).entries["c.weight"]
+    with Copies() as copies:
+        (chunk,) = formats.open_weights(entry.file).chunks(entry, torch.device("meta"))
+    assert (chunk.device.type, chunk.shape, chunk.dtype) == ("meta", (2, 3, 4), torch.bfloat16)
+    ((_, copied),) = copies.seen
+    assert torch.equal(copied, TENSORS["c.weight"].flatten())
 
 
 def test_a_file_that_shrinks_while_it_is_loaded(tmp_path: Path) -> None:
