@@ -7,7 +7,8 @@ Operators compute shapes alone, and raise where tensors of two devices meet, as 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 CUDA = torch.device("cuda", 0)
 aten = torch.ops.aten
@@ -66,6 +69,39 @@ def fused_attention(
         attn_mask.expand(rows, heads, tokens, seen)
         torch.empty((*attn_mask.shape[:-1], -(-seen // 16) * 16), dtype=q.dtype, device=q.device)
     return torch.empty((rows, tokens, heads, v.shape[-1]), dtype=q.dtype, device=q.device).transpose(1, 2)
+
+
+class Memory(TorchDispatchMode):
+    """Counts what lies on the device beside ``kept``: while it is entered, inside of :func:`on_fake_cuda`.
+
+    Attributes:
+        taken: bytes now.
+        peak: the most there were.
+    """
+
+    def __init__(self, kept: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self._known = {tensor.untyped_storage()._cdata for tensor in kept}
+        self.taken = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and tensor.device.type == "cuda":
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, nbytes = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self.taken += nbytes
+            self.peak = max(self.peak, self.taken)
+            weakref.finalize(storage, self._free, key, nbytes)
+
+    def _free(self, key: int, nbytes: int) -> None:
+        self._known.discard(key)
+        self.taken -= nbytes
 
 
 class _Guardless(TorchFunctionMode):

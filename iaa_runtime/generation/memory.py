@@ -1,7 +1,8 @@
 """How much memory a call takes beyond the weights: formulas, so that a host can free that much first.
 
 Symbols: B rows, P prompt tokens, A new tokens, T tokens of one prefill chunk, H hidden size, I intermediate size, V
-vocabulary, W and M width and MLP width of the vision tower, N its patches, L blocks, G key-value heads, D head size.
+vocabulary, W and M width and MLP width of the vision tower, N its patches, L blocks, G key-value heads, D head size, Q
+width of all heads.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ def generation_bytes(
 ) -> int:
     """Bytes of an answer's KV cache and activations, weights not counted.
 
-    With e bytes an element: the cache ``2 L B (P + A) G D e``, twice because handing a shared prefix to many rows
-    copies it; the block in flight ``T (4 H + 3 I) e`` and its attention mask ``T (P + A)``, with the T tokens of all
-    rows that are prefilled at once; the logits ``5 B V`` float32, for the raw ones, penalty, grammar and a sorted
-    copy; the embedded prompt ``B P H e``.
+    With e bytes an element: the cache ``2 L B (P + A) G D e``, and one block's keys once more, since rows are handed on
+    block by block; the prompts' images, then with their words, then as one batch, ``3 B P H e``; and the larger of two:
+
+    - a block in flight with the T tokens of all rows that are prefilled at once: in its MLP ``T (4 H + 3 I) e``, in
+      its attention ``T (3 H + 5 Q) e``, where keys and values are repeated for each of Q / D heads, and what the kernel
+      makes of a mask for the Q / (G D) heads that share keys, ``T (P + A) (3 + Q (1 + e) / (G D))``;
+    - logits, ``52 B V``: those behind a draft's tokens, old and new ones, or sorted ones.
 
     Args:
         config: the checkpoint's geometry.
@@ -35,23 +39,33 @@ def generation_bytes(
         new_tokens: A.
         dtype: of the activations.
     """
-    columns = prompt_tokens + new_tokens
+    columns, hidden, width = (
+        prompt_tokens + new_tokens,
+        config.hidden_size,
+        config.num_attention_heads * config.head_dim,
+    )
     at_once = min(rows * prompt_tokens, CHUNK_TOKENS)
     blocks = config.num_blocks if task.sees else config.num_hidden_layers
     per_token = KVCache.bytes_per_token(blocks, config.num_key_value_heads, config.head_dim, dtype)
-    cache = 2 * rows * columns * per_token
-    block = at_once * (4 * config.hidden_size + 3 * config.intermediate_size) * dtype.itemsize
-    mask = at_once * columns
-    logits = 5 * rows * config.vocab_size * 4
-    embedded = rows * prompt_tokens * config.hidden_size * dtype.itemsize
-    return cache + block + mask + logits + embedded
+    cache = rows * columns * (per_token + per_token // (2 * blocks))
+    embedded = 3 * rows * prompt_tokens * hidden * dtype.itemsize
+    mlp = (4 * hidden + 3 * config.intermediate_size) * dtype.itemsize
+    shared = config.num_attention_heads // config.num_key_value_heads
+    attention = (3 * hidden + 5 * width) * dtype.itemsize + columns * (3 + shared * (1 + dtype.itemsize))
+    logits = 52 * rows * config.vocab_size
+    return cache + embedded + max(at_once * max(mlp, attention), logits)
 
 
 def vision_bytes(vision: VisionConfig, images: int, dtype: torch.dtype) -> int:
-    """Bytes of the vision tower's activations: ``B (N + 1) (6 W + 2 M) e`` and the images, ``3 B size² e``."""
+    """Bytes of the vision tower's activations: ``B (N + 1) (4 W + 3 M) e`` and the images, ``3 B size² e``."""
     tokens = images * (vision.num_patches + 1)
-    block = tokens * (6 * vision.hidden_size + 2 * vision.intermediate_size)
+    block = tokens * (4 * vision.hidden_size + 3 * vision.intermediate_size)
     return (block + images * 3 * vision.image_size**2) * dtype.itemsize
+
+
+def projection_bytes(config: IAAConfig, patches: int, dtype: torch.dtype) -> int:
+    """Bytes of projecting ``patches`` of all images together: ``patches (W + 3 H) e``."""
+    return patches * (config.mm_hidden_size + 3 * config.hidden_size) * dtype.itemsize
 
 
 @dataclass(frozen=True)

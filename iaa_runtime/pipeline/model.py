@@ -17,7 +17,7 @@ from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
 from ..generation.loop import generate
-from ..generation.memory import generation_bytes, vision_bytes
+from ..generation.memory import generation_bytes, projection_bytes, vision_bytes
 from ..generation.prefill import Cancel, Prompt, embed
 from ..generation.rows import Answer, OnToken
 from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
@@ -193,7 +193,7 @@ class IAAModel:
         task = Task.parse(task)
         if not task.sees:
             raise InputError("The Text task takes no image. Use MM to talk about one, or G to ground in one.")
-        self._store.use([task.stack_bank], 4 * features.numel() * self.dtype.itemsize)
+        self._store.use([task.stack_bank], projection_bytes(self.config, features[..., 0].numel(), self.dtype))
         projected: Tensor = cast(AdaptorBank, self.bank(task.stack_bank)).projector(
             features.to(self.device, self.dtype)
         )
