@@ -25,6 +25,8 @@ CPU = torch.device("cpu")
 class OneWeight:
     """A bank of one matrix in memory."""
 
+    quantized = False
+
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight
 
@@ -40,6 +42,10 @@ class OneWeight:
     def chunks(self, name: str) -> Iterator[Tensor]:
         """The matrix in chunks of rows."""
         yield from self._weight.split(1024)
+
+    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Nothing: it is not quantized yet."""
+        return iter(())
 
 
 def layers(weight: Tensor) -> dict[str, tuple[torch.nn.Module, torch.dtype]]:

@@ -24,12 +24,14 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
+from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, PRECISION, Checkpoint
 from ..iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, fetch
+from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
 from ..iaa_runtime.errors import Cancelled, CheckpointError
+from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
-from ..iaa_runtime.model.linear.kinds import PRECISIONS as QUANTIZED_PRECISIONS
+from ..iaa_runtime.model.linear.kinds import PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
 from ..iaa_runtime.pipeline.base import BATCH_ROWS
 from ..iaa_runtime.pipeline.local import IAAPipeline
@@ -47,8 +49,10 @@ TEXT_INTERVAL = 0.1
 """Seconds between two updates of live text."""
 
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-PRECISIONS = (*DTYPES, *QUANTIZED_PRECISIONS)
-"""What the Loader offers: a dtype for everything, or fewer bits for the large matrices and the device's own dtype."""
+"""In what the Loader lets a model compute."""
+AS_STORED = "as stored"
+WEIGHTS = {AS_STORED: None} | {name: name for name in PRECISIONS}
+"""In what it lets the large matrices be kept."""
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -64,8 +68,18 @@ def find_checkpoints() -> dict[str, Path]:
     found = {DEMO_NAME: DEMO_CHECKPOINT} if DEMO_CHECKPOINT.is_dir() else {}
     for root in map(Path, folder_paths.get_folder_paths(FOLDER)):
         for folder in _checkpoint_folders(root):
-            found.setdefault(folder.relative_to(root).as_posix() if folder != root else root.name, folder)
+            name = folder.relative_to(root).as_posix() if folder != root else root.name
+            found.setdefault(name + _converted_to(folder), folder)
     return found
+
+
+def _converted_to(folder: Path) -> str:
+    """What the name of a converted checkpoint says of it; a config that cannot be read is told of when it is opened."""
+    try:
+        precision = load_json(folder / "config.json").get(PRECISION)
+    except CheckpointError:
+        return ""
+    return f" ({precision})" if precision in PRECISIONS else ""
 
 
 def _checkpoint_folders(root: Path) -> Iterator[Path]:
@@ -217,24 +231,26 @@ _alive: weakref.WeakValueDictionary[Any, ModelHandle] = weakref.WeakValueDiction
 _kept: dict[Any, ModelHandle] = {}
 
 
-def open_model(name: str, precision: str, device_option: str, keep_loaded: bool, download: bool) -> ModelHandle:
+def open_model(
+    name: str, dtype_option: str, weights: str, device_option: str, keep_loaded: bool, download: bool
+) -> ModelHandle:
     """Opens a checkpoint, or hands out the one that is open already.
 
     Args:
         name: one of :func:`checkpoint_options`.
-        precision: one of ``PRECISIONS``.
+        dtype_option: one of ``DTYPES``.
+        weights: one of ``WEIGHTS``.
         device_option: one of ComfyUI's device options.
         keep_loaded: remember the model when no workflow in memory uses it any more.
         download: fetch the published checkpoint if it is not here.
     """
     folder = checkpoint_folder(name, download)
     device = memory.resolve_gpu_device_option(device_option) or memory.get_torch_device()
-    dtype = DTYPES.get(precision) or _auto_dtype(device)
-    quantized = precision if precision in QUANTIZED_PRECISIONS else None
-    key = (fingerprint(name), dtype, quantized, device)
+    dtype = DTYPES[dtype_option] or _auto_dtype(device)
+    key = (fingerprint(name), dtype, weights, device)
     handle = _alive.get(key)
     if handle is None:
-        handle = _open(folder, dtype, quantized, device)
+        handle = _open(folder, dtype, WEIGHTS[weights], device)
         _alive[key] = handle
     if keep_loaded:
         _kept[key] = handle
@@ -244,10 +260,12 @@ def open_model(name: str, precision: str, device_option: str, keep_loaded: bool,
 
 
 def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch.device) -> ModelHandle:
+    checkpoint = Checkpoint(folder)
+    precision = checkpoint.resolve_precision(precision)
     offload = torch.device("cpu") if memory.is_device_cpu(device) else memory.text_encoder_offload_device()
     patchers = BankPatchers(device, offload)
     model = IAAModel(
-        Checkpoint(folder),
+        checkpoint,
         dtype,
         device,
         comfy.ops.manual_cast,
@@ -257,7 +275,8 @@ def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch
         residency=patchers,
         on_load=check_interrupt,
     )
-    log.info("IAA: opened %s (%s on %s)", folder, precision or str(dtype).removeprefix("torch."), device)
+    kept = f", weights in {precision}" if precision else ""
+    log.info("IAA: opened %s (%s on %s%s)", folder, str(dtype).removeprefix("torch."), device, kept)
     return ModelHandle(IAAPipeline(model, load_tokenizer(folder)), patchers, device)
 
 
@@ -267,6 +286,8 @@ def intermediate(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _auto_dtype(device: torch.device) -> torch.dtype:
+    if device.type == "cpu":
+        return default_dtype(device)  # ComfyUI knows no CPU that computes in 16 bit
     if memory.should_use_bf16(device):
         return torch.bfloat16
     return torch.float16 if memory.should_use_fp16(device) else torch.float32

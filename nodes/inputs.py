@@ -19,6 +19,9 @@ from comfy_api.latest import io
 from ..iaa_runtime.errors import InputError
 from .words import add_words
 
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What images and masks come in; torch computes hardly anything in the 8-bit ones."""
+
 
 class Node(io.ComfyNode):
     """Base of our nodes.
@@ -34,13 +37,18 @@ class Node(io.ComfyNode):
             cls.define_schema = classmethod(functools.wraps(schema)(lambda cls: add_words(schema(cls))))  # type: ignore[method-assign, assignment]
             cls.execute = classmethod(_checking(execute))  # type: ignore[method-assign, assignment]
 
+    @classmethod
+    def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Inputs as workflows of an earlier version give them -> as this one takes them."""
+        return inputs
+
 
 def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(execute)
 
     @functools.wraps(execute)
     def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
-        given = signature.bind(cls, *args, **inputs).arguments
+        given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
         schema = cls.define_schema()
         check_choices(schema, cls.hidden)
         check_inputs(schema, given)
@@ -99,7 +107,7 @@ def _fail(name: str, problem: str) -> None:
 
 def _image(declared: io.Input, value: Any, name: str) -> str:
     wanted = "must be an IMAGE, a tensor of (images, height, width, channels): connect an output for images."
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or value.dtype not in _FLOATS:
         return f"{wanted} A {_kind(value)} came."
     if value.ndim != 4 or not 1 <= value.shape[3] <= 4:
         return f"{wanted} A tensor of shape {list(value.shape)} came."
@@ -108,7 +116,7 @@ def _image(declared: io.Input, value: Any, name: str) -> str:
 
 def _mask(declared: io.Input, value: Any, name: str) -> str:
     wanted = "must be a MASK, a tensor of (masks, height, width): connect an output for masks."
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+    if not isinstance(value, torch.Tensor) or value.dtype not in _FLOATS:
         return f"{wanted} A {_kind(value)} came."
     if value.ndim not in (2, 3):
         return f"{wanted} A tensor of shape {list(value.shape)} came."

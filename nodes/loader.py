@@ -24,19 +24,22 @@ class Loader(Node):
             search_aliases=["load IAA", "Inner-Adaptor Architecture", "VLM loader", "vision language model"],
             inputs=[
                 io.Combo.Input("checkpoint", options=host.checkpoint_options(), default=host.DEMO_NAME),
-                io.Combo.Input("precision", options=list(host.PRECISIONS), default="auto", optional=True),
+                io.Combo.Input("precision", options=list(host.DTYPES), default="auto", optional=True),
                 io.Combo.Input(
                     "device", options=memory.get_gpu_device_options(), default="default", optional=True, advanced=True
                 ),
                 io.Boolean.Input("keep_loaded", default=False, optional=True, advanced=True),
                 io.Boolean.Input("download", default=False, optional=True, advanced=True),
+                io.Combo.Input("weights", options=list(host.WEIGHTS), default=host.AS_STORED, optional=True),
             ],
             outputs=[IAAModelType.Output("IAA_MODEL")],
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: Any, download: Any = False) -> bool | str:
+    def validate_inputs(cls, checkpoint: Any, download: Any = False, precision: Any = "auto") -> bool | str:
         """Says where a missing checkpoint belongs, instead of "value not in list"."""
+        if precision not in (None, *host.DTYPES, *host.WEIGHTS):
+            return f"There is no precision {precision!r}. Choose one of {', '.join(host.DTYPES)}."
         if checkpoint is None or checkpoint in host.find_checkpoints():
             return True
         if download and checkpoint in host.checkpoint_options():
@@ -49,6 +52,13 @@ class Loader(Node):
         return host.fingerprint(checkpoint) if checkpoint is not None else None
 
     @classmethod
+    def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:
+        """``precision`` once said both, in what to compute and in what to keep the weights."""
+        if inputs.get("precision") in host.WEIGHTS:
+            return {"weights": inputs["precision"]} | inputs | {"precision": "auto"}
+        return inputs
+
+    @classmethod
     def execute(
         cls,
         checkpoint: str,
@@ -56,6 +66,7 @@ class Loader(Node):
         device: str = "default",
         keep_loaded: bool = False,
         download: bool = False,
+        weights: str = host.AS_STORED,
     ) -> io.NodeOutput:
         """Opens the checkpoint, or hands out the one that is open already."""
-        return io.NodeOutput(host.open_model(checkpoint, precision, device, keep_loaded, download))
+        return io.NodeOutput(host.open_model(checkpoint, precision, weights, device, keep_loaded, download))

@@ -8,7 +8,7 @@ import comfy.ops
 import torch
 
 from ..iaa_runtime.model.linear.base import SpecialLinear
-from ..iaa_runtime.model.linear.kinds import PLAIN, QUANTIZED, Kinds, kinds_for
+from ..iaa_runtime.model.linear.kinds import PLAIN, Kinds, kinds_for, stored_kinds
 from ..iaa_runtime.model.linear.quantized import QuantizedLinear
 
 
@@ -18,8 +18,7 @@ def hosted_kinds(precision: str | None, dtype: torch.dtype, device: torch.device
         return kinds_for(precision, dtype, device)
     if precision is None:
         return PLAIN
-    kinds = QUANTIZED[precision]
-    return Kinds(_hosted(kinds.matrix), _hosted(kinds.head))
+    return Kinds(*map(_hosted, stored_kinds(precision)))
 
 
 @cache

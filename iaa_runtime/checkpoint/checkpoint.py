@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from . import names
 from .files import WeightFiles
 from .formats import Entry, open_weights
@@ -24,6 +24,9 @@ from .writer import LazyTensor
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo_checkpoint"
 """The small checkpoint in the box: a real IAA model that knows only coloured shapes."""
+
+PRECISION = "iaa_precision"
+"""The setting of config.json that says to what a checkpoint's large matrices were converted."""
 
 
 class Checkpoint:
@@ -37,6 +40,7 @@ class Checkpoint:
         folder: where config.json and the tokenizer are.
         config: the geometry.
         config_raw: config.json as it is.
+        precision: what its large matrices were converted to (``iaa convert``); None where they are as published.
         files: the weights; the tower's, too, where it is in the shards.
 
     Raises:
@@ -50,6 +54,12 @@ class Checkpoint:
             raise CheckpointError(f"There is no checkpoint at {path}. Give a folder with config.json and the weights.")
         self.folder = path.parent if path.is_file() else path
         self.config_raw = load_json(self.folder / "config.json")
+        self.precision: str | None = self.config_raw.get(PRECISION)
+        if not isinstance(self.precision, str | None):
+            raise ConfigError(
+                f"{self.folder / 'config.json'} sets {PRECISION!r} to {self.precision!r}, which is no precision. "
+                "Convert the checkpoint anew."
+            )
         self.config = IAAConfig.from_dict(self.config_raw, str(self.folder / "config.json"))
         self.files = WeightFiles.find(path)
         self._tower, self._searched = find_tower(self.folder, self.files, self.config.mm_vision_tower, vision_tower)
@@ -94,6 +104,19 @@ class Checkpoint:
     def dtypes(self, bank: BankName) -> set[str]:
         """Names of the dtypes in which the bank is stored, such as ``"bfloat16"``."""
         return {str(entry.dtype).removeprefix("torch.") for entry in self._entries[bank].values()}
+
+    def resolve_precision(self, wanted: str | None) -> str | None:
+        """The precision to open it in: the one it was converted to, else ``wanted``.
+
+        Raises:
+            ConfigError: it was converted to another than ``wanted``.
+        """
+        if self.precision is not None and wanted not in (None, self.precision):
+            raise ConfigError(
+                f"{self.folder} was converted to {self.precision}, of which nothing else can be made. Open it as "
+                f"it is, or convert the checkpoint that it was made from to {wanted}."
+            )
+        return self.precision or wanted
 
     # Its tensors -----------------------------------------------------------------------------------------------------
 

@@ -47,8 +47,11 @@ TOWER_END = "tower.post_layernorm."
 LLAMA, LLAVA = "", "language_model."
 """What stands before a stock Llama's names when it is alone, and inside a LLaVA."""
 
-_IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "embeddings.position_ids")
-"""Buffers that older library versions saved and that are computed here."""
+QUANTIZATION = ".comfy_quant"
+"""What ends the names of the notes by which ComfyUI knows a quantized layer."""
+
+_IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "embeddings.position_ids", QUANTIZATION)
+"""Buffers that older library versions saved and that are computed here, and notes for others."""
 
 _BLOCK = re.compile(r"layers\.(\d+)\.(.+)")
 

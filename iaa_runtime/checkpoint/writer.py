@@ -53,7 +53,7 @@ class LazyTensor:
 
 
 def write_file(file: Path, tensors: Mapping[str, LazyTensor]) -> None:
-    """Writes one safetensors file, under another name until it is complete."""
+    """Writes one safetensors file, under another name until it is complete; values are made in the order given."""
     # The widest dtypes go first, so that each tensor starts at a multiple of its element's size.
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses files that do not say so
@@ -68,7 +68,8 @@ def write_file(file: Path, tensors: Mapping[str, LazyTensor]) -> None:
     try:
         with partial.open("wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
-            for name, tensor in ordered:
+            for name, tensor in tensors.items():
+                out.seek(8 + len(text) + header[name]["data_offsets"][0])
                 for chunk in tensor.chunks():
                     stored = chunk.detach().to("cpu", tensor.dtype).contiguous()
                     out.write(stored.flatten().view(torch.uint8).numpy().data)
@@ -98,14 +99,18 @@ def write_shards(
         if shards[-1] and sum(t.nbytes for t in shards[-1].values()) + tensor.nbytes > shard_bytes:
             shards.append({})
         shards[-1][name] = tensor
-    weight_map: dict[str, str] = {}
-    for number, shard in enumerate(shards, 1):
-        file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+    files = {f"model-{number:05d}-of-{len(shards):05d}.safetensors": shard for number, shard in enumerate(shards, 1)}
+    for file, shard in files.items():
         write_file(folder / file, shard)
-        weight_map |= dict.fromkeys(shard, file)
         if progress is not None:
             progress(file)
-    total = sum(tensor.nbytes for tensor in tensors.values())
+    write_index(folder, files)
+
+
+def write_index(folder: Path, files: Mapping[str, Mapping[str, LazyTensor]]) -> None:
+    """Writes the index of a folder's weight files: which tensors each holds."""
+    weight_map = {name: file for file, tensors in files.items() for name in tensors}
+    total = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 

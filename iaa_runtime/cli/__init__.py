@@ -25,6 +25,7 @@ COMMANDS = {
     "chat": "talk about an image, choosing the task turn by turn",
     "eval": "run and score RefCOCO, MME, or the demo's scenes",
     "annotate": "caption and ground whole collections, in shards that survive a kill",
+    "convert": "write a checkpoint in 8 or 4 bits, for smaller cards",
     "export": "write a task as a stock Llama or LLaVA checkpoint, for other engines",
     "bench": "how fast it is here, against the machine's roofline and stock transformers",
 }

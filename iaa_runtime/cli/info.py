@@ -14,6 +14,7 @@ from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
+from ..model.linear.kinds import stored_kinds
 from .arguments import add_checkpoint_arguments, add_json_argument
 from .opening import open_checkpoint
 from .output import print_json
@@ -43,16 +44,21 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     config, vision = checkpoint.config, checkpoint.vision
     parameters: dict[BankName, int] = {}
     missing: list[str] = []
+    kinds = stored_kinds(checkpoint.precision)
     for bank in BANK_NAMES:
         if bank == "vision" and vision is None:
             missing.append(_reason(checkpoint.require_vision))
             continue
-        shapes = bank_shapes(bank, config, vision)
-        parameters[bank] = sum(map(math.prod, shapes.values()))
-        if problem := _reason(partial(checkpoint.check, bank, shapes)):
+        if checkpoint.precision is not None and not checkpoint.has(bank):
+            continue  # converted for other tasks
+        parameters[bank] = sum(map(math.prod, bank_shapes(bank, config, vision).values()))
+        if problem := _reason(partial(checkpoint.check, bank, bank_shapes(bank, config, vision, kinds))):
             missing.append(problem)
+    tasks = [task for task in Task if parameters.keys() >= set(task.banks) - {"vision"}]
+    formats = {name: form for name, form in FORMATS.items() if checkpoint.precision in (None, name)}
     return {
         "folder": str(checkpoint.folder),
+        "precision": checkpoint.precision,
         "config": asdict(config),
         "vision": asdict(vision) if vision else None,
         "banks": {
@@ -66,12 +72,17 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "tasks": {
             task.value: {
                 "blocks": config.num_blocks if task.sees else config.num_hidden_layers,
-                "bytes": {name: weight_bytes(config, vision, task, form) for name, form in FORMATS.items()},
-                "needed_bytes": {name: task_bytes(config, vision, task, form) for name, form in FORMATS.items()},
+                "bytes": {name: weight_bytes(config, vision, task, form) for name, form in formats.items()},
+                "needed_bytes": {name: task_bytes(config, vision, task, form) for name, form in formats.items()},
             }
-            for task in Task
+            for task in tasks
         },
-        "fits": {str(size): {task.value: fitting(config, vision, task, size) for task in Task} for size in CARDS},
+        "fits": {
+            str(size): {
+                task.value: [name for name in fitting(config, vision, task, size) if name in formats] for task in tasks
+            }
+            for size in CARDS
+        },
         "missing": missing,
     }
 
@@ -92,7 +103,7 @@ def _reason(check: Callable[[], object]) -> str:
 
 def _print(about: dict[str, Any]) -> None:
     llama, clip = about["config"], about["vision"]
-    print(about["folder"])
+    print(about["folder"] + (f" (converted to {about['precision']})" if about["precision"] else ""))
     print("  Llama: {num_hidden_layers} layers of {hidden_size} (MLP {intermediate_size}),".format(**llama))
     print("         {num_attention_heads} heads of {head_dim},".format(**llama), end=" ")
     print("{num_key_value_heads} for keys and values,".format(**llama))
@@ -105,9 +116,11 @@ def _print(about: dict[str, Any]) -> None:
     print("\n  bank      parameters     stored")
     for name, bank in about["banks"].items():
         print(f"  {name:<8}{bank['parameters']:>12,}{_size(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}")
-    print("\n  task    blocks" + "".join(f"{name:>11}" for name in COLUMNS.values()) + "   (weights)")
+    columns = {form: head for form, head in COLUMNS.items() if about["precision"] in (None, *head.split("/"))}
+    print("\n  task    blocks" + "".join(f"{head:>11}" for head in columns.values()) + "   (weights)")
     for name, task in about["tasks"].items():
-        print(f"  {name:<8}{task['blocks']:>6}" + "".join(f"{_size(task['bytes'][form]):>11}" for form in COLUMNS))
+        sizes = (_size(task["bytes"].get(form, task["bytes"].get(about["precision"]))) for form in columns)
+        print(f"  {name:<8}{task['blocks']:>6}" + "".join(f"{size:>11}" for size in sizes))
     print("\n  fits into " + "".join(f"{size:>8} GB" for size in about["fits"]) + "   (with KV cache and activations)")
     for name in about["tasks"]:
         best = [next(iter(tasks[name]), "–") for tasks in about["fits"].values()]

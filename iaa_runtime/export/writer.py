@@ -47,9 +47,14 @@ def export(
 
     Raises:
         InputError: ``out`` holds something already.
-        CheckpointError: the checkpoint lacks what the task needs.
+        CheckpointError: the checkpoint lacks what the task needs, or was converted to fewer bits.
     """
     task, out = Task.parse(task), Path(out)
+    if source.precision is not None:
+        raise CheckpointError(
+            f"{source.folder} was converted to {source.precision}, in a form of ours that other engines do not read. "
+            "Export from the checkpoint that it was made from."
+        )
     with new_folder(out) as folder:
         tensors = _stock_tensors(source, task)
         write_shards(folder, tensors, shard_bytes, progress)

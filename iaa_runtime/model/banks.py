@@ -89,9 +89,11 @@ def build_bank(
 
 
 @cache
-def bank_shapes(name: BankName, config: IAAConfig, vision: VisionConfig | None) -> Mapping[str, tuple[int, ...]]:
-    """Names and shapes of a bank's weights as checkpoints have them, without making them."""
-    bank = build_bank(name, config, vision)
+def bank_shapes(
+    name: BankName, config: IAAConfig, vision: VisionConfig | None, kinds: Kinds = PLAIN
+) -> Mapping[str, tuple[int, ...]]:
+    """Names and shapes of a bank's tensors, its matrices and head of the given kinds, without making them."""
+    bank = build_bank(name, config, vision, kinds=kinds)
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in bank.state_dict().items()})
 
 

@@ -55,6 +55,10 @@ class Factory:
         """One of a decoder block's seven matrices, ``inputs -> outputs``."""
         return self._of_kind(self.kinds.matrix, inputs, outputs)
 
+    def sensitive(self, inputs: int, outputs: int) -> nn.Module:
+        """One of those of the seven whose rounding errors weigh most, ``inputs -> outputs``."""
+        return self._of_kind(self.kinds.sensitive, inputs, outputs)
+
     def head(self, inputs: int, outputs: int) -> nn.Module:
         """The LM head, ``inputs -> outputs``."""
         return self._of_kind(self.kinds.head, inputs, outputs)
@@ -110,8 +114,8 @@ class Attention(nn.Module):
         width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
         self.q_proj = make.matrix(config.hidden_size, width)
         self.k_proj = make.matrix(config.hidden_size, shared)
-        self.v_proj = make.matrix(config.hidden_size, shared)
-        self.o_proj = make.matrix(width, config.hidden_size)
+        self.v_proj = make.sensitive(config.hidden_size, shared)
+        self.o_proj = make.sensitive(width, config.hidden_size)
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Tensor | None, cache: Cache | None, slot: int) -> Tensor:
         """Attends from ``x`` (B, T, H) to itself and to what ``cache`` holds in ``slot``.

@@ -15,7 +15,12 @@ from ..errors import CheckpointError, ConfigError
 from .banks import bank_shapes, build_bank
 from .layers import Ops
 from .linear.base import SpecialLinear
-from .linear.kinds import Kinds
+from .linear.kinds import Kinds, stored_kinds
+from .linear.quantized import scale_name
+
+CONVERT_AGAIN = (
+    "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
+)
 
 
 class Residency(Protocol):
@@ -45,6 +50,19 @@ class BankWeights:
     def chunks(self, name: str) -> Iterator[Tensor]:
         """Yields a weight in chunks of rows, as stored."""
         return self.checkpoint.chunks(self.bank, name, self.device)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights of quantized layers are stored as those keep them."""
+        return self.checkpoint.precision is not None
+
+    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors in the dtypes they are stored in."""
+        by_dtype: dict[torch.dtype, list[str]] = {}
+        for name in names:
+            by_dtype.setdefault(self.stored_dtype(name), []).append(name)
+        for dtype, alike in by_dtype.items():
+            yield from self.checkpoint.load(self.bank, alike, dtype, self.device)
 
 
 class BankStore:
@@ -80,7 +98,7 @@ class BankStore:
         self._modules: dict[BankName, nn.Module] = {}  # on no device while they are not loaded
         self._loaded: set[BankName] = set()
         for bank in self.present:
-            checkpoint.check(bank, bank_shapes(bank, checkpoint.config, checkpoint.vision))
+            checkpoint.check(bank, self._stored(bank))
             self._modules[bank] = self._build(bank)
 
     @property
@@ -107,9 +125,8 @@ class BankStore:
         if name == "vision":
             self._checkpoint.require_vision()
         if name not in self._modules:
-            raise CheckpointError(
-                f"{self._checkpoint.folder} holds no bank {name!r}, which is needed here. Use a complete checkpoint."
-            )
+            remedy = "Use a complete checkpoint." if self._checkpoint.precision is None else CONVERT_AGAIN
+            raise CheckpointError(f"{self._checkpoint.folder} holds no bank {name!r}, which is needed here. {remedy}")
         module, weights = self._modules[name], {}
         for key, tensor in self._tensors(name, module):
             weights[key] = tensor
@@ -136,15 +153,19 @@ class BankStore:
         shape = (self._checkpoint.config, self._checkpoint.vision)
         return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds)
 
+    def _stored(self, bank: BankName) -> Mapping[str, tuple[int, ...]]:
+        checkpoint = self._checkpoint
+        return bank_shapes(bank, checkpoint.config, checkpoint.vision, stored_kinds(checkpoint.precision))
+
     def _tensors(self, bank: BankName, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """A bank's tensors one by one, as its module takes them."""
         weights = BankWeights(self._checkpoint, bank, self._dtype, self._device)
         # Not the module's own names: a host's layers may have no parameters until weights are assigned.
-        names = list(bank_shapes(bank, self._checkpoint.config, self._checkpoint.vision))
-        special: dict[type[SpecialLinear], list[str]] = {}
+        plain, special = set(self._stored(bank)), dict[type[SpecialLinear], list[str]]()
         for path, layer in module.named_modules():
             if isinstance(layer, SpecialLinear):
                 special.setdefault(type(layer), []).append(f"{path}.weight")
-        yield from weights.load(set(names).difference(*special.values()))
+                plain -= {f"{path}.weight", scale_name(f"{path}.weight")}
+        yield from weights.load(plain)
         for kind, chosen in special.items():
             yield from kind.load(weights, chosen, self._dtype)

@@ -73,13 +73,13 @@ class IAAModel:
         self.dtype = dtype or default_dtype(self.device)
         if self.dtype not in DTYPES:
             raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
-        self.precision = precision
+        self.precision = checkpoint.resolve_precision(precision)
         # A graph remembers where weights were.
         captured = cuda_graphs and residency is None and self.device.type == "cuda"
         self.steps: MakeSteps = Graphs() if captured else EagerSteps
         stored_on = torch.device(storage) if storage is not None else self.device
         hosted = ops is not None or residency is not None
-        self._kinds = kinds or kinds_for(precision, self.dtype, stored_on, hosted=hosted)
+        self._kinds = kinds or kinds_for(self.precision, self.dtype, stored_on, hosted=hosted)
         self._store = BankStore(checkpoint, self.dtype, stored_on, ops, self._kinds, residency, on_load)
 
     @classmethod

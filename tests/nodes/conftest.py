@@ -13,6 +13,10 @@ import pytest
 from comfyui_server import PACK, Client, Server, find_comfyui, link_pack, run_inside, running
 from make_checkpoint import Geometry, make_checkpoint
 
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.export.convert import convert
+from iaa_runtime.model.linear.kinds import PRECISIONS
+
 PROJECT = Path(__file__).parents[2]
 INSIDE = Path(__file__).parent / "inside"
 NO_COMFYUI = "NO COMFYUI WAS FOUND, so the nodes are untested: set COMFYUI_PATH to one that can run."
@@ -62,10 +66,13 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder outside ComfyUI with the checkpoint ``sub/tiny``, of random weights, behind a link."""
+    """A model folder outside ComfyUI: the checkpoint ``sub/tiny``, of random weights, behind a link; and converted."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "iaa" / "sub").mkdir(parents=True)
-    (folder / "iaa" / "sub" / "tiny").symlink_to(make_checkpoint(folder / "elsewhere" / "tiny"))
+    tiny = make_checkpoint(folder / "elsewhere" / "tiny")
+    (folder / "iaa" / "sub" / "tiny").symlink_to(tiny)
+    for precision in PRECISIONS:
+        convert(Checkpoint(tiny), precision, folder / "iaa" / f"tiny-{precision}")
     return folder
 
 

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from comfyui_server import Client, Graph, Server, node, run_inside
 
+from iaa_runtime.model.linear.kinds import PRECISIONS
+
 TINY = "sub/tiny"
 OPENED = "IAA: opened"
 MEGABYTE = 1024**2
+LOADERS = [
+    *({"precision": dtype} for dtype in ("fp32", "bf16", "fp16")),
+    *({"weights": weights} for weights in PRECISIONS),
+    *({"checkpoint": f"tiny-{weights} ({weights})"} for weights in PRECISIONS),
+]
+"""Inputs of the Loader: every dtype, every precision, rounded when opened and before."""
 Record = Callable[[str, object], None]
 
 
@@ -82,10 +90,33 @@ def test_workflows_in_alternation_load_once_when_kept(client: Client, server: Se
     client.run(talk(TINY, keep_loaded=False))  # switches it off again
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp8", "int8", "int4"])
-def test_another_precision_is_another_model(client: Client, precision: str) -> None:
+@pytest.mark.parametrize("weights", PRECISIONS)
+def test_weights_of_few_bits_are_the_same_however_they_came(client: Client, weights: str) -> None:
+    """Rounded when opened, named as in earlier versions, or converted before, which the Loader says with the name."""
+    converted = f"tiny-{weights} ({weights})"
+    inputs = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]
+    assert converted in inputs["required"]["checkpoint"][1]["options"]
+    graphs = [talk(TINY, weights=weights), talk(TINY, precision=weights), talk(converted)]
+    runs = [client.run(graph) for graph in graphs]
+    assert [run.error for run in runs] == [""] * 3
+    assert answers(runs[0].outputs) == answers(runs[1].outputs) == answers(runs[2].outputs)
+    refused = client.run(talk(converted, weights="int8" if weights != "int8" else "int4"))
+    assert f"converted to {weights}" in refused.error
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
+def test_another_dtype_is_another_model(client: Client, precision: str) -> None:
     run = client.run(talk(TINY, precision=precision))
     assert run.status == "success", run.error
+
+
+@pytest.mark.parametrize("precision", ["fp8", "int8"])
+def test_comfyui_reads_converted_layers(comfyui: Path, shared_models: Path, precision: str) -> None:
+    """ComfyUI's own quantized Linear makes the same product of a layer's tensors and note as ours."""
+    file = shared_models / "iaa" / f"tiny-{precision}" / "base.safetensors"
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "quantized_layer.py", str(file))
+    assert report["format"] == {"fp8": "float8_e4m3fn", "int8": "int8_tensorwise"}[precision]
+    assert report["error"] < 0.04  # it rounds what comes in as well
 
 
 def test_every_precision_is_placed_counted_and_streamed(comfyui: Path, shared_models: Path) -> None:
@@ -102,9 +133,11 @@ def test_every_precision_is_placed_counted_and_streamed(comfyui: Path, shared_mo
     assert report["int4"]["size"] < report["int8"]["size"] < report["bf16"]["size"] < report["fp32"]["size"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp8", "int8", "int4"])
-def test_dynamic_vram_management_changes_no_answer(client: Client, dynamic_client: Client, precision: str) -> None:
-    graph = talk(TINY, precision=precision)
+@pytest.mark.parametrize("loader", LOADERS, ids=lambda loader: " ".join(loader.values()))
+def test_dynamic_vram_management_changes_no_answer(
+    client: Client, dynamic_client: Client, loader: dict[str, str]
+) -> None:
+    graph = talk(**{"checkpoint": TINY} | loader)
     runs = [there.run(graph) for there in (client, dynamic_client)]
     assert [run.error for run in runs] == ["", ""]
     assert answers(runs[0].outputs) == answers(runs[1].outputs)
@@ -118,7 +151,7 @@ class TestMegabytes:
         client.run(talk(TINY))  # whatever a first run leaves behind in torch
         client.free()
         before = server.memory()
-        graph = talk(gigabyte)
+        graph = talk(gigabyte, precision="fp32")
         graph["ground"]["inputs"]["max_new_tokens"] = 24
         run = client.run(graph)
         assert run.status == "success", run.error

@@ -22,6 +22,13 @@ class Weights(Protocol):
     def chunks(self, name: str) -> Iterator[Tensor]:
         """Yields a weight in chunks of rows, as stored."""
 
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights of quantized layers are stored as those keep them, with their scales."""
+
+    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors in the dtypes they are stored in."""
+
 
 class SpecialLinear(nn.Module, ABC):
     """A linear layer without bias whose weight is kept otherwise than as a plain matrix.
@@ -41,16 +48,20 @@ class SpecialLinear(nn.Module, ABC):
         super().__init__()
         assert not bias, "no block matrix has a bias"
         self.in_features, self.out_features = in_features, out_features
-        for name, (columns, stored) in self.tensors(in_features, dtype or torch.get_default_dtype()).items():
-            self._hold(name, torch.empty((out_features, columns), dtype=stored, device=device))
+        for name, (shape, stored) in self.tensors(
+            in_features, out_features, dtype or torch.get_default_dtype()
+        ).items():
+            self._hold(name, torch.empty(shape, dtype=stored, device=device))
 
     def _hold(self, name: str, tensor: Tensor) -> None:
         self.register_parameter(name, nn.Parameter(tensor, requires_grad=False))
 
     @classmethod
     @abstractmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
-        """The tensors that stand for a weight (O, M) in ``dtype``: name -> columns and stored dtype; O rows each."""
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """The tensors that stand for a weight (O, M) of a model in ``dtype``: name -> shape and dtype."""
 
     @classmethod
     @abstractmethod
@@ -63,7 +74,7 @@ class SpecialLinear(nn.Module, ABC):
             dtype: the model's.
 
         Yields:
-            Names (``….weight``, ``….scale``) and tensors, as the bank's module takes them.
+            Names (such as ``….weight``, ``….weight_scale``) and tensors, as the bank's module takes them.
         """
 
     @classmethod

@@ -1,24 +1,55 @@
-"""Weights as 8-bit floats, a scale a row."""
+"""Weights as 8-bit floats, with one scale."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from .quantized import QuantizedLinear, usable_scale
+from .quantized import Chunks, QuantizedLinear, usable_scale
+
+LARGEST = torch.finfo(torch.float8_e4m3fn).max
 
 
 class Fp8Linear(QuantizedLinear):
-    """8-bit floats, e4m3 (4 bits of exponent, 3 of mantissa), scaled so that a row's largest is the format's, 448."""
+    """8-bit floats, e4m3 (4 bits of exponent, 3 of mantissa), scaled so that the weight's largest is the format's, 448.
+
+    One float32 scale is enough: rows a thousand times smaller are in the format's range.
+    """
+
+    FORMAT = "float8_e4m3fn"
 
     @classmethod
-    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
-        """See :meth:`QuantizedLinear.stored`."""
-        return in_features, torch.float8_e4m3fn
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See :meth:`SpecialLinear.tensors`."""
+        return {"weight": ((out_features, in_features), torch.float8_e4m3fn), cls.SCALE: ((), torch.float32)}
 
     @classmethod
-    def quantize(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def quantize(cls, rows: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`QuantizedLinear.quantize`."""
-        largest = torch.finfo(torch.float8_e4m3fn).max
-        scale = usable_scale(rows.abs().amax(-1, keepdim=True) / largest, dtype)
-        return (rows.float() / scale.float()).clamp(-largest, largest).to(torch.float8_e4m3fn), scale
+        return cls.quantizer(lambda: [rows])(rows)
+
+    @classmethod
+    def quantizer(cls, chunks: Chunks) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """See :meth:`QuantizedLinear.quantizer`."""
+        largest = torch.stack([rows.abs().max() for rows in chunks()]).max()
+        scale = usable_scale(largest.float() / LARGEST)
+        return lambda rows: ((rows.float() / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn), scale)
+
+    @classmethod
+    def join(cls, scales: Sequence[Tensor]) -> Tensor:
+        """See :meth:`QuantizedLinear.join`."""
+        return scales[0]
+
+    @classmethod
+    def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """See :meth:`QuantizedLinear.dequantize`."""
+        return weight.to(dtype) * scale.to(dtype)
+
+    @classmethod
+    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        """See :meth:`QuantizedLinear.product`."""
+        return super().product(x, weight, scale.expand(len(weight), 1))

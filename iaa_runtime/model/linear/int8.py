@@ -13,23 +13,33 @@ FEW_ROWS = 8
 
 
 class Int8Linear(QuantizedLinear):
-    """Whole numbers from -127 to 127, a scale a row."""
+    """Whole numbers from -127 to 127, a float32 scale a row."""
+
+    FORMAT = "int8_tensorwise"
 
     @classmethod
-    def stored(cls, in_features: int) -> tuple[int, torch.dtype]:
-        """See :meth:`QuantizedLinear.stored`."""
-        return in_features, torch.int8
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See :meth:`SpecialLinear.tensors`."""
+        return {"weight": ((out_features, in_features), torch.int8), cls.SCALE: ((out_features, 1), torch.float32)}
 
     @classmethod
-    def quantize(cls, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def quantize(cls, rows: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`QuantizedLinear.quantize`."""
-        scale = usable_scale(rows.abs().amax(-1, keepdim=True) / LARGEST, dtype)
-        return (rows.float() / scale.float()).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
+        scale = usable_scale(rows.abs().amax(-1, keepdim=True).float() / LARGEST)
+        return (rows.float() / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
+
+    @classmethod
+    def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """See :meth:`QuantizedLinear.dequantize`."""
+        return weight.to(dtype) * scale.to(dtype)
 
     @classmethod
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         """Like :meth:`QuantizedLinear.product`; few bfloat16 rows on the CPU use the bytes as they are."""
         rows = x.numel() // x.shape[-1]
         if x.dtype == torch.bfloat16 and x.is_cpu and rows <= FEW_ROWS:
-            return torch._weight_int8pack_mm(x.reshape(rows, -1), weight, scale[:, 0]).view(*x.shape[:-1], -1)
+            scales = scale[:, 0].to(x.dtype)
+            return torch._weight_int8pack_mm(x.reshape(rows, -1), weight, scales).view(*x.shape[:-1], -1)
         return super().product(x, weight, scale)

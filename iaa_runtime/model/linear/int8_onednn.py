@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import SpecialLinear, Weights
 from .int8 import LARGEST, Int8Linear
+from .quantized import scale_name
 
 OPERATORS = ("qlinear_prepack", "qlinear_pointwise")
 """Those that torch's own compiler emits for quantized layers. They have no public name, as in :mod:`.onednn`."""
@@ -40,24 +41,24 @@ class OneDNNInt8Linear(SpecialLinear):
     """
 
     weight: Tensor
-    scale: Tensor
+    weight_scale: Tensor
 
     def _hold(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor.t() if name == "weight" else tensor)  # packed, it cannot be a parameter
 
     @classmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """See :meth:`SpecialLinear.tensors`."""
-        return {"weight": (in_features, torch.int8), "scale": (1, torch.float32)}
+        return Int8Linear.tensors(in_features, out_features, dtype)
 
     @classmethod
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Quantizes weights as :class:`Int8Linear` does, and packs them."""
-        loaded = Int8Linear.load(weights, names, torch.float32)
-        # One iterator twice: a weight and the scale that follows it make a pair.
-        for (name, weight), (scale_name, scale) in zip(loaded, loaded, strict=True):
+        """Packs what :class:`Int8Linear` would keep."""
+        for name, weight, scale in Int8Linear.quantized(weights, names):
             yield name, torch.ops.onednn.qlinear_prepack(weight, None)
-            yield scale_name, scale
+            yield scale_name(name), scale
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., M) -> (..., O), in the dtype of ``x``."""
@@ -68,6 +69,6 @@ class OneDNNInt8Linear(SpecialLinear):
         # float16 could not hold sums that wait for their tokens' scale.
         summed = x.dtype if x.dtype == torch.bfloat16 else torch.float32
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            whole, 1.0, ZERO, self.weight, self.scale[:, 0], zeros, None, 1.0, 0, summed, "none", [], ""
+            whole, 1.0, ZERO, self.weight, self.weight_scale[:, 0], zeros, None, 1.0, 0, summed, "none", [], ""
         )
         return product.mul_(largest / LARGEST).to(x.dtype).view(*x.shape[:-1], -1)

@@ -2,7 +2,8 @@
 
 What a precision below 16 bits quantizes: the seven matrices of every decoder block, base and adaptors alike, and the LM
 head. What stays in the model's dtype: embeddings, norms, projectors and the vision tower, which together are a tenth of
-an 8B task and carry most of the risk. The head never goes below 8 bits. Activations stay in the model's dtype, but for
+an 8B task and carry most of the risk. The head never goes below 8 bits, nor do v_proj and o_proj, a tenth of a block:
+of the error that 4 bits bring they make nine tenths. Activations stay in the model's dtype, but for
 the products of :mod:`.int8_onednn`; so does the KV cache.
 """
 
@@ -15,7 +16,9 @@ import torch
 from ...errors import ConfigError
 from .base import SpecialLinear
 from .fp8 import Fp8Linear
+from .fp8_widened import WidenedFp8Linear
 from .int4 import Int4Linear
+from .int4_packed import PackedInt4Linear, can_read_packed
 from .int8 import Int8Linear
 from .int8_onednn import OneDNNInt8Linear, can_multiply_integers
 from .onednn import OneDNNLinear, can_multiply
@@ -25,27 +28,40 @@ class Kinds(NamedTuple):
     """The kinds of linear layer of a model; None is the plain one.
 
     Attributes:
-        matrix: of the seven matrices of each decoder block.
+        matrix: of a decoder block's matrices.
+        sensitive: of those among them whose errors weigh most, v_proj and o_proj.
         head: of the LM head.
     """
 
     matrix: type[SpecialLinear] | None = None
+    sensitive: type[SpecialLinear] | None = None
     head: type[SpecialLinear] | None = None
 
     def working_bytes(self, dtype: torch.dtype) -> int:
         """Bytes that a product takes beside its operands and its result."""
-        return max((kind.working_bytes(dtype) for kind in (self.matrix, self.head) if kind is not None), default=0)
+        return max((kind.working_bytes(dtype) for kind in self if kind is not None), default=0)
 
 
 PLAIN = Kinds()
 QUANTIZED = {
-    "fp8": Kinds(Fp8Linear, Fp8Linear),
-    "int8": Kinds(Int8Linear, Int8Linear),
-    "int4": Kinds(Int4Linear, Int8Linear),
+    "fp8": Kinds(Fp8Linear, Fp8Linear, Fp8Linear),
+    "int8": Kinds(Int8Linear, Int8Linear, Int8Linear),
+    "int4": Kinds(Int4Linear, Int8Linear, Int8Linear),
 }
 """By the name of the precision."""
 PRECISIONS = tuple(QUANTIZED)
 """Names of the precisions below 16 bits."""
+
+
+def stored_kinds(precision: str | None) -> Kinds:
+    """The kinds whose tensors a checkpoint holds that was converted to a precision; plain ones for None.
+
+    Raises:
+        ConfigError: there is no such precision.
+    """
+    if precision is not None and precision not in QUANTIZED:
+        raise ConfigError(f"There is no precision {precision!r}. Choose one of {', '.join(QUANTIZED)}, or none.")
+    return PLAIN if precision is None else QUANTIZED[precision]
 
 
 def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *, hosted: bool = False) -> Kinds:
@@ -61,9 +77,14 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
         ConfigError: there is no such precision.
     """
     if precision is None:
-        return Kinds(OneDNNLinear) if not hosted and can_multiply(dtype, device) else PLAIN
-    if precision not in QUANTIZED:
-        raise ConfigError(f"There is no precision {precision!r}. Choose one of {', '.join(QUANTIZED)}, or none.")
-    if not hosted and device.type == "cpu" and can_multiply_integers():
-        return Kinds(*(OneDNNInt8Linear if kind is Int8Linear else kind for kind in QUANTIZED[precision]))
-    return QUANTIZED[precision]
+        return Kinds(OneDNNLinear, OneDNNLinear) if not hosted and can_multiply(dtype, device) else PLAIN
+    kinds = stored_kinds(precision)
+    faster: dict[type[SpecialLinear] | None, type[SpecialLinear]] = {}
+    if not hosted and device.type == "cpu":
+        if can_multiply_integers():
+            faster[Int8Linear] = OneDNNInt8Linear
+        if can_read_packed():
+            faster[Int4Linear] = PackedInt4Linear
+        if can_multiply(dtype, device):
+            faster[Fp8Linear] = WidenedFp8Linear
+    return Kinds(*(faster.get(kind, kind) for kind in kinds))

@@ -48,9 +48,11 @@ class OneDNNLinear(SpecialLinear):
         self.register_buffer(name, tensor)  # a packed tensor cannot be a parameter
 
     @classmethod
-    def tensors(cls, in_features: int, dtype: torch.dtype) -> dict[str, tuple[int, torch.dtype]]:
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
         """See :meth:`SpecialLinear.tensors`."""
-        return {"weight": (in_features, dtype)}
+        return {"weight": ((out_features, in_features), dtype)}
 
     @classmethod
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:

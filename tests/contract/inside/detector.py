@@ -15,7 +15,7 @@ import torch
 
 pack, _ = bring_up.load_pack()
 folder_paths.add_model_folder_path("iaa", sys.argv[1])
-model = pack.nodes.host.open_model("tiny", "auto", "default", False, False)
+model = pack.nodes.host.open_model("tiny", "auto", "as stored", "default", False, False)
 image = torch.rand(1, 64, 96, 3, generator=torch.Generator().manual_seed(1))
 
 

@@ -54,7 +54,7 @@ def interrupted(work: Callable[[], object]) -> bool:
     return False
 
 
-handle = host.open_model("tiny", "auto", "default", False, False)
+handle = host.open_model("tiny", "fp32", host.AS_STORED, "default", False, False)
 cancelled = interrupted(partial(handle.pipeline.model.load, "base"))
 report["cancelled while reading"] = cancelled and handle.pipeline.model.loaded_banks == ()
 report["before first use"] = len(handle.patchers.all)
@@ -104,18 +104,19 @@ report["same after eviction"] = answer(handle) == first
 model.unload("g")
 report["same after a bank was read anew"] = answer(handle) == first
 
-again = host.open_model("tiny", "auto", "default", False, False)
+again = host.open_model("tiny", "fp32", host.AS_STORED, "default", False, False)
 report["one model for two loaders"] = again is handle
-report["another precision is another model"] = host.open_model("tiny", "bf16", "default", False, False) is not handle
+other = host.open_model("tiny", "fp16", host.AS_STORED, "default", False, False)
+report["another precision is another model"] = other is not handle
 
 alive = weakref.ref(handle)
 del handle, again, model, patcher
 gc.collect()
 report["forgotten when unused"] = alive() is None
-kept = weakref.ref(host.open_model("tiny", "auto", "default", True, False))
+kept = weakref.ref(host.open_model("tiny", "fp32", host.AS_STORED, "default", True, False))
 gc.collect()
 report["kept when asked to"] = kept() is not None
-host.open_model("tiny", "auto", "default", False, False)
+host.open_model("tiny", "fp32", host.AS_STORED, "default", False, False)
 gc.collect()
 report["forgotten when no longer asked to"] = kept() is None
 print(json.dumps(report))

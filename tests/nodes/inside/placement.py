@@ -15,7 +15,7 @@ import torch
 
 pack, _ = bring_up.load_pack()
 host, quantized = pack.nodes.host, pack.nodes.quantized
-Checkpoint, IAAModel, QUANTIZED_PRECISIONS = host.Checkpoint, host.IAAModel, host.QUANTIZED_PRECISIONS
+Checkpoint, IAAModel, PRECISIONS = host.Checkpoint, host.IAAModel, host.PRECISIONS
 GPU, RAM = torch.device("meta"), torch.device("cpu")
 copied = 0
 
@@ -40,7 +40,7 @@ def placed(module: torch.nn.Module) -> int:
 def placement(precision: str) -> dict[str, Any]:
     """Loads a bank into half the room that it needs, runs it, then loads it whole and runs it again."""
     global copied
-    low, dtype = precision in QUANTIZED_PRECISIONS, host.DTYPES.get(precision) or torch.bfloat16
+    low, dtype = precision in PRECISIONS, host.DTYPES.get(precision) or torch.bfloat16
     kinds = quantized.hosted_kinds(precision if low else None, dtype, GPU)
     model = IAAModel(Checkpoint(Path(sys.argv[1]) / "tiny"), dtype, RAM, comfy.ops.manual_cast, kinds=kinds)
     bank = model.bank("base")

@@ -1,0 +1,135 @@
+"""Converted checkpoints: they answer as those quantized while they are opened, and need no quantizing then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from make_checkpoint import Geometry, TowerPlace, make_checkpoint
+from safetensors.torch import load_file
+
+from iaa_runtime import IAAModel, IAAPipeline
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
+from iaa_runtime.cli import main
+from iaa_runtime.config import Task
+from iaa_runtime.errors import CheckpointError, ConfigError, InputError
+from iaa_runtime.export import export
+from iaa_runtime.export.convert import convert
+from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED
+from iaa_runtime.shapes.scenes import draw_scene, make_scene
+
+GEOMETRY = Geometry(hidden_size=64, intermediate_size=96, heads=2, kv_heads=1)
+IDS, PIXELS = torch.tensor([[5, 6, -200, 7, 8]]), torch.rand((1, 3, 28, 28), generator=torch.Generator().manual_seed(0))
+
+
+def asked(task: Task) -> tuple[torch.Tensor, torch.Tensor | None, Task]:
+    """What a model is called with."""
+    return (IDS, PIXELS, task) if task.sees else (IDS.clamp_min(9), None, task)
+
+
+def forbid_quantizing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every kind of layer fail that rounds a weight."""
+
+    def quantizer(chunks: object) -> None:
+        raise AssertionError("a converted checkpoint is not quantized anew")
+
+    for kinds in QUANTIZED.values():
+        for kind in kinds:
+            monkeypatch.setattr(kind, "quantizer", quantizer)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("tower", ["folder", "shards", "sibling"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_it_answers_as_if_quantized_while_opened(
+    tmp_path: Path, precision: str, tower: TowerPlace, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bit for bit, wherever it lies, in either dtype, and with no weight rounded a second time."""
+    source = make_checkpoint(tmp_path / "deep" / "source", GEOMETRY, tower=tower, dtype=torch.bfloat16)
+    made = convert(Checkpoint(source), precision, tmp_path / "converted")
+    direct = IAAModel.from_pretrained(source, dtype, precision=precision)
+    expected = {task: direct(*asked(task)) for task in Task}
+    forbid_quantizing(monkeypatch)
+    model = IAAModel.from_pretrained(made, dtype)
+    assert model.precision == precision
+    for task in Task:
+        assert torch.equal(model(*asked(task)), expected[task])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_only_the_banks_of_the_tasks_are_written(tmp_path: Path, precision: str) -> None:
+    made = convert(Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY)), precision, tmp_path / "out", ["G"])
+    assert {file.name for file in made.glob("*.safetensors")} == {"base.safetensors", "g.safetensors"}
+    model = IAAModel.from_pretrained(made)
+    model(IDS, PIXELS, "G")
+    with pytest.raises(CheckpointError, match=r"no bank 'mm'.*iaa convert --task"):
+        model(IDS, PIXELS, "MM")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_names_and_notes_are_those_of_comfyui(tmp_path: Path, precision: str) -> None:
+    """A note for each quantized matrix says its form; its scales are called weight_scale."""
+    made = convert(Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY)), precision, tmp_path / "out")
+    stored = load_file(made / "base.safetensors")
+    prefix = "model.layers.0.mlp.up_proj."
+    note = json.loads(stored[f"{prefix}comfy_quant"].numpy().tobytes())
+    forms = {"fp8": "float8_e4m3fn", "int8": "int8_tensorwise", "int4": "iaa_int4"}
+    assert note == {"format": forms[precision]} | ({"group_size": 32} if precision == "int4" else {})
+    assert stored[f"{prefix}weight"].itemsize == 1
+    quantized = {name.removesuffix(".comfy_quant") for name in stored if name.endswith(".comfy_quant")}
+    assert quantized == {name.removesuffix(".weight_scale") for name in stored if name.endswith(".weight_scale")}
+    assert len(quantized) == 7 * GEOMETRY.layers
+
+
+def test_it_is_as_small_as_info_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", "--precision", "int4", "--task", "G", "--out", str(tmp_path / "g"), "--json"]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert main(["info", "--model", str(tmp_path / "g"), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert about["precision"] == "int4" and set(about["tasks"]) == {"G"} and about["missing"] == []
+    assert about["tasks"]["G"]["bytes"] == {"int4": pytest.approx(written["bytes"], rel=0.05)}
+    assert {tuple(fits["G"]) for fits in about["fits"].values()} == {("int4",)}
+    assert main(["info", "--model", str(tmp_path / "g")]) == 0
+    assert "converted to int4" in capsys.readouterr().out
+
+
+def test_the_demo_finds_the_same_boxes(tmp_path: Path) -> None:
+    made = convert(Checkpoint(DEMO_CHECKPOINT), "int4", tmp_path / "int4")
+    picture = draw_scene(make_scene(26))
+    direct = IAAPipeline.from_pretrained(precision="int4").ground(picture, ["the large shapes"])
+    assert direct[0]
+    assert IAAPipeline.from_pretrained(made).ground(picture, ["the large shapes"]) == direct
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    source = Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY))
+    made = Checkpoint(convert(source, "int8", tmp_path / "int8"))
+    with pytest.raises(InputError, match="holds something already"):
+        convert(source, "int8", tmp_path / "int8")
+    with pytest.raises(ConfigError, match="converted to int8 already"):
+        convert(made, "int4", tmp_path / "int4")
+    with pytest.raises(ConfigError, match="no precision 'int3'"):
+        convert(source, "int3", tmp_path / "int3")
+    with pytest.raises(ConfigError, match="converted to int8, of which nothing else"):
+        IAAModel(made, precision="int4")
+    with pytest.raises(CheckpointError, match="Export from the checkpoint that it was made from"):
+        export(made, "G", tmp_path / "llava")
+    for precision, problem in (("int4", "lacks|wrong shape"), ("int3", "no precision"), (["int4"], "'iaa_precision'")):
+        raw = json.loads((made.folder / "config.json").read_text())
+        (made.folder / "config.json").write_text(json.dumps(raw | {"iaa_precision": precision}))
+        with pytest.raises((CheckpointError, ConfigError), match=problem):
+            IAAModel(Checkpoint(made.folder))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["int8", "source"]
+
+
+def test_nothing_is_left_of_one_that_is_cut_short(tmp_path: Path) -> None:
+    source = Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY))
+
+    def stop(name: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, "int4", tmp_path / "out", progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
