@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, ClassVar
 
 import torch
@@ -32,6 +33,21 @@ def on_fake_cuda(mode: FakeTensorMode) -> Iterator[None]:
     """
     with torch.no_grad(), mode, _Guardless():
         yield
+
+
+COMPUTING = ("vision_features", "project", "answer", "__call__")
+"""The methods of a model that compute; what is around them, such as the reading of pictures, is for the CPU alone."""
+
+
+def inside(mode: FakeTensorMode, method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that runs :func:`on_fake_cuda`."""
+
+    @wraps(method)
+    def run(*args: Any, **options: Any) -> Any:
+        with on_fake_cuda(mode):
+            return method(*args, **options)
+
+    return run
 
 
 def alive_on_cuda() -> list[FakeTensor]:

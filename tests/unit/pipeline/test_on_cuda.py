@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from fake_cuda import CUDA, alive_on_cuda, on_fake_cuda
+from fake_cuda import COMPUTING, CUDA, alive_on_cuda, inside
 from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 from torch import Tensor
@@ -64,17 +63,8 @@ class Host:
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     """Puts the computing methods of models onto the fake device; returns what decoding asked of the host."""
     mode, host = FakeTensorMode(allow_non_fake_inputs=True), Host()
-
-    def inside(method: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(method)
-        def run(*args: Any, **options: Any) -> Any:
-            with on_fake_cuda(mode):
-                return method(*args, **options)
-
-        return run
-
-    for name in ("vision_features", "project", "answer", "__call__"):
-        monkeypatch.setattr(IAAModel, name, inside(getattr(IAAModel, name)))
+    for name in COMPUTING:
+        monkeypatch.setattr(IAAModel, name, inside(mode, getattr(IAAModel, name)))
     for module in (beam, drafting, loop):
         monkeypatch.setattr(module, "to_host", host)
     return host
