@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Cancel = Callable[[], bool] | None
+"""A caller's callback, asked ever so often: True ends the work. It may also raise what its own program stops by."""
+
 
 class IAAError(Exception):
     """Base of every error that a user of the pack can cause and mend."""
@@ -40,4 +45,10 @@ class NumericsError(IAAError, ArithmeticError):
 
 
 class Cancelled(Exception):  # noqa: N818 - an outcome the caller asked for, not a failure
-    """Generation stopped because the caller's ``cancelled`` callback returned True."""
+    """Work stopped because the caller's ``cancelled`` callback returned True."""
+
+
+def check_cancelled(cancelled: Cancel) -> None:
+    """Raises :class:`Cancelled` once the caller's callback says so."""
+    if cancelled is not None and cancelled():
+        raise Cancelled("It was cancelled.")

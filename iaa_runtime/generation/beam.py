@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from ..config import GenerationConfig
+from ..errors import Cancel, check_cancelled
 from ..model.stack import Stack
 from . import sampling
 from .host import to_host
 from .loop import seen_tokens, token_budgets
-from .prefill import Cancel, Prompt, check_cancelled, prefill
+from .prefill import Prompt, prefill
 from .rows import Answer, OnToken, check_numbers
 
 

@@ -16,11 +16,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..errors import Cancel, check_cancelled
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
 from .constraint import Constraint
 from .host import to_host
-from .prefill import Cancel, Prompt, check_cancelled, prefill
+from .prefill import Prompt, prefill
 from .rows import Rows, check_numbers
 
 LONGEST_DRAFT = 4

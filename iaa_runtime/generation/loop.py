@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
+from ..errors import Cancel, check_cancelled
 from ..model.stack import Stack
 from . import sampling
 from .constraint import Constraint
 from .decode import EagerSteps, MakeSteps
 from .drafting import Drafting, generate_drafted
 from .host import to_host
-from .prefill import Cancel, Prompt, check_cancelled, check_context, prefill
+from .prefill import Prompt, check_context, prefill
 from .rows import Answer, OnToken, Rows, check_numbers
 
 

@@ -6,21 +6,19 @@ prefilled once, and its keys and values are handed to every row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX
-from ..errors import Cancelled, ContextLengthError, InputError
+from ..errors import Cancel, ContextLengthError, InputError, check_cancelled
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
 
 CHUNK_TOKENS = 1024
 """Tokens of all rows together that go through the blocks at once; bounds the memory of activations."""
-
-Cancel = Callable[[], bool] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +57,6 @@ def check_context(prompts: Sequence[Prompt], context: int) -> None:
                 f"Prompt {row + 1} has {prompt.length} tokens (image patches included), but the model's context is "
                 f"{context} and the answer needs room too. Shorten the text or the conversation."
             )
-
-
-def check_cancelled(cancelled: Cancel) -> None:
-    """Raises :class:`Cancelled` once the caller's callback says so."""
-    if cancelled is not None and cancelled():
-        raise Cancelled("Generation was cancelled.")
 
 
 def embed(stack: Stack, ids: Sequence[int], image: Tensor | None) -> Tensor:

@@ -7,14 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image
-
 from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer, parse_answer
 from ..config import GenerationConfig, Task
-from ..errors import InputError
-from ..generation.prefill import Cancel
-from ..images.load import AnyImage, to_pil
+from ..errors import Cancel, InputError
+from ..images.load import AnyImage, to_picture
+from ..images.picture import Picture
 from ..text.conversation import Conversation
 from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, grounding_question
 from .chat import Chat, Reply
@@ -38,10 +36,10 @@ class Question:
     """
 
     conversation: Conversation
-    picture: Image.Image | None = None
+    picture: Picture | None = None
 
     @classmethod
-    def about(cls, picture: Image.Image, text: str) -> Question:
+    def about(cls, picture: Picture, text: str) -> Question:
         """A first question about a picture."""
         return cls(Conversation().user(text), picture)
 
@@ -166,7 +164,7 @@ class Pipeline(ABC):
             One answer an image.
         """
         config = GenerationConfig.for_task(Task.MM, **options)
-        questions = (Question.about(to_pil(image), prompt) for image in _as_list(images))
+        questions = (Question.about(to_picture(image), prompt) for image in _as_list(images))
         request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
         return [answer.text for answer in self.answer(questions, request)]
 
@@ -229,7 +227,7 @@ class Pipeline(ABC):
         if not wanted:
             raise InputError("There is no phrase to look for. Give at least one.")
         asked = [grounding_question(phrase) for phrase in wanted]
-        pictures = [to_pil(image) for image in _as_list(images)]
+        pictures = [to_picture(image) for image in _as_list(images)]
         config = GenerationConfig.for_task(Task.G, **options)
         request = Request(Task.G, config, Listener(None, on_token, cancelled), grammar, several, batch_rows)
         rows = iter(self.answer([Question.about(picture, text) for picture in pictures for text in asked], request))
@@ -283,7 +281,7 @@ class Pipeline(ABC):
         """
         task = Task.parse(task)
         config = GenerationConfig.for_task(task, **options)
-        picture = to_pil(image) if image is not None and task.sees else None
+        picture = to_picture(image) if image is not None and task.sees else None
         request = Request(task, config, Listener(on_text, on_token, cancelled))
         (answer,) = self.answer([Question(conversation, picture)], request)
         if task is not Task.G or picture is None:
@@ -292,7 +290,7 @@ class Pipeline(ABC):
         return Reply(answer.text, _grounding(phrase, answer, picture).detections)
 
 
-def _grounding(phrase: str, answer: TextAnswer, picture: Image.Image) -> GroundingAnswer:
+def _grounding(phrase: str, answer: TextAnswer, picture: Picture) -> GroundingAnswer:
     return parse_answer(phrase, answer.tokens, answer.logprobs, picture.size)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
-
 from ..boxes.answers import Detection
 from ..config import GenerationConfig, Task
 from ..errors import ContextLengthError
-from ..images.load import AnyImage, to_pil
+from ..images.load import AnyImage, to_picture
+from ..images.picture import Picture
 from ..text.conversation import Conversation
 from ..text.prompts import DEFAULT_SYSTEM
 
@@ -89,7 +88,7 @@ class Chat:
     ) -> None:
         self._pipeline = pipeline
         self._system = system
-        self.image: Image.Image | None = to_pil(image) if image is not None else None
+        self.image: Picture | None = to_picture(image) if image is not None else None
         self.conversation = conversation.copy() if conversation is not None else Conversation(system)
         self.turns: list[Turn] = []
 

@@ -12,10 +12,11 @@ import torch
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
 from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
-from ..errors import CheckpointError, InputError
+from ..errors import Cancel, CheckpointError, InputError
 from ..generation.grammar import BoxGrammar, grammar_for
 from ..generation.prefill import Prompt
 from ..generation.rows import Answer
+from ..images.picture import Picture
 from ..images.preprocess import preprocess
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
@@ -24,6 +25,9 @@ from ..text.tokenizer import load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
 from .model import IAAModel
 from .vision_cache import VisionCache
+
+Seen = dict[int, tuple[Picture, torch.Tensor]]
+"""Pictures by their ids, which hold as long as the picture is there, each with the tower's input (3, size, size)."""
 
 
 class IAAPipeline(Pipeline):
@@ -93,11 +97,24 @@ class IAAPipeline(Pipeline):
     def answer(self, questions: Iterable[Question], request: Request) -> list[TextAnswer]:
         """See :meth:`Pipeline.answer`."""
         answers: list[TextAnswer] = []
+        seen: Seen = {}
         for batch in _batches(questions, request.batch_rows):
-            answers += self._answer_batch(batch, request, len(answers))
+            seen = self._look(batch, seen, request.listener.cancelled)
+            answers += self._answer_batch(batch, seen, request, len(answers))
         return answers
 
-    def _answer_batch(self, batch: Sequence[Question], request: Request, first: int) -> list[TextAnswer]:
+    def _look(self, batch: Sequence[Question], before: Seen, cancelled: Cancel) -> Seen:
+        """The tower's input of the pictures of a batch, some of which the batch before may have had."""
+        vision = self.model.vision
+        seen: Seen = {}
+        for picture in {id(q.picture): q.picture for q in batch if q.picture is not None}.values():
+            if (known := before.get(id(picture))) is None:
+                pixels = preprocess([picture], vision.image_size, vision.image_mean, vision.image_std, cancelled)
+                known = picture, pixels[0]
+            seen[id(picture)] = known
+        return seen
+
+    def _answer_batch(self, batch: Sequence[Question], seen: Seen, request: Request, first: int) -> list[TextAnswer]:
         config, listener = request.config, request.listener
         streams = [TextStream(self.tokenizer, config.stop) for _ in batch]
         # Beams change their minds, so their text is taken at the end.
@@ -115,7 +132,7 @@ class IAAPipeline(Pipeline):
                 listener.on_text(first + row, new)
 
         answers: list[Answer] = self.model.answer(
-            self._prompts(batch, request.task),
+            self._prompts(batch, request.task, seen),
             request.task,
             config,
             [self.eos],
@@ -130,15 +147,14 @@ class IAAPipeline(Pipeline):
             texts.append(TextAnswer(stream.text, tokens, answer.logprobs))
         return texts
 
-    def _prompts(self, batch: Sequence[Question], task: Task) -> list[Prompt]:
+    def _prompts(self, batch: Sequence[Question], task: Task, seen: Seen | None = None) -> list[Prompt]:
         """The questions as token ids, each with its picture's features; a picture is encoded once."""
-        pictures = list({id(q.picture): q.picture for q in batch if q.picture is not None}.values())
+        seen = self._look(batch, {}, None) if seen is None else seen
         features: dict[int, torch.Tensor] = {}
-        if pictures:
-            vision = self.model.vision
-            pixels = preprocess(pictures, vision.image_size, vision.image_mean, vision.image_std)
+        if seen:
+            pixels = torch.stack([pixels for _, pixels in seen.values()])
             projected = self.model.project(self.vision_cache.features(pixels), task)
-            features = dict(zip(map(id, pictures), projected, strict=True))
+            features = dict(zip(seen, projected, strict=True))
         return [Prompt(self._ids(q, task), features.get(id(q.picture))) for q in batch]
 
     def _ids(self, question: Question, task: Task) -> tuple[int, ...]:

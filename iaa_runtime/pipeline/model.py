@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.download import fetch
 from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, IAAConfig, Task, VisionConfig
-from ..errors import ConfigError, InputError
+from ..errors import Cancel, ConfigError, InputError
 from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
 from ..generation.loop import generate
 from ..generation.memory import generation_bytes, projection_bytes, vision_bytes
-from ..generation.prefill import Cancel, Prompt, embed
+from ..generation.prefill import Prompt, embed
 from ..generation.rows import Answer, OnToken
 from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
 from ..model.dtypes import DTYPES, default_dtype

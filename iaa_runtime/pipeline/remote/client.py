@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ...config import GenerationConfig, Task
+from ...images.picture import Picture
 from ..base import OnText, OnToken, Question
-from .messages import chat_messages, data_url, decoding_fields
+from .messages import chat_messages, decoding_fields
 from .workers import Body
 
 
-def request_body(question: Question, task: Task, config: GenerationConfig, held: str | None = None) -> Body:
+def request_body(
+    question: Question, task: Task, config: GenerationConfig, url_of: Callable[[Picture], str], held: str | None = None
+) -> Body:
     """The request of a question: made when it is sent, since pictures are encoded then.
 
     Args:
         question: what is asked.
         task: who answers; of G, the tokens' probabilities are wanted.
         config: how the answer is decoded.
+        url_of: makes a picture's data URL.
         held: a regular expression that the server holds the answer to.
 
     Raises:
@@ -29,7 +34,7 @@ def request_body(question: Question, task: Task, config: GenerationConfig, held:
         settings["structured_outputs"] = {"regex": held}
 
     def make() -> dict[str, Any]:
-        image = data_url(question.picture) if question.picture is not None else None
+        image = url_of(question.picture) if question.picture is not None else None
         return {"messages": chat_messages(question.conversation, image), **settings}
 
     return make

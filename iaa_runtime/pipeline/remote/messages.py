@@ -6,14 +6,15 @@ import base64
 import io
 import json
 import re
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from ...config import GenerationConfig
 from ...errors import InputError, RemoteError
+from ...images.picture import Picture
 from ...images.preprocess import bounded_square
 from ...text.conversation import Conversation
 from ..base import TextAnswer
@@ -34,11 +35,33 @@ def boxes_regex(several: bool) -> str:
     return _BOXES if several else _BOXES.partition("(; ")[0]
 
 
-def data_url(picture: Image.Image) -> str:
+def data_url(picture: Picture) -> str:
     """A picture as a PNG in a URL, padded to a square with the mean colour as the model's own preprocessing does."""
     file = io.BytesIO()
     bounded_square(picture, LARGEST).save(file, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+class SharedUrls:
+    """Makes :func:`data_url` of pictures; one that questions in a row share is encoded once, by the first to ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._picture: Picture | None = None
+        self._url: Future[str] = Future()
+
+    def __call__(self, picture: Picture) -> str:
+        with self._lock:
+            first = picture is not self._picture
+            if first:
+                self._picture, self._url = picture, Future()
+            url = self._url
+        if first:
+            try:
+                url.set_result(data_url(picture))
+            except Exception as error:
+                url.set_exception(error)
+        return url.result()
 
 
 def chat_messages(conversation: Conversation, image: str | None) -> list[dict[str, Any]]:

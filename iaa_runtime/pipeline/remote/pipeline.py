@@ -8,12 +8,11 @@ from dataclasses import replace
 
 from ...boxes.answers import parse_boxes
 from ...config import GenerationConfig, Task
-from ...errors import InputError, RemoteError
-from ...generation.prefill import Cancel
+from ...errors import Cancel, InputError, RemoteError
 from ...text.conversation import Conversation
 from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
-from .messages import Completion, boxes_regex
+from .messages import Completion, SharedUrls, boxes_regex
 from .retries import Retries, one_line
 from .servers import Endpoint, find_tasks
 from .transport import CancelToken, Timeouts
@@ -138,7 +137,8 @@ class RemotePipeline(Pipeline):
                 f"address: {task.value}=http://…"
             )
         growth = Growth(listener.on_text, listener.on_token)
-        bodies = (request_body(question, task, request.config, held) for question in questions)
+        urls = SharedUrls()
+        bodies = (request_body(question, task, request.config, urls, held) for question in questions)
         answers = self._workers.complete(endpoint, bodies, growth, listener.cancelled)
         for row, answer in enumerate(answers):
             growth(row, answer.text, answer.chunks)

@@ -8,8 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ...errors import Cancelled
-from ...generation.prefill import Cancel
+from ...errors import Cancel, check_cancelled
 from .messages import Completion, parse_stream
 from .retries import Retries, with_retries
 from .servers import Endpoint
@@ -33,16 +32,11 @@ def cancellable(work: Callable[[], Result], cancel_token: CancelToken, cancelled
     try:
         future = pool.submit(work)
         while not wait([future], POLL_SECONDS).done:
-            _check(cancelled)
+            check_cancelled(cancelled)
         return future.result()
     finally:
         cancel_token.cancel()
         pool.shutdown(wait=False)
-
-
-def _check(cancelled: Cancel) -> None:
-    if cancelled is not None and cancelled():
-        raise Cancelled("The server's answer was cancelled.")
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ class Workers:
                 for update in _drain(updates, 0 if finished else POLL_SECONDS):
                     if on_answer is not None:
                         on_answer(*update)
-                _check(cancelled)
+                check_cancelled(cancelled)
                 for row in finished:
                     done[row] = under_way.pop(row).result()
         finally:
