@@ -42,7 +42,7 @@ OUTSIDE = {
     "text": "transformers",
     "shapes": "torch numpy PIL",
     "checkpoint": "torch safetensors huggingface_hub tqdm",
-    "model": "torch",
+    "model": "torch comfy_kitchen",
     "generation": "torch",
     "pipeline": "torch numpy PIL",
     "jobs": "torch accelerate",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -51,5 +52,16 @@ class Fp8Linear(QuantizedLinear):
 
     @classmethod
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """See :meth:`QuantizedLinear.product`."""
+        """Like :meth:`QuantizedLinear.product`; a GPU that multiplies 8-bit floats gets activations rounded to them."""
+        if x.is_cuda and _multiplies(x.device) and not (weight.shape[0] % 16 or weight.shape[1] % 16):
+            rows = x.reshape(-1, x.shape[-1])
+            rounded, rows_scale = cls.quantize(rows)
+            product = torch._scaled_mm(rounded, weight.t(), scale_a=rows_scale, scale_b=scale, out_dtype=x.dtype)
+            return product.view(*x.shape[:-1], -1)
         return super().product(x, weight, scale.expand(len(weight), 1))
+
+
+@cache
+def _multiplies(device: torch.device) -> bool:
+    """Whether this CUDA device multiplies 8-bit floats: Ada and later. AMD's are of another format."""
+    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 9)

@@ -55,7 +55,7 @@ class PackedInt4Linear(SpecialLinear):
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         """Packs what :class:`Int4Linear` would keep."""
         for name, weight, scale in Int4Linear.quantized(weights, names):
-            yield name, torch.cat([_packed(rows) for rows in weight.split(BLOCK * 16)])
+            yield name, torch.cat([_packed(rows) for rows in torch.split(weight, BLOCK * 16)])
             padded = F.pad(scale, (0, 0, 0, -len(scale) % BLOCK)).t()
             yield scale_name(name), torch.stack((padded, torch.zeros_like(padded)), dim=-1)
 
@@ -69,25 +69,26 @@ class PackedInt4Linear(SpecialLinear):
     def _few(self, rows: Tensor, group: int) -> Tensor:
         """In bfloat16, which it is made for, whatever the model's dtype: beside four bits that rounds nothing away."""
         packed = self.weight.view(-1, self.in_features // 2)
-        product = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), packed, group, self.weight_scale)
+        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), packed, group, self.weight_scale)
         return product.to(rows.dtype)
 
     def _many(self, rows: Tensor, group: int) -> Tensor:
         """Dequantizes some blocks at a time, each as (M, outputs), and multiplies."""
-        scales = self.weight_scale[..., 0].to(rows.dtype).unflatten(1, (-1, BLOCK))
+        scales = self.weight_scale[..., 0].to(rows.dtype).view(len(self.weight_scale), -1, BLOCK)
         step = max(1, DEQUANTIZED_ON_CPU // (self.in_features * BLOCK))
         parts = []
-        for blocks, scale in zip(self.weight.split(step), scales.split(step, dim=1), strict=True):
+        for blocks, scale in zip(torch.split(self.weight, step), torch.split(scales, step, dim=1), strict=True):
             whole = torch.empty(self.in_features, len(blocks), BLOCK, dtype=rows.dtype)
             inputs_first = blocks.transpose(0, 1)
             whole[..., :HALF].copy_(inputs_first & 15)
             whole[..., HALF:].copy_(inputs_first >> 4)
-            whole.sub_(ZERO).unflatten(0, (-1, group)).mul_(scale[:, None])
+            whole.sub_(ZERO).view(-1, group, len(blocks), BLOCK).mul_(scale[:, None])
             parts.append(rows @ whole.flatten(1))
         return torch.cat(parts, dim=-1)
 
 
 def _packed(weight: Tensor) -> Tensor:
     """Rows as :class:`Int4Linear` stores them, (O, M / 2) -> (blocks, M, 32)."""
-    whole = F.pad(unpacked(weight), (0, 0, 0, -len(weight) % BLOCK), value=ZERO).unflatten(0, (-1, BLOCK))
+    whole = F.pad(unpacked(weight), (0, 0, 0, -len(weight) % BLOCK), value=ZERO)
+    whole = whole.view(-1, BLOCK, whole.shape[1])
     return (whole[:, :HALF] | whole[:, HALF:] << 4).transpose(1, 2).contiguous()

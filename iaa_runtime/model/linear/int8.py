@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .kitchen import int8_product, kitchen_for
 from .quantized import QuantizedLinear, usable_scale
 
 LARGEST = 127
@@ -38,6 +39,8 @@ class Int8Linear(QuantizedLinear):
     @classmethod
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         """Like :meth:`QuantizedLinear.product`; few bfloat16 rows on the CPU use the bytes as they are."""
+        if kitchen := kitchen_for(x, "int8_linear"):
+            return int8_product(kitchen, x, weight, scale)
         rows = x.numel() // x.shape[-1]
         if x.dtype == torch.bfloat16 and x.is_cpu and rows <= FEW_ROWS:
             scales = scale[:, 0].to(x.dtype)

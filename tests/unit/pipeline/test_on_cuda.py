@@ -22,6 +22,7 @@ from torch._subclasses import FakeTensorMode
 from iaa_runtime import GenerationConfig, IAAModel, IAAPipeline, Task
 from iaa_runtime.errors import Cancelled
 from iaa_runtime.generation import beam, drafting, loop, prefill
+from iaa_runtime.model.linear import fp8
 from iaa_runtime.pipeline.base import Question, Request
 from iaa_runtime.text.prompts import grounding_question
 
@@ -100,8 +101,18 @@ def pipeline(open_as: Callable[[str], IAAPipeline]) -> IAAPipeline:
     return open_as("bf16")
 
 
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)], ids=["Turing", "Hopper"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_answers_every_task(form: str, open_as: Callable[[str], IAAPipeline], host: Host) -> None:
+def test_every_format_answers_every_task(
+    form: str,
+    capability: tuple[int, int],
+    open_as: Callable[[str], IAAPipeline],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether the card multiplies 8-bit floats or not."""
+    fp8._multiplies.cache_clear()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     pipeline = open_as(form)
     pipeline.caption(PICTURES, max_new_tokens=3)
     pipeline.ground(PICTURES[:1], ["a", "the other one"], max_new_tokens=12)
