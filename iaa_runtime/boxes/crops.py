@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import Cancel, InputError
 from ..images.resample import resample
+from ..images.strips import MAX_PIXELS
 from .bounding_box import BoxDict, Boxes, corners, from_corners
 from .geometry import Rectangle, Unit, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks
@@ -19,6 +20,8 @@ AS_BOX, AS_IMAGE = "as the box", "as the image"
 ASPECTS = (AS_BOX, "1:1", "4:3", "3:4", "3:2", "2:3", "16:9", "9:16", AS_IMAGE)
 KEEP, LONGER, SHORTER = "off", "longer side", "shorter side"
 RESIZES = (KEEP, LONGER, SHORTER)
+LONGEST = 8192
+"""Pixels that no side exceeds when the shorter one is given its size: a box of 1 x 1000 would fill 12 gigabytes."""
 
 _RATIO = re.compile(r"([0-9]{1,5})\s*:\s*([0-9]{1,5})")
 
@@ -33,7 +36,8 @@ class CropOptions:
         aspect: Width to height of the crop, such as ``"4:3"``, or ``AS_BOX`` or ``AS_IMAGE``. Crops are widened to it,
             never narrowed.
         multiple_of: Width and height of the crop are multiples of this many pixels; may bend the aspect a little.
-        resize: Which side becomes ``size``, or ``KEEP`` for none.
+        resize: Which side becomes ``size``, or ``KEEP`` for none. Of a long thin crop the shorter side becomes less,
+            so that the longer one stays within ``LONGEST`` (or ``size``, if that is more).
         size: Pixels of that side, rounded to ``multiple_of``.
         method: The filter to resize with, a name of :data:`iaa_runtime.images.resample.FILTERS`.
     """
@@ -113,11 +117,15 @@ def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Reg
 
     Returns:
         One region per box.
+
+    Raises:
+        InputError: If the aspect would widen a crop to more than ``MAX_PIXELS``: in an image that is long and thin.
     """
     items = []
     for image, found in enumerate(boxes):
         for box in found:
             rectangle = crop_rectangle(box, size, options)
+            _check_extent((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)
             out = _output_size((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)
             items.append(Region(image, rectangle, out, options.method, dict(box)))
     return Regions(size, tuple(items))
@@ -139,20 +147,26 @@ def crop_rectangle(box: BoxDict, size: tuple[int, int], options: CropOptions) ->
     return x[0], y[0], x[1], y[1]
 
 
-def cut(images: Tensor, region: Region) -> Tensor:
+def cut(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
     """The crop of a region.
 
     Args:
         images: (B, H, W, C) in 0..1.
         region: Which pixels, at which size.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked every few million pixels.
 
     Returns:
         (height, width, C), a new tensor: the pixels themselves where the size is that of the rectangle.
     """
     left, top, right, bottom = region.rectangle
-    rows = torch.arange(top, bottom, device=images.device).clamp(0, images.shape[1] - 1)
-    columns = torch.arange(left, right, device=images.device).clamp(0, images.shape[2] - 1)
-    return resample(images[region.image][rows[:, None], columns], region.size, region.method)
+    height, width = images.shape[1:3]
+    pixels = images[region.image, max(top, 0) : bottom, max(left, 0) : right]
+    if left < 0 or top < 0 or right > width or bottom > height:
+        for axis, first, last, limit in ((0, top, bottom, height), (1, left, right, width)):
+            nearest = torch.arange(first, last, device=images.device).clamp(0, limit - 1) - max(first, 0)
+            pixels = pixels.index_select(axis, nearest)
+    resized = resample(pixels, region.size, region.method, cancelled)
+    return resized.clone() if resized is pixels else resized
 
 
 def cut_mask(region: Region, image_size: tuple[int, int]) -> Tensor:
@@ -161,13 +175,24 @@ def cut_mask(region: Region, image_size: tuple[int, int]) -> Tensor:
     return box_masks([box_in(box, region.rectangle, region.size)], region.size)[0]
 
 
+def _check_extent(extent: tuple[int, int], image: tuple[int, int], options: CropOptions) -> None:
+    if extent[0] * extent[1] > max(MAX_PIXELS, image[0] * image[1]):
+        raise InputError(
+            f"The aspect {options.aspect!r} widens a crop of an image of {image[0]} x {image[1]} to {extent[0]} x "
+            f"{extent[1]} pixels, and {MAX_PIXELS} are the most. Set 'aspect' to {AS_BOX!r}, or use smaller images."
+        )
+
+
 def _output_size(extent: tuple[int, int], image: tuple[int, int], options: CropOptions) -> tuple[int, int]:
     if options.resize == KEEP:
         return extent
     ratio = options.ratio(image)
     # By the aspect itself and not by the rectangle's rounded sides, so that all crops come out at one size.
     shape = extent if ratio is None else (ratio, 1.0)
-    scale = options.size / (max(shape) if options.resize == LONGER else min(shape))
+    if options.resize == LONGER:
+        scale = options.size / max(shape)
+    else:
+        scale = min(options.size / min(shape), max(LONGEST, options.size) / max(shape))
     width, height = (
         max(1, math.floor(side * scale / options.multiple_of + 0.5)) * options.multiple_of for side in shape
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from ..images.resample import resample
 from .crops import Region, Regions, cut
 from .geometry import intersection
@@ -20,6 +20,7 @@ def paste_crops(
     *,
     feather: int = 0,
     masks: Sequence[Tensor] | None = None,
+    cancelled: Cancel = None,
 ) -> Tensor:
     """Puts crops back where they came from.
 
@@ -34,6 +35,7 @@ def paste_crops(
         regions: Where the crops came from.
         feather: Over how many pixels a crop fades in from its sides; not from sides on the image's border.
         masks: One (h, w) per region in 0..1, of any size: where to paste, and how strongly. None: everywhere.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked every few million pixels.
 
     Returns:
         (B, H, W, C). Where crops overlap, later ones are on top.
@@ -44,14 +46,16 @@ def paste_crops(
     _check(images, crops, regions, masks)
     pasted = images.clone()
     for number, (crop, region) in enumerate(zip(crops, regions.items, strict=True)):
+        check_cancelled(cancelled)
         inside = intersection(region.rectangle, (0, 0, *regions.image_size))
         if inside is None:
             continue
         channels = min(crop.shape[-1], images.shape[-1])
-        new, changed = _compare(images[..., :channels], crop[..., :channels].to(images), region)
+        new, changed = _compare(images[..., :channels], crop[..., :channels].to(images), region, cancelled)
         weight = _ramp(region, regions.image_size, feather).to(images)
         if masks is not None:
-            weight = weight * resample(masks[number][..., None].to(images), region.extent, region.method)[..., 0]
+            mask = masks[number][..., None].to(images)
+            weight = weight * resample(mask, region.extent, region.method, cancelled)[..., 0]
         weight = torch.where(changed, weight, torch.zeros_like(weight))
         left, top, right, bottom = inside
         x, y = region.rectangle[:2]
@@ -62,14 +66,14 @@ def paste_crops(
     return pasted
 
 
-def _compare(images: Tensor, crop: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+def _compare(images: Tensor, crop: Tensor, region: Region, cancelled: Cancel) -> tuple[Tensor, Tensor]:
     """The crop resized to its region (h, w, c), and where (h, w) it differs from the pixels that were cut there."""
-    new = resample(crop, region.extent, region.method)
-    given = cut(images, region)
+    new = resample(crop, region.extent, region.method, cancelled)
+    given = cut(images, region, cancelled)
     if given.shape != crop.shape:
         return new, torch.ones(new.shape[:2], dtype=torch.bool, device=new.device)
     # Compared after resizing: any pixel of the crop that bears on a pixel of the image counts.
-    return new, (new != resample(given, region.extent, region.method)).any(dim=-1)
+    return new, (new != resample(given, region.extent, region.method, cancelled)).any(dim=-1)
 
 
 def _ramp(region: Region, image_size: tuple[int, int], feather: int) -> Tensor:

@@ -17,6 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ..boxes.answers import Detection
 from ..boxes.geometry import Rectangle, pairwise_intersection
 from ..boxes.masks import union_masks
+from ..errors import Cancel, check_cancelled
+from .picture import ArrayPicture, Picture
 
 Color = tuple[int, int, int]
 
@@ -41,7 +43,7 @@ _SYSTEM_FONTS = (
 )
 
 
-def draw_detections(image: Image.Image, detections: Sequence[Detection]) -> Image.Image:
+def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: Cancel = None) -> Image.Image:
     """Draws each detection's box with its label and score.
 
     A label has one colour on all pictures (as long as no other label of the picture wants the same). Lines have dark
@@ -50,11 +52,12 @@ def draw_detections(image: Image.Image, detections: Sequence[Detection]) -> Imag
     Args:
         image: The picture that the detections are of; it is left as it is.
         detections: What to draw; labels may be in any script.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked before each label.
 
     Returns:
         An RGB image of the same size.
     """
-    canvas = image.convert("RGB") if image.mode != "RGB" else image.copy()
+    canvas = image.whole(cancelled) if isinstance(image, ArrayPicture) else image.convert("RGB")
     draw = ImageDraw.Draw(canvas)
     scale = math.sqrt(canvas.width * canvas.height)
     line = max(1, round(min(scale / 300, min(canvas.size) / 24)))
@@ -64,6 +67,7 @@ def draw_detections(image: Image.Image, detections: Sequence[Detection]) -> Imag
     boxes = [detection.xyxy for detection in detections]
     taken: list[Rectangle] = []
     for detection in detections:
+        check_cancelled(cancelled)
         tag = _fit_tag(detection, canvas.size, crowd=len(detections) / 30)
         plate = _plate(tag, detection.xyxy, boxes, taken, canvas.size)
         taken.append(plate)
@@ -85,7 +89,7 @@ def detections_mask(size: tuple[int, int], detections: Iterable[Detection]) -> I
     return Image.fromarray((255 * mask.numpy()).astype(np.uint8))
 
 
-def crop_detections(image: Image.Image, detections: Iterable[Detection]) -> list[Image.Image]:
+def crop_detections(image: Picture, detections: Iterable[Detection]) -> list[Image.Image]:
     """Cuts each detection's box out of the picture; the crops have its mode and the order of the detections."""
     return [image.crop(detection.xyxy) for detection in detections]
 

@@ -9,13 +9,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ..errors import InputError
-from .modes import from_array, to_rgb
+from ..errors import Cancel, InputError
+from .modes import to_rgb
+from .picture import ArrayPicture, Picture
+from .strips import check_pixels, check_shape
 
 ImageFile = str | os.PathLike[str] | BinaryIO
-AnyImage = ImageFile | Image.Image | npt.NDArray[Any] | torch.Tensor
+AnyImage = ImageFile | Picture | npt.NDArray[Any] | torch.Tensor
 
 # fmt: off
 FORMATS = (
@@ -41,10 +43,10 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         source: A path, an open binary file, or a PIL image (which is left as it is).
 
     Returns:
-        An 8-bit RGB image of the upright size.
+        An 8-bit RGB image of the upright size; a PIL image that is one already is returned itself.
 
     Raises:
-        InputError: If there is no such file, or it is not a readable, complete image of a sane size.
+        InputError: If there is no such file, or it is not a readable, complete image of a sane size and shape.
     """
     if isinstance(source, Image.Image):
         return _decode(source, "The image")
@@ -71,38 +73,52 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def to_pil(image: AnyImage) -> Image.Image:
-    """Turns whatever holds one picture into an upright 8-bit RGB image.
+def to_picture(image: AnyImage) -> Picture:
+    """Turns whatever holds one picture into something to look at, without converting arrays before that.
 
     Args:
-        image: A path, binary file or PIL image, as for :func:`load_image`; or an array or tensor, channels last, (H, W)
-            or (H, W, C) with C = 1 grey, 3 RGB or 4 RGBA. Floats are 0..1 (what lies outside is clipped), integers
-            uint8 or uint16, or bool. One item of a ComfyUI ``IMAGE`` is such a tensor.
-
-    Returns:
-        An RGB image of W x H pixels; transparency is laid on white.
+        image: A path, binary file or PIL image, as for :func:`load_image`; or an array or tensor, as for
+            :class:`~.picture.ArrayPicture`. One item of a ComfyUI ``IMAGE`` is such a tensor.
 
     Raises:
-        InputError: If the file cannot be read, or the shape, dtype or range is none of these.
+        InputError: If the file cannot be read, or the array is no picture.
     """
-    if isinstance(image, torch.Tensor):
-        tensor = image.detach().cpu()
-        return from_array(tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy())
-    if isinstance(image, np.ndarray):
-        return from_array(image)
-    return load_image(image)
+    if isinstance(image, ArrayPicture):
+        return image
+    return ArrayPicture(image) if isinstance(image, (torch.Tensor, np.ndarray)) else load_image(image)
+
+
+def to_pil(image: AnyImage, cancelled: Cancel = None) -> Image.Image:
+    """Turns whatever holds one picture, as for :func:`to_picture`, into an upright 8-bit RGB image of its own size.
+
+    Args:
+        image: The picture.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked ever so often while arrays are converted.
+
+    Raises:
+        InputError: If the file cannot be read, or the array is no picture.
+    """
+    picture = to_picture(image)
+    return picture.whole(cancelled) if isinstance(picture, ArrayPicture) else picture
 
 
 def _decode(image: Image.Image, name: str) -> Image.Image:
     """Decodes the pixels of an opened image, upright and in RGB."""
+    check_pixels(image.size, name)
+    check_shape(image.size, name)
     try:
         image.load()
-        upright = ImageOps.exif_transpose(image)
-        return to_rgb(upright, image.format)
+        return to_rgb(_upright(image), image.format)
     except InputError:
         raise
     except Exception as error:
         raise _unreadable(name, error) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF tag says. Pillow would copy one that is upright already, too."""
+    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    return image if upright else ImageOps.exif_transpose(image)
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

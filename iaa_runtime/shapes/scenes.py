@@ -16,6 +16,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from ..boxes.geometry import Box, intersection, pad_box
+from ..errors import Cancel
+from ..images.strips import strips
 
 Kind = Literal["circle", "square", "triangle", "star", "cross", "ring"]
 Size = Literal["small", "large"]
@@ -291,15 +293,22 @@ def _stencil(shape: Shape) -> tuple[Image.Image, tuple[int, int]]:
     return fine.reduce(_SUPERSAMPLE), (left, top)
 
 
-def draw_scene(scene: Scene) -> Image.Image:
+def draw_scene(scene: Scene, cancelled: Cancel = None) -> Image.Image:
     """Draws a scene, antialiased.
+
+    Args:
+        scene: What to draw.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked every million pixels.
 
     Returns:
         An ``RGB`` picture of ``scene.width`` by ``scene.height`` pixels.
     """
     mixture = _mixture(scene.background, scene.width, scene.height)[..., None]
     first, second = np.array(scene.background.first), np.array(scene.background.second)
-    picture = Image.fromarray(np.rint(first * (1 - mixture) + second * mixture).astype(np.uint8))
+    picture = Image.new("RGB", (scene.width, scene.height))
+    for box in strips(picture.size, cancelled):
+        share = mixture[box[1] : box[3]]
+        picture.paste(Image.fromarray(np.rint(first * (1 - share) + second * share).astype(np.uint8)), box)
     for shape in scene.shapes:
         stencil, corner = _stencil(shape)
         picture.paste(shape.rgb, (corner[0], corner[1], corner[0] + stencil.width, corner[1] + stencil.height), stencil)

@@ -93,6 +93,36 @@ def test_what_crops_are_resized_to() -> None:
     assert size(resize="longer side", size=512, aspect="3:4", multiple_of=8) == (384, 512)
 
 
+def test_a_sliver_does_not_fill_memory() -> None:
+    """By its shorter side, a box of 1 x 1000 would become 1024 x 1024000 pixels."""
+
+    def size(width: int, height: int, **options: Any) -> tuple[int, int]:
+        box = {"x": 0, "y": 0, "width": width, "height": height}
+        return plan_crops([[box]], (2000, 2000), CropOptions(resize="shorter side", **options)).items[0].size
+
+    assert size(1, 46) == (178, 8192) and size(46, 1) == (8192, 178)
+    assert size(1000, 1) == (8192, 8) and size(1, 1000, multiple_of=64) == (64, 8192)
+    assert size(1, 8) == (1024, 8192), "what fits is as asked for"
+    assert size(10, 2000, aspect="1:9999") == (1, 8192)
+    assert size(20, 1000, size=8192) == (164, 8192) and size(20, 1000, size=9000) == (180, 9000)
+
+
+def test_an_aspect_does_not_square_a_long_thin_image() -> None:
+    box = {"x": 0, "y": 0, "width": 20_000, "height": 10}
+    with pytest.raises(InputError, match=r"'1:1' widens a crop.*20000 x 10 to 20000 x 20000.*'aspect' to 'as the box'"):
+        plan_crops([[box]], (20_000, 10), CropOptions(aspect="1:1", resize="longer side", size=64))
+    assert plan_crops([[box]], (20_000, 10), CropOptions()).items[0].size == (20_000, 10)
+
+
+@pytest.mark.parametrize("method", FILTERS)
+@pytest.mark.parametrize("size", [(700, 900), (40, 30), (1500, 300), (1300, 1900)])
+def test_resampling_in_strips_is_resampling(method: str, size: tuple[int, int]) -> None:
+    image = noise(4, 1, (1300, 1100), 1)[0]
+    whole = np.asarray(Image.fromarray(image[..., 0].numpy()).resize(size, FILTERS[method])).clip(0, 1)
+    # Some Pillows resize columns first where that is less work, which rounds elsewhere.
+    assert np.abs(resample(image, size, method)[..., 0].numpy() - whole).max() < 1e-6
+
+
 def test_beyond_the_picture_its_border_is_repeated() -> None:
     images = noise(2, 1, (4, 2))
     region = plan_crops([[{"x": 0, "y": 0, "width": 4, "height": 2}]], (4, 2), CropOptions(aspect="1:1")).items[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,28 @@ def test_a_soft_ellipse_is_exact_along_its_axes() -> None:
     mask = box_masks([box], (100, 100), shape="ellipse", feather=20)[0]
     assert torch.allclose(mask[50, 71:91], torch.arange(0.975, 0, -0.05), atol=1e-5)
     assert torch.allclose(mask[61:81, 50], torch.arange(0.975, 0, -0.05), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"feather": 6}, {"shape": "ellipse"}, {"shape": "ellipse", "feather": 6}], ids=str
+)
+def test_large_masks_are_drawn_in_strips(options: dict[str, Any]) -> None:
+    """Each pixel of a large mask is that of the same box drawn near the corner of a small one."""
+    far = box_masks([{"x": 900, "y": 700, "width": 90, "height": 40}], (1100, 1000), **options)[0]
+    near = box_masks([{"x": 20, "y": 20, "width": 90, "height": 40}], (130, 80), **options)[0]
+    assert torch.allclose(far[680:760, 880:1010], near, atol=1e-6) and far.sum() == pytest.approx(near.sum())
+    large = box_masks([{"x": 100, "y": 100, "width": 900, "height": 800}], (1100, 1000), **options)[0]
+    assert torch.allclose(large, large.flip(0), atol=1e-5) and torch.allclose(large, large.flip(1), atol=1e-5)
+    assert large[500, 550] == 1 and large[50, 50] == 0
+
+
+def test_many_boxes_in_a_large_image_are_quick() -> None:
+    boxes = [{"x": 37 * number % 4000, "y": 11 * number % 4000, "width": 40, "height": 30} for number in range(2000)]
+    begin = time.process_time()
+    mask = union_masks([boxes], (4096, 4096))
+    union_masks([boxes], (4096, 4096), shape="ellipse", feather=5)
+    assert time.process_time() - begin < 4, "looking at the whole image for each box took minutes"
+    assert mask.sum() > 1_000_000
 
 
 @given(SIZES.flatmap(lambda size: st.tuples(st.just(size), pixel_boxes(size))))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from make_checkpoint import Geometry, make_checkpoint
@@ -13,6 +15,7 @@ from PIL import Image
 from iaa_runtime import IAAPipeline, Task
 from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.errors import Cancelled, CheckpointError, ContextLengthError, InputError, NumericsError
+from iaa_runtime.images.picture import ArrayPicture
 from iaa_runtime.pipeline.vision_cache import VisionCache
 from iaa_runtime.text.conversation import Conversation
 
@@ -57,6 +60,38 @@ def test_nan_is_an_error_and_no_box_of_full_confidence(
     pipeline.model.bank("g").get_parameter("norm.weight").fill_(float("nan"))
     with pytest.raises(NumericsError, match=r"NaN.*torch\.float32"):
         pipeline.ground(pictures[:1], "a", **BOXES | options)
+
+
+class Counted(ArrayPicture):
+    """A picture that counts how many of its rows are looked at."""
+
+    rows = 0
+
+    def crop(self, box: Sequence[int]) -> Image.Image:
+        self.rows += box[3] - box[1]
+        return super().crop(box)
+
+
+def test_a_picture_is_converted_once_whatever_is_asked_about_it(pipeline: IAAPipeline) -> None:
+    picture, other = Counted(torch.full((1500, 1000, 3), 0.5)), Counted(torch.zeros(30, 20, 3))
+    phrases = [f"number {number}" for number in range(5)]
+    found = pipeline.ground([picture, other], phrases, batch_rows=2, **BOXES)
+    assert len(found) == 2 and (picture.rows, other.rows) == (1500, 30)
+
+
+def test_a_tensor_is_answered_about_as_its_picture_is(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:
+    tensors = [torch.from_numpy(np.array(picture)).float() / 255 for picture in pictures]
+    assert pipeline.caption(tensors, **FEW) == pipeline.caption(pictures, **FEW)
+    assert pipeline.ground(tensors, "a", **BOXES) == pipeline.ground(pictures, "a", **BOXES)
+    said = [chat.say("What?", **FEW).reply for chat in map(pipeline.chat, (tensors[0], pictures[0]))]
+    assert said[0] == said[1]
+
+
+def test_cancel_is_heard_while_pictures_are_converted(pipeline: IAAPipeline) -> None:
+    picture = Counted(torch.full((3000, 2000, 3), 0.5))
+    with pytest.raises(Cancelled):
+        pipeline.caption(picture, cancelled=lambda: picture.rows > 0)
+    assert picture.rows < 3000
 
 
 def test_captions_of_a_batch_are_those_of_each(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:

@@ -11,15 +11,17 @@ import threading
 from typing import Any
 
 import pytest
+import torch
 from model_server import BOX, ModelServer, says, serving
 from PIL import Image
 
 from iaa_runtime.boxes.geometry import pad_box
 from iaa_runtime.config import Task
 from iaa_runtime.errors import InputError, RemoteError
+from iaa_runtime.images.picture import ArrayPicture
 from iaa_runtime.images.preprocess import CLIP_MEAN
-from iaa_runtime.pipeline.remote import RemotePipeline
-from iaa_runtime.pipeline.remote.messages import boxes_regex
+from iaa_runtime.pipeline.remote import RemotePipeline, messages
+from iaa_runtime.pipeline.remote.messages import boxes_regex, data_url
 from iaa_runtime.pipeline.remote.servers import parse_server
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question
@@ -58,6 +60,22 @@ def test_pictures_are_padded_to_a_square(server: ModelServer, remote: RemotePipe
 def test_a_long_thin_picture_does_not_become_a_giant(server: ModelServer, remote: RemotePipeline) -> None:
     remote.caption(Image.new("RGB", (60000, 12), "red"))
     assert picture_of(server.bodies[0]).size == (2048, 2048)
+
+
+def test_a_picture_is_encoded_once_for_all_phrases(
+    server: ModelServer, remote: RemotePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[Any] = []
+    monkeypatch.setattr(messages, "data_url", lambda picture: (encoded.append(picture), data_url(picture))[1])
+    server.behaves(says(*BOX))
+    remote.ground([WIDE, WIDE.copy()], [f"number {number}" for number in range(6)])
+    assert len(encoded) == 2
+    assert {picture_of(body).size for body in server.bodies} == {(40, 40)} and len(server.bodies) == 12
+
+
+def test_a_picture_that_cannot_be_sent_is_an_error_for_all_who_ask(remote: RemotePipeline) -> None:
+    with pytest.raises(InputError, match="too long and thin"):
+        remote.ground(ArrayPicture(torch.zeros(1, 70_000, 1)), ["a", "b"])
 
 
 def test_rows_keep_their_order_and_so_many_go_at_once(server: ModelServer, remote: RemotePipeline) -> None:
