@@ -23,7 +23,7 @@ from .boxes_common import (
     size_of,
     unit_input,
 )
-from .host import intermediate
+from .host import check_interrupt, intermediate
 from .inputs import Node
 
 SKIP_BRANCH, WHOLE = "skip", "whole image"
@@ -92,8 +92,10 @@ class CropBoxes(Node):
             boxes = apply_policy(boxes_per_image(found, len(images)), size_of(images), first_of(nothing_found))
             planned = plan_crops(boxes, size_of(images), options)
             regions.append(planned)
-            crops += [cut(images, region)[None] for region in planned.items]
-            masks += [intermediate(cut_mask(region, planned.image_size)[None]) for region in planned.items]
+            for region in planned.items:
+                check_interrupt()
+                crops.append(cut(images, region, check_interrupt)[None])
+                masks.append(intermediate(cut_mask(region, planned.image_size)[None]))
         # A black mask and not SKIP: masks often go straight to IAA Paste Crops, which would not run then.
         nothing = torch.zeros(1, *image[0].shape[1:3])
         return io.NodeOutput(crops or [SKIP], masks or [intermediate(nothing)], regions, len(crops))

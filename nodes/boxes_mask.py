@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.bounding_box import boxes_per_image
 from ..iaa_runtime.boxes.masks import box_masks, union_masks
 from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, size_of, unit_input
-from .host import intermediate
+from .host import check_interrupt, intermediate
 from .inputs import Node
 
 PER_IMAGE, PER_BOX = "one per image", "one per box"
@@ -53,6 +53,7 @@ class BoxesToMask(Node):
         size = size_of(image)
         boxes = boxes_per_image(bboxes, len(image))
         options: dict[str, Any] = {"shape": shape, "grow": grow, "unit": UNITS[grow_unit], "feather": feather}
+        options["cancelled"] = check_interrupt
         if masks == PER_IMAGE:
             return io.NodeOutput(intermediate(union_masks(boxes, size, **options)))
         single = box_masks([box for found in boxes for box in found], size, **options)

@@ -12,6 +12,7 @@ from ..iaa_runtime.boxes.crops import Regions
 from ..iaa_runtime.boxes.paste import paste_crops
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, RegionsType, first_of
+from .host import check_interrupt
 from .inputs import Node, check_inputs
 
 
@@ -63,7 +64,7 @@ class PasteCrops(Node):
         new = _shares(crops, counts, "crops")
         where = [None] * len(planned) if masks is None else _shares(masks, counts, "masks")
         pasted = [
-            paste_crops(images, parts, part, feather=first_of(feather), masks=weights)
+            paste_crops(images, parts, part, feather=first_of(feather), masks=weights, cancelled=check_interrupt)
             for images, parts, part, weights in zip(image, new, planned, where, strict=True)
         ]
         return io.NodeOutput(pasted)

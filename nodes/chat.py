@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
-from PIL import Image
 
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.images.picture import Picture
 from ..iaa_runtime.pipeline.chat import Chat, Reply
 from ..iaa_runtime.text.conversation import Conversation
 from .host import ModelHandle, Progress, check_interrupt
@@ -25,7 +25,7 @@ class ChatHistory:
     """What an ``IAA_CHAT`` socket carries: the messages so far, and the image that they are about."""
 
     messages: tuple[dict[str, str], ...]
-    image: Image.Image | None
+    image: Picture | None
 
 
 class ChatTurn(Node):
@@ -102,7 +102,7 @@ def output(chat: Chat, reply: Reply, cls: type[io.ComfyNode]) -> io.NodeOutput:
     return io.NodeOutput(reply.text, history, bounding_boxes([reply.detections]), ui=shown)
 
 
-def picture(image: torch.Tensor | None, history: ChatHistory | None) -> Image.Image | None:
+def picture(image: torch.Tensor | None, history: ChatHistory | None) -> Picture | None:
     """What the turn is about: a new image, or the one before.
 
     Raises:

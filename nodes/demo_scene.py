@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.shapes.language import caption
 from ..iaa_runtime.shapes.scenes import ASPECT_LIMIT, EVALUATION_SEED, draw_scene, make_scene
-from .host import intermediate
+from .host import check_interrupt, intermediate
 from .inputs import Node
 from .options import CATEGORY
 from .values import image_batch
@@ -46,4 +46,6 @@ class DemoScene(Node):
             )
         seeds = range(EVALUATION_SEED + seed, EVALUATION_SEED + seed + count)
         scenes = [make_scene(number, long_side=max(width, height), aspect=aspect) for number in seeds]
-        return io.NodeOutput(intermediate(image_batch([draw_scene(s) for s in scenes])), [caption(s) for s in scenes])
+        drawn = (draw_scene(scene, check_interrupt) for scene in scenes)
+        batch = image_batch(drawn, count, (scenes[0].width, scenes[0].height))
+        return io.NodeOutput(intermediate(batch), [caption(scene) for scene in scenes])

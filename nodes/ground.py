@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
-from PIL import Image
 
 from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.boxes.masks import union_masks
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.images.picture import Picture
 from .host import ModelHandle, Progress, check_interrupt, intermediate
 from .inputs import Node
 from .options import CATEGORY, length_input, model_input
@@ -100,7 +100,7 @@ def lines(phrases: str) -> list[str]:
 
 
 def apply_policy(
-    images: Sequence[Image.Image], found: Sequence[list[Detection]], wanted: Sequence[str], policy: str
+    images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[str], policy: str
 ) -> list[list[Detection]]:
     """What stands for an image in which nothing was found.
 
@@ -122,11 +122,11 @@ def apply_policy(
     ]
 
 
-def output(images: Sequence[Image.Image], found: Sequence[list[Detection]], cls: type[io.ComfyNode]) -> io.NodeOutput:
+def output(images: Sequence[Picture], found: Sequence[list[Detection]], cls: type[io.ComfyNode]) -> io.NodeOutput:
     """The node's outputs and what it shows."""
     drawn = annotated(images, found)
     text = json.dumps([[detection.to_dict() for detection in detections] for detections in found], ensure_ascii=False)
     count = sum(map(len, found))
     boxes = bounding_boxes(found)
-    mask = intermediate(union_masks(boxes, images[0].size))
+    mask = intermediate(union_masks(boxes, images[0].size, cancelled=check_interrupt))
     return io.NodeOutput(boxes, mask, intermediate(drawn), text, count, ui=boxes_ui(images, found, cls))

@@ -5,7 +5,7 @@ Symbols: B images, H and W their height and width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,23 +16,32 @@ from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.boxes.bounding_box import Boxes, editor_metadata
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.images.draw import draw_detections
-from ..iaa_runtime.images.load import to_pil
+from ..iaa_runtime.images.picture import ArrayPicture, Picture
+from ..iaa_runtime.images.strips import strips
+from .host import check_interrupt
 
 
-def pictures(images: Tensor) -> list[Image.Image]:
-    """IMAGE (B, H, W, 1 to 4 channels) float in [0, 1] -> one RGB picture each.
+def pictures(images: Tensor) -> list[ArrayPicture]:
+    """IMAGE (B, H, W, 1, 3 or 4 channels) float in [0, 1] -> one picture each, converted where it is looked at.
 
     Raises:
-        InputError: the batch is empty.
+        InputError: the batch is empty, or holds no pictures.
     """
     if not len(images):
         raise InputError("The image batch is empty. Connect at least one image.")
-    return [to_pil(image) for image in images]
+    return [ArrayPicture(image) for image in images]
 
 
-def image_batch(items: Sequence[Image.Image]) -> Tensor:
-    """RGB pictures of one size -> IMAGE (B, H, W, 3) float32 in [0, 1]."""
-    return torch.stack([torch.from_numpy(np.array(item)).float() / 255 for item in items])
+def image_batch(items: Iterable[Image.Image], count: int, size: tuple[int, int]) -> Tensor:
+    """``count`` RGB pictures of one size (width, height) -> IMAGE (B, H, W, 3) float32 in [0, 1].
+
+    One picture at a time is asked for, and none is held in floats twice.
+    """
+    batch = torch.empty(count, size[1], size[0], 3)
+    for item, image in zip(items, batch, strict=True):
+        for box in strips(size, check_interrupt):
+            image[box[1] : box[3]].copy_(torch.from_numpy(np.array(item.crop(box)))).div_(255)
+    return batch
 
 
 def bounding_boxes(found: Sequence[Sequence[Detection]]) -> Boxes:
@@ -40,6 +49,7 @@ def bounding_boxes(found: Sequence[Sequence[Detection]]) -> Boxes:
     return [[{**d.to_dict(), **editor_metadata(d.label)} for d in detections] for detections in found]
 
 
-def annotated(images: Sequence[Image.Image], found: Sequence[Sequence[Detection]]) -> Tensor:
-    """IMAGE (B, H, W, 3): the pictures with boxes, labels and scores drawn on them."""
-    return image_batch([draw_detections(i, boxes) for i, boxes in zip(images, found, strict=True)])
+def annotated(images: Sequence[Picture], found: Sequence[Sequence[Detection]]) -> Tensor:
+    """IMAGE (B, H, W, 3): the pictures of one size with boxes, labels and scores drawn on them."""
+    drawn = (draw_detections(image, boxes, check_interrupt) for image, boxes in zip(images, found, strict=True))
+    return image_batch(drawn, len(images), images[0].size)

@@ -81,7 +81,7 @@ def test_other_sockets_take_their_kind_alone(client: Client, kind: str, name: st
 def test_every_input_of_every_node_takes_its_kind_alone(comfyui: Path) -> None:
     """Linked values come unchecked, so every input is given everything, without a graph."""
     takes = {
-        "IMAGE": {"an image"},
+        "IMAGE": {"an image", "an image of bfloat16"},
         "MASK": {"a mask", "an image of rank 3"},
         "INT": {"1"},
         "FLOAT": {"1", "0.5"},

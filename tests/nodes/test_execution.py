@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from itertools import pairwise
 from typing import Any
@@ -128,3 +129,44 @@ def test_cancel_in_the_middle_of_a_batch(client: Client) -> None:
     assert cancelled_after(client, graph) < 3
     graph["ground"]["inputs"]["phrases"] = "the star"
     assert client.run(graph).status == "success"
+
+
+SIDE = 8192
+HUGE: Graph = {
+    "huge": node("EmptyImage", width=SIDE, height=SIDE, batch_size=1, color=0x8040C0),
+    "loader": node("IAA_Loader", checkpoint=TINY),
+    "crop": node("IAA_CropBoxes", image=["huge", 0], bboxes={"x": 1, "y": 1, "width": 8000, "height": 8000}),
+    "invert": node("ImageInvert", image=["crop", 0]),
+}
+BOX = {"x": 90, "y": 90, "width": 8000, "height": 8000, "label": "it"}
+STAGES: dict[str, dict[str, Any]] = {
+    "preprocessing": node("IAA_Caption", model=["loader", 0], image=["huge", 0], max_new_tokens=400),
+    "drawing": node("IAA_Ground", model=["loader", 0], image=["huge", 0], phrases="it"),
+    "a preview": node("IAA_SelectBoxes", bboxes=BOX, image=["huge", 0]),
+    "a mask": node("IAA_BoxesToMask", bboxes=BOX, image=["huge", 0], shape="ellipse", feather=99),
+    "cropping": node("IAA_CropBoxes", image=["huge", 0], bboxes=BOX, resize="longer side", size=7000),
+    "pasting": node("IAA_PasteCrops", image=["huge", 0], crops=["invert", 0], regions=["crop", 2], feather=9),
+    "scenes": node("IAA_DemoScene", seed=1, width=2048, height=2048, count=16),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_cancel_in_the_middle_of_a_huge_picture(client: Client, stage: str) -> None:
+    pressed: list[float] = []
+
+    def press() -> None:
+        pressed.append(time.monotonic())
+        client.interrupt()
+
+    def watch(kind: str, data: dict[str, Any]) -> None:
+        # While boxes are sought, Cancel is heard at any token; it is what comes behind that takes long here.
+        at = kind == "progress" if stage == "drawing" else kind == "executing" and data["node"] == "it"
+        if at and not pressed:
+            pressed.append(0.0)
+            threading.Timer(0.15, press).start()
+
+    run = client.run(HUGE | {"it": STAGES[stage], "show": node("PreviewAny", source=["it", 0])}, watch)
+    ended = time.monotonic()
+    assert run.status == "interrupted", "it was done before anyone could press"
+    assert ended - pressed[-1] < 2
+    client.free()
