@@ -82,13 +82,12 @@ class BoxGrammar:
         texts = {token: text for token, text in texts.items() if token < vocab_size and token != eos}
         tokens = sorted([*texts, eos])
         done = len(automaton)
-        nexts = torch.zeros((done + 1, len(tokens)), dtype=torch.int16)
-        legal = torch.zeros((done + 1, len(tokens)), dtype=torch.bool)
-        for column, token in enumerate(tokens):
-            for state in (accepting, done) if token == eos else range(done):
-                target = done if token == eos else _walk(automaton, state, texts[token])
-                if target is not None:
-                    nexts[state, column], legal[state, column] = target, True
+        table = [[_walk(automaton, state, texts.get(token, "?")) for token in tokens] for state in range(done)]
+        table.append([None] * len(tokens))
+        for state in (accepting, done):
+            table[state][tokens.index(eos)] = done
+        legal = torch.tensor([[target is not None for target in row] for row in table])
+        nexts = torch.tensor([[target or 0 for target in row] for row in table], dtype=torch.int16)
         distance = _distances(nexts, legal, done)
         if distance[0] >= NEVER:
             raise InputError(
