@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .base import SpecialLinear, Weights
-from .int4 import ZERO, Int4Linear, group_size, unpacked
+from .int4 import ZERO, Int4Linear, group_size
 from .quantized import DEQUANTIZED_ON_CPU, scale_name
 
 BLOCK, HALF = 64, 32
@@ -89,6 +89,7 @@ class PackedInt4Linear(SpecialLinear):
 
 def _packed(weight: Tensor) -> Tensor:
     """Rows as :class:`Int4Linear` stores them, (O, M / 2) -> (blocks, M, 32)."""
-    whole = F.pad(unpacked(weight), (0, 0, 0, -len(weight) % BLOCK), value=ZERO)
-    whole = whole.view(-1, BLOCK, whole.shape[1])
-    return (whole[:, :HALF] | whole[:, HALF:] << 4).transpose(1, 2).contiguous()
+    padded = F.pad(weight, (0, 0, 0, -len(weight) % BLOCK), value=ZERO << 4 | ZERO)
+    first, second = padded.view(-1, 2, HALF, weight.shape[1]).unbind(1)
+    columns = torch.stack((first & 15 | second << 4, first >> 4 | second & 240), dim=1)  # the even ones, and the odd
+    return columns.permute(0, 3, 1, 2).reshape(len(first), -1, HALF)
