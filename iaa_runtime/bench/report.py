@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..model.dtypes import default_dtype
 
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = (
@@ -26,6 +27,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "processor": _processor(),
         "instructions": _instructions(),
+        "default_dtype": str(default_dtype(torch.device(device))).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "iaa": __version__,
         "torch": torch.__version__,
@@ -68,7 +70,9 @@ def memory_line(memory: dict[str, int | None]) -> str:
 
 def machine_lines(machine: dict[str, Any]) -> str:
     """The machine in words: what it is, and its rates."""
-    about = ", ".join(f"{key} {value}" for key, value in machine.items() if key not in ("memory", "matrix"))
+    about = ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in machine.items() if key not in ("memory", "matrix")
+    )
     return f"{about}\ncopies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s"
 
 

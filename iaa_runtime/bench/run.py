@@ -19,7 +19,7 @@ from ..export import export
 from ..generation.memory import Format
 from ..generation.prefill import Prompt, prefill
 from ..images.preprocess import preprocess
-from ..model.linear.kinds import PLAIN, QUANTIZED
+from ..model.linear.kinds import kinds_for
 from ..pipeline.model import IAAModel
 from . import precisions, roofline
 from .checkpoints import SIZES, write_checkpoint
@@ -95,6 +95,9 @@ class Bench:
         device, graphs = self.settings.device, self.settings.cuda_graphs
         return IAAModel.from_pretrained(self.folder, dtype, device, precision=precision, cuda_graphs=graphs)
 
+    def _format(self, dtype: torch.dtype, precision: str | None) -> Format:
+        return Format(dtype, kinds_for(precision, dtype, self.device))
+
     def add(self, name: str, seconds: list[float], **more: Any) -> dict[str, Any]:
         """Adds a result."""
         row = {"name": name, "seconds": statistics.median(seconds), "spread": spread(seconds)} | more
@@ -150,7 +153,7 @@ class Bench:
     def steps(self) -> None:
         """Vision, prefill and one decode step, against the machine's roofline."""
         machine, config, model = self.machine, self.model.config, self.model
-        form = Format(self.settings.dtype, QUANTIZED.get(self.settings.precision or "", PLAIN))
+        form = self._format(self.settings.dtype, self.settings.precision)
         parameters = roofline.block_parameters(config, Task.MM)
         best_step = roofline.decode_bytes(config, Task.MM, form) / machine.memory
         stack = model.stack("MM")
@@ -232,8 +235,8 @@ class Bench:
             self.log(f"opening it in {name} …")
             model = self._open(dtype, precision)
             runs[name] = precisions.runs_of(model, settings.repeats)
-            form = Format(dtype, QUANTIZED.get(precision or "", PLAIN))
-            floors[name] = roofline.decode_bytes(model.config, Task.MM, form) / self.machine.memory
+            read = roofline.decode_bytes(model.config, Task.MM, self._format(dtype, precision))
+            floors[name] = read / self.machine.memory
         if "llama.cpp" in settings.peers and missing("llama.cpp") is None:
             self.log("writing it for llama.cpp …")
             runs |= precisions.runs_of_llama_cpp(self.model.checkpoint, folder, self.device)
