@@ -175,12 +175,13 @@ def open_job(
 def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strange = [path.name for path in folder.iterdir() if path.name != LIST and not path.name.endswith(TEMPORARY)]
+        strange = [path.name for path in folder.iterdir() if not path.name.endswith(TEMPORARY)]
     except OSError as error:
         raise InputError(f"{folder} cannot be used ({error.strerror or error}). Choose another place.") from error
     if strange:
         raise InputError(
-            f"{folder} holds something that is no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder."
+            f"{folder} holds something, and no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder; if a "
+            "start was cut short there, remove what it left."
         )
     count = 0
 
@@ -189,10 +190,10 @@ def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> No
         for row in rows():
             count += 1
             yield row
+        if not count:
+            raise InputError("There is nothing to do: the list is empty. Check what you gave.")
 
     write_jsonl(folder / LIST, counted())
-    if not count:
-        raise InputError("There is nothing to do: the list is empty. Check what you gave.")
     manifest = {"version": _FORMAT, "count": count, "settings": settings}
     write_bytes(folder / MANIFEST, json_line(manifest))
 

@@ -107,12 +107,25 @@ def test_settings_are_never_mixed(settings: Row, size: int, message: str, tmp_pa
 def test_a_start_that_was_cut_short_is_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "job"
     folder.mkdir()
-    (folder / "items.jsonl").write_text('{"number": 0}\n')
     (folder / ".items.jsonl.77.part").write_text('{"num')
     job = start(folder)
     compute(job)
     assert job.done() == COUNT
     assert not list(folder.glob(".*.part"))
+
+
+def test_a_list_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """It has the name of ours, but there is no manifest beside it."""
+    (tmp_path / "items.jsonl").write_text("mine")
+    with pytest.raises(InputError, match=r"no job of ours \(items\.jsonl\)"):
+        start(tmp_path)
+    assert (tmp_path / "items.jsonl").read_text() == "mine"
+
+
+def test_an_empty_list_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to do"):
+        open_job(tmp_path / "job", {}, lambda: [], 2)
+    assert list((tmp_path / "job").iterdir()) == []
 
 
 def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
