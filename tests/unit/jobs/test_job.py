@@ -144,7 +144,7 @@ def test_only_our_own_files_are_removed(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"holds something that is no job of ours \(thesis\.txt\)"):
+    with pytest.raises(InputError, match=r"holds something, and no job of ours \(thesis\.txt\)"):
         start(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
