@@ -106,7 +106,8 @@ class IAAModel:
             ops: namespace of layer classes (``Linear``, ``Embedding``, ``RMSNorm``, ``LayerNorm``, ``Conv2d``);
                 ``torch.nn`` when None.
             precision: below 16 bits, of the largest weights: ``"fp8"``, ``"int8"``, ``"int4"``; None keeps ``dtype``.
-            cuda_graphs: on CUDA, capture decode steps as a graph instead of launching their kernels one by one.
+            cuda_graphs: on CUDA, capture decode steps as a graph instead of launching their kernels one by one. The
+                newest capture of each task and its cache stay on the device until a bank is unloaded.
             vision_tower: folder of the CLIP tower, where it is neither in the shards nor where the config says.
             download: fetch a repository of the Hugging Face hub that is not on this machine.
             revision: of that repository.
