@@ -180,8 +180,8 @@ def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> No
         raise InputError(f"{folder} cannot be used ({error.strerror or error}). Choose another place.") from error
     if strange:
         raise InputError(
-            f"{folder} holds something, and no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder; if a "
-            "start was cut short there, remove what it left."
+            f"{folder} holds something, and no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder; "
+            "if a start was cut short there, remove what it left."
         )
     count = 0
 
