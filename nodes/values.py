@@ -40,7 +40,7 @@ def image_batch(items: Iterable[Image.Image], count: int, size: tuple[int, int])
     batch = torch.empty(count, size[1], size[0], 3)
     for item, image in zip(items, batch, strict=True):
         for box in strips(size, check_interrupt):
-            image[box[1] : box[3]].copy_(torch.from_numpy(np.array(item.crop(box)))).div_(255)
+            np.divide(item.crop(box), np.float32(255), out=image[box[1] : box[3]].numpy())
     return batch
 
 
