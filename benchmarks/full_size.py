@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PRECISIONS = ("full", "fp8", "int8", "int4")
+PHRASE = "the red square"
 NEW_TOKENS = 32
 """More than a box takes."""
 STEPS = ("convert", "read", "load", "vision", "prefill", "decode", "answer")
@@ -68,6 +69,8 @@ def measure(folder: Path, task: str, seed: int) -> dict[str, Any]:
     from iaa_runtime.bench.peak import resident
     from iaa_runtime.bench.run import random_picture
     from iaa_runtime.config import Task
+    from iaa_runtime.text.conversation import Conversation
+    from iaa_runtime.text.prompts import CAPTION_PROMPTS, grounding_question
 
     times = [time.perf_counter()]
     pipeline = IAAPipeline.from_pretrained(folder)
@@ -85,13 +88,15 @@ def measure(folder: Path, task: str, seed: int) -> dict[str, Any]:
     picture, tokens = random_picture(model.vision.image_size, seed), list[float]()
     options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "on_token": lambda *_: tokens.append(time.perf_counter())}
     if task == "G":
-        answer = pipeline.ground_answers(picture, "the red square", several=False, **options)[0][0].text
+        answer = pipeline.ground_answers(picture, PHRASE, several=False, **options)[0][0].text
     else:
         answer = pipeline.caption(picture, **options)[0]
     times += [tokens[0], time.perf_counter()]
+    asked = Conversation().user(grounding_question(PHRASE) if task == "G" else CAPTION_PROMPTS["caption"])
     steps = dict(zip(STEPS[2:], (b - a for a, b in pairwise(times)), strict=False))
     return {f"{step}_seconds": seconds for step, seconds in steps.items()} | {
         "answer_seconds": times[-1] - times[1],
+        "prompt_tokens": pipeline.prompt_length(asked, task, True),
         "new_tokens": len(tokens),
         "answer": answer,
         "dtype": pipeline.identity()["dtype"],
@@ -103,7 +108,8 @@ def measure(folder: Path, task: str, seed: int) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """A row of the table."""
     seconds = [f"{row[f'{step}_seconds']:.1f}" for step in STEPS]
-    return f"| {row['precision']} | {' | '.join(seconds)} | {row['new_tokens']} | {row['peak_bytes'] / 1e9:.2f} |"
+    tokens = f"{row['prompt_tokens']} + {row['new_tokens']}"
+    return f"| {row['precision']} | {' | '.join(seconds)} | {tokens} | {row['peak_bytes'] / 1e9:.2f} |"
 
 
 def log(message: str) -> None:
