@@ -74,6 +74,9 @@ def test_sizes_of_images(client: Client, size: tuple[int, int]) -> None:
         assert box["x"] + box["width"] <= size[0] and box["y"] + box["height"] <= size[1]
     assert client.image(run.outputs["annotated"]["images"][0]).size == size
     assert masks(client, run)[0].shape == size[::-1]
+    (preview,) = run.outputs["ground"]["iaa_images"]
+    assert (preview["width"], preview["height"]) == size, "boxes are in these pixels"
+    assert max(client.image(preview).size) == min(max(size), 2048)
 
 
 def test_images_with_transparency(client: Client) -> None:
