@@ -105,10 +105,10 @@ class IAAPipeline(Pipeline):
 
     def _look(self, batch: Sequence[Question], before: Seen, cancelled: Cancel) -> Seen:
         """The tower's input of the pictures of a batch, some of which the batch before may have had."""
-        vision = self.model.vision
         seen: Seen = {}
         for picture in {id(q.picture): q.picture for q in batch if q.picture is not None}.values():
             if (known := before.get(id(picture))) is None:
+                vision = self.model.vision  # a checkpoint for Text alone has none
                 pixels = preprocess([picture], vision.image_size, vision.image_mean, vision.image_std, cancelled)
                 known = picture, pixels[0]
             seen[id(picture)] = known
