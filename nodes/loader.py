@@ -54,8 +54,9 @@ class Loader(Node):
     @classmethod
     def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:
         """``precision`` once said both, in what to compute and in what to keep the weights."""
-        if inputs.get("precision") in host.WEIGHTS:
-            return {"weights": inputs["precision"]} | inputs | {"precision": "auto"}
+        precision = inputs.get("precision")
+        if isinstance(precision, str) and precision in host.WEIGHTS:
+            return {"weights": precision} | inputs | {"precision": "auto"}
         return inputs
 
     @classmethod

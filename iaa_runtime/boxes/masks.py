@@ -198,9 +198,9 @@ def _centres(window: Rectangle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     return np.arange(left, right) + 0.5, (np.arange(top, bottom) + 0.5)[:, None]
 
 
-def _beyond(places: npt.NDArray[Any], low: float, high: float, limit: int) -> Plane:
-    """How far places are outside a span, the ends of which do not count where they lie on 0 or ``limit``."""
-    nowhere = np.full_like(places, -math.inf)
+def _beyond(positions: npt.NDArray[Any], low: float, high: float, limit: int) -> Plane:
+    """How far positions are outside a span, the ends of which do not count where they lie on 0 or ``limit``."""
+    nowhere = np.full_like(positions, -math.inf)
     return np.maximum(
-        low - places if low > 0 else nowhere, places - high if high < limit else nowhere, dtype=np.float32
+        low - positions if low > 0 else nowhere, positions - high if high < limit else nowhere, dtype=np.float32
     )

@@ -5,6 +5,7 @@ A checkpoint may be larger than memory: never more than a chunk of one tensor is
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -23,6 +24,9 @@ from .json_files import write_json
 
 SHARD_BYTES = 1 << 30
 """How large a weight file grows before the next one is begun."""
+
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""A disk is full, its files have a limit (4 GB on FAT32), or its user has."""
 
 _DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
@@ -119,7 +123,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails.
 
     Raises:
-        InputError: ``out`` holds something already, or the folder cannot be made.
+        InputError: ``out`` holds something already, the folder cannot be made, or the disk is full.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} holds something already. Choose another folder, or empty this one.")
@@ -136,6 +140,11 @@ def new_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         partial.rename(out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise InputError(
+                f"{out} cannot be written ({error.strerror}); nothing is left of it. Free space there, or choose an "
+                "--out on another disk."
+            ) from error
         raise

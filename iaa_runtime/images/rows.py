@@ -52,15 +52,15 @@ class NarrowRows:
     """
 
     def __init__(self, length: int, size: int, left: int, width: int, color: Color) -> None:
-        places, weights = _bicubic(length, size)
-        inside = (places >= left) & (places < left + width) & (weights != 0)
+        positions, weights = _bicubic(length, size)
+        inside = (positions >= left) & (positions < left + width) & (weights != 0)
         (shown,) = np.nonzero(inside.any(axis=1))
         self.start, self.count, self.work = int(shown[0]), int(shown[-1] - shown[0]) + 1, width
         part = slice(self.start, self.start + self.count)
-        places, weights, inside = places[part], weights[part], inside[part]
+        positions, weights, inside = positions[part], weights[part], inside[part]
         self._weights = np.zeros((width, self.count))
         pixel, tap = np.nonzero(inside)
-        self._weights[places[pixel, tap] - left, pixel] = weights[pixel, tap]
+        self._weights[positions[pixel, tap] - left, pixel] = weights[pixel, tap]
         around = weights.sum(axis=1) - self._weights.sum(axis=0)
         self._around = around * np.array(color)[:, None, None] + (1 << (_BITS - 1))
 
@@ -102,9 +102,9 @@ def _bicubic(length: int, size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray
     centres = ((np.arange(size) + 0.5) * scale)[:, None]
     first = np.maximum((centres - 2 * stretch + 0.5).astype(np.int64), 0)
     last = np.minimum((centres + 2 * stretch + 0.5).astype(np.int64), length)
-    places = first + np.arange(2 * math.ceil(2 * stretch) + 1)
-    x = np.abs((places - centres + 0.5) * (1 / stretch))
+    positions = first + np.arange(2 * math.ceil(2 * stretch) + 1)
+    x = np.abs((positions - centres + 0.5) * (1 / stretch))
     near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
-    weights = np.where(x < 1, near, np.where(x < 2, far, 0)) * (places < last)
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0)) * (positions < last)
     weights /= np.cumsum(weights, axis=1)[:, -1:]  # which sums from left to right, as Pillow does
-    return places, np.trunc(weights * (1 << _BITS) + np.where(weights < 0, -0.5, 0.5))
+    return positions, np.trunc(weights * (1 << _BITS) + np.where(weights < 0, -0.5, 0.5))

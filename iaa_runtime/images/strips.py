@@ -45,7 +45,7 @@ def check_pixels(size: tuple[int, int], name: str) -> None:
 
 
 def check_shape(size: tuple[int, int], name: str = "The image") -> None:
-    """Raises :class:`InputError` for a picture of which nothing could be seen in a square, so long and thin it is."""
+    """Raises :class:`InputError` for a picture so long and thin that a square shows nothing of it."""
     if max(size) > FREE_SIDE and max(size) > MAX_RATIO * min(size):
         raise InputError(
             f"{name} is too long and thin: {size[0]} x {size[1]}. Above {FREE_SIDE} pixels, the longer side may be at "

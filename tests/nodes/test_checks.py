@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, Server, node, run_inside
+from comfyui_server import Client, Graph, PromptError, Server, node, run_inside
 from PIL import Image
 
 INSIDE = Path(__file__).parent / "inside"
@@ -106,6 +106,15 @@ def test_every_input_of_every_node_takes_its_kind_alone(comfyui: Path) -> None:
 def test_a_choice_that_does_not_exist_is_not_another(client: Client, kind: str, value: Any) -> None:
     error = run(client, kind, sampling=value)
     assert "'sampling' is" in error and '"sampling": "random"' in error and '"sampling.temperature"' in error
+
+
+@pytest.mark.parametrize("name", ["precision", "weights"])
+@pytest.mark.parametrize("value", [5, "int3", {"a": 1}, {"__value__": ["int8"]}, ["scene", 0]])
+def test_a_dtype_or_precision_that_does_not_exist_is_refused(client: Client, name: str, value: Any) -> None:
+    graph = SCENE | {"loader": node("IAA_Loader", checkpoint=TINY, **{name: value})}
+    graph |= {"it": node("IAA_Text", **NODES["IAA_Text"]), "show": node("PreviewAny", source=["it", 0])}
+    with pytest.raises(PromptError, match=rf"There is no {name}|{name}: .* not in \['as stored'|{name}, received_type"):
+        client.run(graph)
 
 
 def test_a_choice_alone_takes_the_defaults_of_its_group(client: Client) -> None:

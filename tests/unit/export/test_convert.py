@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,3 +136,17 @@ def test_nothing_is_left_of_one_that_is_cut_short(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         convert(source, "int4", tmp_path / "out", progress=stop)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX limits the files of a process")
+def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
+    """Here a limit on files, as FAT32 has one; a full disk ends the same way."""
+    limited = (
+        "import resource, sys; from iaa_runtime.cli import main; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(main(sys.argv[1:]))"
+    )
+    arguments = ["convert", "--precision", "int8", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "out cannot be written (File too large); nothing is left of it. Free space" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -162,6 +163,25 @@ def test_no_file_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for source in (path, io.BytesIO(POSTSCRIPT)):
         with pytest.raises(InputError, match="not an image that can be read here"):
             load_image(source)
+
+
+@pytest.mark.parametrize(
+    ("header", "pixel"),
+    [
+        (b"qoif" + struct.pack(">II", 3000, 3000) + b"\3\0", b"\xfe\1\2\3"),
+        (b"P6 3000 3000 100\n", b"\1\2\3"),
+        (b"P3 3000 3000 255\n", b"1 2 3 "),
+    ],
+    ids=["QOI", "PPM of 100 values", "PPM in text"],
+)
+def test_what_pillow_decodes_in_python_must_be_small(header: bytes, pixel: bytes) -> None:
+    """A second for a million pixels: these would take nine, and the largest that may be opened three minutes."""
+    started = time.process_time()
+    with pytest.raises(InputError, match=r"3000 x 3000 pixels of a kind that would take minutes .* Save it as PNG"):
+        load_image(io.BytesIO(header + pixel * 9_000_000))
+    assert time.process_time() - started < 2
+    small = header.replace(b"3000 3000", b"3 3").replace(struct.pack(">II", 3000, 3000), struct.pack(">II", 3, 3))
+    assert load_image(io.BytesIO(small + pixel * 9 + b"\0" * 7 + b"\1")).size == (3, 3)
 
 
 def test_the_usual_formats_are_read() -> None:
