@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import Cancel, InputError
+from ..images.limits import MAX_PIXELS
 from ..images.resample import resample
-from ..images.strips import MAX_PIXELS
 from .bounding_box import BoxDict, Boxes, corners, from_corners
 from .geometry import Rectangle, Unit, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks

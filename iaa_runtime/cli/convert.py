@@ -9,7 +9,7 @@ from ..export.convert import convert
 from ..model.linear.kinds import PRECISIONS
 from .arguments import add_checkpoint_arguments, add_json_argument
 from .opening import open_checkpoint
-from .output import log, print_json
+from .output import log, print_json, size_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,5 +35,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"precision": options.precision, "tasks": options.task, "folder": str(out), "bytes": size})
     else:
-        print(f"{', '.join(options.task)} in {options.precision}: {out} ({size / 1e9:.1f} GB)")
+        print(f"{', '.join(options.task)} in {options.precision}: {out} ({size_text(size)})")
     return 0

@@ -17,7 +17,7 @@ from ..model.banks import bank_shapes
 from ..model.linear.kinds import stored_kinds
 from .arguments import add_checkpoint_arguments, add_json_argument
 from .opening import open_checkpoint
-from .output import print_json
+from .output import print_json, size_text
 
 COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
 """Formats that differ in size, and the heads of their columns."""
@@ -115,11 +115,13 @@ def _print(about: dict[str, Any]) -> None:
         print(f"projector {llama['mm_projector_type']}")
     print("\n  bank      parameters     stored")
     for name, bank in about["banks"].items():
-        print(f"  {name:<8}{bank['parameters']:>12,}{_size(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}")
+        print(
+            f"  {name:<8}{bank['parameters']:>12,}{size_text(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}"
+        )
     columns = {form: head for form, head in COLUMNS.items() if about["precision"] in (None, *head.split("/"))}
     print("\n  task    blocks" + "".join(f"{head:>11}" for head in columns.values()) + "   (weights)")
     for name, task in about["tasks"].items():
-        sizes = (_size(task["bytes"].get(form, task["bytes"].get(about["precision"]))) for form in columns)
+        sizes = (size_text(task["bytes"].get(form, task["bytes"].get(about["precision"]))) for form in columns)
         print(f"  {name:<8}{task['blocks']:>6}" + "".join(f"{size:>11}" for size in sizes))
     print("\n  fits into " + "".join(f"{size:>8} GB" for size in about["fits"]) + "   (with KV cache and activations)")
     for name in about["tasks"]:
@@ -127,11 +129,3 @@ def _print(about: dict[str, Any]) -> None:
         print(f"  {name:<10}" + "".join(f"{form:>11}" for form in best))
     for problem in about["missing"]:
         print(f"\n  Missing: {problem}")
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

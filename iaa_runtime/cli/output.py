@@ -36,3 +36,12 @@ class TokenCounter:
         """Clears the line."""
         if self._visible:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def size_text(count: float) -> str:
+    """A number of bytes for people, in units of a thousand: ``"860 kB"``, ``"8.3 GB"``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

@@ -12,9 +12,9 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import Cancel, InputError
+from .limits import check_decoder, check_pixels, check_shape
 from .modes import to_rgb
 from .picture import ArrayPicture, Picture
-from .strips import check_pixels, check_shape
 
 ImageFile = str | os.PathLike[str] | BinaryIO
 AnyImage = ImageFile | Picture | npt.NDArray[Any] | torch.Tensor
@@ -66,10 +66,6 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         raise _unreadable(name, error) from error
 
 
-SLOW_PIXELS = 1 << 22
-"""Of a picture that Pillow decodes in Python, a second for a million pixels: QOI, rare kinds of PPM and DDS."""
-
-
 @cache
 def _formats() -> list[str]:
     """Those of ``FORMATS`` that this build of Pillow has."""
@@ -110,7 +106,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     """Decodes the pixels of an opened image, upright and in RGB."""
     check_pixels(image.size, name)
     check_shape(image.size, name)
-    _check_decoder(image, name)
+    check_decoder(image, name)
     try:
         image.load()
         return to_rgb(_upright(image), image.format)
@@ -118,15 +114,6 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         raise
     except Exception as error:
         raise _unreadable(name, error) from error
-
-
-def _check_decoder(image: Image.Image, name: str) -> None:
-    slow = any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
-    if slow and image.width * image.height > SLOW_PIXELS:
-        raise InputError(
-            f"{name} is {image.width} x {image.height} pixels of a kind that would take minutes to decode "
-            f"({image.format}); {SLOW_PIXELS} are the most of it. Save it as PNG or TIFF."
-        )
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -11,10 +11,10 @@ from PIL import Image
 from ..boxes.geometry import square_padding
 from ..config import CLIP_MEAN, CLIP_STD
 from ..errors import Cancel, InputError
+from .limits import check_shape
 from .modes import to_rgb
 from .picture import ArrayPicture, Picture
 from .rows import resize_in
-from .strips import check_shape
 
 __all__ = ["CLIP_MEAN", "CLIP_STD", "bounded", "bounded_square", "pad_to_square", "preprocess", "resized_square"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
-from .kitchen import FEW_ROWS, int4_product, kitchen_for
+from .comfy_kitchen import FEW_ROWS, int4_product, kitchen_for
 from .quantized import QuantizedLinear, usable_scale
 
 GROUP = 32

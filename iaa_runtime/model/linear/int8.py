@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .kitchen import int8_product, kitchen_for
+from .comfy_kitchen import int8_product, kitchen_for
 from .quantized import QuantizedLinear, usable_scale
 
 LARGEST = 127

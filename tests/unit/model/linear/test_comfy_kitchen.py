@@ -8,12 +8,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iaa_runtime.model.linear import kitchen
+from iaa_runtime.model.linear import comfy_kitchen as kitchen
 from iaa_runtime.model.linear.int4 import Int4Linear
 from iaa_runtime.model.linear.int8 import Int8Linear
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 
-comfy_kitchen = pytest.importorskip("comfy_kitchen", reason="comfy-kitchen is not installed")
+package = pytest.importorskip("comfy_kitchen", reason="comfy-kitchen is not installed")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -30,7 +30,7 @@ def test_arguments_are_those_it_expects(
     weight, scale = kind.quantize(torch.randn((48, 128), generator=random))
     for rows in ((1,), (2, 3)):
         x = torch.randn((*rows, 128), generator=random).to(dtype)
-        got = product(comfy_kitchen, x, weight, scale)  # type: ignore[operator]
+        got = product(package, x, weight, scale)  # type: ignore[operator]
         expected = torch.nn.functional.linear(x.float(), kind.dequantize(weight, scale, torch.float32))
         assert got.shape == expected.shape and got.dtype == dtype
         assert (got.float() - expected).norm() / expected.norm() < bound
