@@ -54,7 +54,11 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
         cache, logits = prefill(stack, [prompt] * rows, STEPS * (repeats + 1))
         steps, tokens = model.steps(stack, cache), logits.argmax(-1)
 
-        def decode(steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens) -> None:
+        def decode(
+            steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens, rows: int = rows
+        ) -> None:
+            while rows > 1 and not stack.few_rows_cost_as_one:  # only before the first round, which does not count
+                stack.hidden(stack.embed(torch.tensor([PROMPT[:rows]])))
             for _ in range(STEPS):
                 tokens = steps(tokens).argmax(-1)
 

@@ -66,7 +66,8 @@ def generate(
     """
     rows = Rows(token_budgets(prompts, stack, config.max_new_tokens), eos, on_token)
     constraint = constraint.on(stack.device) if constraint is not None else None
-    if isinstance(constraint, Drafting) and not config.do_sample and config.repetition_penalty == 1:
+    greedy = not config.do_sample and config.repetition_penalty == 1
+    if isinstance(constraint, Drafting) and greedy and stack.few_rows_cost_as_one:
         generate_drafted(stack, prompts, constraint, rows, cancelled)
         return rows.answers
     cache, logits = prefill(stack, prompts, max(rows.limits), cancelled)

@@ -17,7 +17,7 @@ from ..config import IAAConfig
 from .attention import attend
 from .fixed_kv_cache import FixedCache
 from .kv_cache import KVCache
-from .linear.base import SpecialLinear
+from .linear.base import SpecialLinear, products
 from .linear.kinds import PLAIN, Kinds
 
 Cache = KVCache | FixedCache
@@ -131,8 +131,8 @@ class Attention(nn.Module):
             (B, T, H).
         """
         q, k, v = (
-            projection(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
+            product.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
+            for product in products(x, self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotation(q), rotation(k)
         if cache is not None:
@@ -152,7 +152,8 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, H)."""
-        out: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        up_gate = products(x, self.up_proj, self.gate_proj)
+        out: Tensor = self.down_proj(F.silu(up_gate.pop()) * up_gate.pop())  # each is freed once used: they are large
         return out
 
 

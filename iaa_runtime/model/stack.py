@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..config import IAAConfig
 from .kv_cache import KVCache, Positions
 from .layers import Block, Cache, Rotation
+from .linear.base import SpecialLinear
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Stack:
     lm_head: nn.Module
     dtype: torch.dtype
     device: torch.device
+
+    @property
+    def few_rows_cost_as_one(self) -> bool:
+        """Whether a step with some five rows, or tokens of one row, takes hardly longer than one with a single one."""
+        layers = (layer for block in self.blocks for layer in block.modules())
+        return all(layer.few_rows_cost_as_one for layer in layers if isinstance(layer, SpecialLinear))
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, H)."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,25 @@ class SpecialLinear(nn.Module, ABC):
             Names (such as ``….weight``, ``….weight_scale``) and tensors, as the bank's module takes them.
         """
 
+    @property
+    def few_rows_cost_as_one(self) -> bool:
+        """Whether a product of some five rows takes hardly longer than one of a single row."""
+        return True
+
+    @classmethod
+    def products(cls, layers: Sequence[SpecialLinear], x: Tensor) -> list[Tensor]:
+        """What layers of this kind make of one input, in the order of the layers."""
+        return [layer(x) for layer in layers]
+
     @classmethod
     def working_bytes(cls, dtype: torch.dtype) -> int:
         """Bytes that a product takes beside its operands and its result."""
         return 0
+
+
+def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
+    """What layers make of one input, which those of one kind prepare once."""
+    kind = type(layers[0])
+    if issubclass(kind, SpecialLinear) and all(type(layer) is kind for layer in layers):
+        return kind.products(cast(Sequence[SpecialLinear], layers), x)
+    return [layer(x) for layer in layers]

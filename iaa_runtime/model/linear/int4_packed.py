@@ -6,7 +6,7 @@ holds the weight of output ``b`` of the block in its low four bits, that of outp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 
 import torch
@@ -15,7 +15,12 @@ from torch.nn import functional as F
 
 from .base import SpecialLinear, Weights
 from .int4 import ZERO, Int4Linear, group_size
+from .int8 import LARGEST
+from .int8_onednn import can_multiply_integers, rounded, signed
 from .quantized import DEQUANTIZED_ON_CPU, scale_name
+
+SLAB = 8
+"""Blocks that are widened together for a product of many rows."""
 
 BLOCK, HALF = 64, 32
 """Outputs of a block, and bytes an input has in it."""
@@ -61,10 +66,26 @@ class PackedInt4Linear(SpecialLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., M) -> (..., O), in the dtype of ``x``."""
-        rows = x.reshape(-1, self.in_features)
-        group = group_size(self.in_features)
-        out = (self._few if len(rows) <= FEW_ROWS and group in GROUPS else self._many)(rows, group)
-        return out[:, : self.out_features].reshape(*x.shape[:-1], -1)
+        return self.products([self], x)[0]
+
+    @classmethod
+    def products(cls, layers: Sequence[SpecialLinear], x: Tensor) -> list[Tensor]:
+        """See :meth:`SpecialLinear.products`. Many tokens are rounded once."""
+        rows = x.reshape(-1, x.shape[-1])
+        group = group_size(x.shape[-1])
+        ours = [layer for layer in layers if isinstance(layer, cls)]
+        if len(rows) <= FEW_ROWS and group in GROUPS:
+            made = [layer._few(rows, group) for layer in ours]
+        elif can_multiply_integers():
+            whole, scale = rounded(rows)
+            dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
+            made = [layer._many(signed(whole), group, dtype).mul_(scale) for layer in ours]
+        else:
+            made = [layer._dequantized(rows, group) for layer in ours]
+        return [
+            out[:, : layer.out_features].to(x.dtype).reshape(*x.shape[:-1], -1)
+            for layer, out in zip(ours, made, strict=True)
+        ]
 
     def _few(self, rows: Tensor, group: int) -> Tensor:
         """In bfloat16, which it is made for, whatever the model's dtype: beside four bits that rounds nothing away."""
@@ -72,7 +93,25 @@ class PackedInt4Linear(SpecialLinear):
         product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), packed, group, self.weight_scale)
         return product.to(rows.dtype)
 
-    def _many(self, rows: Tensor, group: int) -> Tensor:
+    def _many(self, tokens: Tensor, group: int, dtype: torch.dtype) -> Tensor:
+        """Of tokens (N, M) int8, without their scales, in ``dtype``: a product of whole numbers.
+
+        Weights are widened to 8 bits, which for all of an output are worth the same. Groups' scales become multiples of
+        1/256 of that, at most 127 / 8, so that 16 bits hold what a weight is on its way.
+        """
+        scales = self.weight_scale[..., 0].float()
+        shared = (scales.abs().amax(0) * (ZERO / LARGEST)).clamp_min(1e-30)  # 0 for outputs that only fill a block
+        factors = (scales / shared * 256).round_().to(torch.int16).t().view(-1, BLOCK, len(scales)).transpose(1, 2)
+        memory = _Memory(min(SLAB, len(self.weight)), self.in_features, len(tokens))
+        out = torch.empty((len(tokens), len(shared)), dtype=dtype)
+        width = SLAB * BLOCK
+        slabs = (self.weight, SLAB, 0), (factors, SLAB, 0), (shared, width, 0), (out, width, 1)
+        for blocks, of_groups, scale, part in zip(*(torch.split(*slab) for slab in slabs), strict=True):
+            sums = torch._int_mm(tokens, memory.widened(blocks, of_groups.contiguous(), group), out=memory.sums(blocks))
+            part.copy_(sums.view(torch.float32).copy_(sums).mul_(scale))
+        return out
+
+    def _dequantized(self, rows: Tensor, group: int) -> Tensor:
         """Dequantizes some blocks at a time, each as (M, outputs), and multiplies."""
         scales = self.weight_scale[..., 0].to(rows.dtype).view(len(self.weight_scale), -1, BLOCK)
         step = max(1, DEQUANTIZED_ON_CPU // (self.in_features * BLOCK))
@@ -85,6 +124,36 @@ class PackedInt4Linear(SpecialLinear):
             whole.sub_(ZERO).view(-1, group, len(blocks), BLOCK).mul_(scale[:, None])
             parts.append(rows @ whole.flatten(1))
         return torch.cat(parts, dim=-1)
+
+
+class _Memory:
+    """What a product of many rows works in, slab by slab: new memory for each would be the slowest part.
+
+    Symbols: N blocks of a slab.
+    """
+
+    def __init__(self, blocks: int, inputs: int, rows: int) -> None:
+        self._half = torch.empty((blocks, inputs, HALF), dtype=torch.uint8)
+        self._products = torch.empty((blocks, inputs, BLOCK), dtype=torch.int16)
+        self._weights = torch.empty(inputs * blocks * BLOCK, dtype=torch.int8)
+        self._sums = torch.empty(rows * blocks * BLOCK, dtype=torch.int32)
+        self._rows = rows
+
+    def sums(self, blocks: Tensor) -> Tensor:
+        """Where a slab's sums go: (rows, 64 N) int32."""
+        width = len(blocks) * BLOCK
+        return self._sums[: self._rows * width].view(self._rows, width)
+
+    def widened(self, blocks: Tensor, factors: Tensor, group: int) -> Tensor:
+        """A slab (N, M, 32) and its groups' factors (N, M / group, 64) int16 -> 8-bit weights (M, 64 N)."""
+        count, inputs, _ = blocks.shape
+        half, products = self._half[:count], self._products[:count]
+        products[..., :HALF].copy_(torch.bitwise_and(blocks, 15, out=half))
+        products[..., HALF:].copy_(torch.bitwise_right_shift(blocks, 4, out=half))
+        by = factors[:, :, None]
+        products.view(count, -1, group, BLOCK).mul_(by).add_(128 - ZERO * by)  # a half more, for what is cut off
+        weights = self._weights[: inputs * count * BLOCK].view(inputs, count, BLOCK)
+        return weights.copy_(products.bitwise_right_shift_(8).transpose(0, 1)).flatten(1)
 
 
 def _packed(weight: Tensor) -> Tensor:

@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from functools import cache
+from itertools import count
 
 import torch
 from torch import Tensor
 
-from .base import SpecialLinear, Weights
-from .int8 import LARGEST, Int8Linear
-from .quantized import scale_name
+from .base import SpecialLinear
+from .int8 import Int8Linear
 
 OPERATORS = ("qlinear_prepack", "qlinear_pointwise")
 """Those that torch's own compiler emits for quantized layers. They have no public name, as in :mod:`.onednn`."""
 
+LEVELS = 126
+"""What a token's largest number becomes: with a scale that bfloat16 rounds down, at most 126.5."""
+
 ZERO = 128
-"""What stands for 0 in unsigned activations: signed ones take oneDNN's slow way."""
+"""What stands for 0 in unsigned activations: oneDNN's packed product is slow with signed ones."""
+
+ROUNDED_AT_ONCE = 1 << 20
+"""Numbers on their way through float32 together: what stays in the processor's caches."""
+
+SUMS_AT_ONCE = 1 << 21
+"""Sums that wait for their scales together."""
+
+FEW_ROWS = 64
+"""Rows up to which a packed weight is much faster. One row is not: it takes a weight as it lies in the file."""
+
+PACKED_AFTER = 48
+"""Products of few rows after which a weight is packed: by then they have cost as much more as packing takes."""
+
+_turns = count()
+"""Counts layers, so that those of a model are packed in turn: no step waits for all of them."""
 
 
 @cache
@@ -33,42 +51,98 @@ def can_multiply_integers() -> bool:
     return all(hasattr(torch.ops.onednn, name) for name in OPERATORS)
 
 
-class OneDNNInt8Linear(SpecialLinear):
-    """Whole numbers from -127 to 127, a scale a row; each token is rounded to 8 bits with a scale of its own.
+class OneDNNInt8Linear(Int8Linear):
+    """Each token is rounded to 8 bits with a scale of its own; sums are whole numbers, so exact.
 
-    Of normally distributed numbers the product is about a hundredth off, mostly for the tokens' rounding. The packed
-    ``weight`` (M, O) is opaque: it has shape, dtype and bytes, but no elements that could be looked at.
+    Of normally distributed numbers the product is about a hundredth off, mostly for the tokens' rounding. Weights stay
+    as stored, views of the file. Those that often meet a few rows, as in a batch, are packed, which takes long; what
+    comes out is bit for bit the same.
     """
 
-    weight: Tensor
     weight_scale: Tensor
+    _packed: Tensor | None = None
 
-    def _hold(self, name: str, tensor: Tensor) -> None:
-        self.register_buffer(name, tensor.t() if name == "weight" else tensor)  # packed, it cannot be a parameter
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self._until_packed = PACKED_AFTER - next(_turns) % PACKED_AFTER
 
-    @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """See :meth:`SpecialLinear.tensors`."""
-        return Int8Linear.tensors(in_features, out_features, dtype)
-
-    @classmethod
-    def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-        """Packs what :class:`Int8Linear` would keep."""
-        for name, weight, scale in Int8Linear.quantized(weights, names):
-            yield name, torch.ops.onednn.qlinear_prepack(weight, None)
-            yield scale_name(name), scale
+    @property
+    def few_rows_cost_as_one(self) -> bool:
+        """See :attr:`SpecialLinear.few_rows_cost_as_one`."""
+        return self._packed is not None
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., M) -> (..., O), in the dtype of ``x``."""
-        tokens = x.reshape(-1, self.in_features)
-        largest = tokens.abs().amax(-1, keepdim=True).float().clamp_min(1e-30)  # of zeros, too
-        whole = (tokens * (LARGEST / largest)).round_().add_(ZERO).to(torch.uint8)
-        zeros = torch.zeros(self.out_features, dtype=torch.long)
+        return self.products([self], x)[0]
+
+    @classmethod
+    def products(cls, layers: Sequence[SpecialLinear], x: Tensor) -> list[Tensor]:
+        """See :meth:`SpecialLinear.products`. The tokens are rounded once."""
+        whole, scale = rounded(x.reshape(-1, x.shape[-1]))
         # float16 could not hold sums that wait for their tokens' scale.
-        summed = x.dtype if x.dtype == torch.bfloat16 else torch.float32
+        dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
+        return [
+            layer.of_whole(whole, dtype).mul_(scale).to(x.dtype).view(*x.shape[:-1], -1)
+            for layer in layers
+            if isinstance(layer, cls)
+        ]
+
+    def of_whole(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        """Tokens (N, M), rounded as by :func:`rounded` -> (N, O) in ``dtype``, without the tokens' scales."""
+        if self._packed is None and 1 < len(tokens) <= FEW_ROWS:
+            self._until_packed -= 1
+            if self._until_packed < 0:
+                self.pack()
+        if self._packed is None:
+            return product_of_whole(tokens, self.weight, self.weight_scale, dtype)
+        scales, zeros = self.weight_scale[:, 0], _zeros(self.out_features)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
-            whole, 1.0, ZERO, self.weight, self.weight_scale[:, 0], zeros, None, 1.0, 0, summed, "none", [], ""
+            tokens, 1.0, ZERO, self._packed, scales, zeros, None, 1.0, 0, dtype, "none", [], ""
         )
-        return product.mul_(largest / LARGEST).to(x.dtype).view(*x.shape[:-1], -1)
+        return product
+
+    def pack(self) -> None:
+        """Packs the weight, which then is no more there as stored."""
+        self._packed = torch.ops.onednn.qlinear_prepack(self.weight, None)
+        self.register_parameter("weight", None)
+
+
+def product_of_whole(tokens: Tensor, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Tokens (N, M), rounded as by :func:`rounded`, times a weight (O, M) int8 with its scales (O, 1) -> (N, O).
+
+    Weights stand first: that way torch's product is the faster one, whatever N.
+    """
+    columns = signed(tokens).t()
+    product = torch.empty((len(tokens), len(weight)), dtype=dtype)
+    step = min(max(1, SUMS_AT_ONCE // len(tokens)), len(weight))
+    sums = torch.empty((step, len(tokens)), dtype=torch.int32)
+    parts = (torch.split(each, step) for each in (weight, scale, product.t()))
+    for rows, of_rows, out in zip(*parts, strict=True):
+        whole = torch._int_mm(rows, columns, out=sums[: len(rows)])
+        out.copy_(whole.view(torch.float32).copy_(whole).mul_(of_rows).to(dtype))  # in their own memory, which is hot
+    return product
+
+
+def rounded(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (N, M) -> whole numbers (N, M) uint8, of which ``ZERO`` stands for 0, and what one is worth (N, 1).
+
+    The latter is in the tokens' dtype, since a bfloat16 product and a float32 scale would meet in a slow loop. Of a
+    token of zeros it is 0, of one with a NaN it is NaN: whatever the whole numbers are then, so is the product.
+    """
+    scale = tokens.abs().amax(-1, keepdim=True).div_(LEVELS)
+    whole = torch.empty(tokens.shape, dtype=torch.uint8)
+    step = max(1, ROUNDED_AT_ONCE // tokens.shape[1])
+    parts = (torch.split(each, step) for each in (tokens, scale.float(), whole))
+    for some, of_some, out in zip(*parts, strict=True):
+        out.copy_((some.float() / of_some).add_(ZERO + 0.5))  # then cut off, which rounds
+    return whole, scale
+
+
+def signed(whole: Tensor) -> Tensor:
+    """What :func:`rounded` makes, with 0 for 0: int8."""
+    return (whole ^ ZERO).view(torch.int8)
+
+
+@cache
+def _zeros(outputs: int) -> Tensor:
+    return torch.zeros(outputs, dtype=torch.long)

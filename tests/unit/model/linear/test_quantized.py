@@ -17,12 +17,13 @@ from iaa_runtime.errors import ConfigError
 from iaa_runtime.model import ops
 from iaa_runtime.model.banks import bank_bytes
 from iaa_runtime.model.linear import kinds, quantized
-from iaa_runtime.model.linear.base import SpecialLinear
+from iaa_runtime.model.linear.base import SpecialLinear, products
 from iaa_runtime.model.linear.fp8_widened import WidenedFp8Linear
-from iaa_runtime.model.linear.int4_packed import PackedInt4Linear, can_read_packed
+from iaa_runtime.model.linear.int4 import group_size
+from iaa_runtime.model.linear.int4_packed import GROUPS, PackedInt4Linear, can_read_packed
 from iaa_runtime.model.linear.int8 import Int8Linear
-from iaa_runtime.model.linear.int8_onednn import OneDNNInt8Linear, can_multiply_integers
-from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED
+from iaa_runtime.model.linear.int8_onednn import PACKED_AFTER, OneDNNInt8Linear, can_multiply_integers
+from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED, kinds_for
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 
 GEOMETRY = Geometry(hidden_size=64, intermediate_size=96, heads=2, kv_heads=1)
@@ -197,6 +198,38 @@ def test_products_of_whole_numbers(dtype: torch.dtype, scale: float) -> None:
 
 
 @needs_vnni
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_weights_that_often_meet_few_rows_are_packed_and_nothing_changes(dtype: torch.dtype) -> None:
+    made = OneDNNInt8Linear(64, 48, dtype=dtype)
+    made.load_state_dict(dict(OneDNNInt8Linear.load(OneWeight(matrix()), ["weight"], dtype)), assign=True)
+    inputs = [torch.randn((rows, 64), generator=torch.Generator().manual_seed(rows)).to(dtype) for rows in (1, 3, 640)]
+    before = [made(x) for x in inputs]
+    for _ in range(PACKED_AFTER):
+        assert torch.equal(made(inputs[0]), before[0]) and torch.equal(made(inputs[2]), before[2])
+    assert not made.few_rows_cost_as_one and made.weight is not None
+    for _ in range(PACKED_AFTER):
+        assert torch.equal(made(inputs[1]), before[1])
+    assert made.few_rows_cost_as_one and made.weight is None
+    for x, expected in zip(inputs, before, strict=True):
+        assert torch.equal(made(x), expected)
+
+
+@needs_vnni
+@pytest.mark.parametrize("rows", [1, 5, 40])
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_layers_of_one_input_make_of_it_what_each_does_alone(precision: str, rows: int) -> None:
+    kind = kinds_for(precision, torch.float32, torch.device("cpu")).matrix
+    assert kind is not None
+    layers = [kind(64, width, dtype=torch.float32) for width in (48, 112)]
+    for made in layers:
+        values = torch.randn((made.out_features, 64), generator=torch.Generator().manual_seed(made.out_features))
+        made.load_state_dict(dict(kind.load(OneWeight(values), ["weight"], torch.float32)), assign=True)
+    x = torch.randn((1, rows, 64), generator=torch.Generator().manual_seed(rows))
+    for together, alone in zip(products(x, *layers), [made(x) for made in layers], strict=True):
+        assert torch.equal(together, alone)
+
+
+@needs_vnni
 def test_models_multiply_whole_numbers_where_the_processor_can(folder: Path) -> None:
     packed = PackedInt4Linear if can_read_packed() else QUANTIZED["int4"].matrix
     for precision, kinds_of in (("int8", {OneDNNInt8Linear}), ("int4", {OneDNNInt8Linear, packed})):
@@ -234,7 +267,9 @@ def test_packed_weights_of_four_bits_are_those_that_were_packed(dtype: torch.dty
         x = torch.randn((*rows, shape[1]), generator=torch.Generator().manual_seed(1)).to(dtype)
         got, expected = packed(x), given(x)
         assert got.shape == expected.shape and got.dtype == dtype
-        assert (got.float() - expected.float()).norm() / expected.float().norm() < 5e-3
+        known = group_size(shape[1]) in GROUPS and rows != (2, 40)
+        whole_numbers = can_multiply_integers() and not known  # for which tokens are rounded
+        assert (got.float() - expected.float()).norm() / expected.float().norm() < (0.02 if whole_numbers else 5e-3)
 
 
 def test_floats_of_eight_bits_are_widened_on_a_cpu() -> None:
