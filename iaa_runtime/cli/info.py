@@ -9,13 +9,17 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import torch
+
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes
+from ..model.dtypes import default_dtype
 from ..model.linear.kinds import stored_kinds
 from .arguments import add_checkpoint_arguments, add_json_argument
+from .devices import pick_device
 from .opening import open_checkpoint
 from .output import print_json, size_text
 
@@ -83,8 +87,15 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             }
             for size in CARDS
         },
+        "here": _here(),
         "missing": missing,
     }
+
+
+def _here() -> dict[str, str]:
+    """The device and the dtype that commands choose on this machine."""
+    device = pick_device("auto")
+    return {"device": device, "dtype": str(default_dtype(torch.device(device))).removeprefix("torch.")}
 
 
 def fitting(config: IAAConfig, vision: VisionConfig | None, task: Task, gigabytes: int) -> list[str]:
@@ -127,5 +138,6 @@ def _print(about: dict[str, Any]) -> None:
     for name in about["tasks"]:
         best = [next(iter(tasks[name]), "–") for tasks in about["fits"].values()]
         print(f"  {name:<10}" + "".join(f"{form:>11}" for form in best))
+    print("\n  computes on {device} in {dtype} here, unless --device and --dtype say otherwise".format(**about["here"]))
     for problem in about["missing"]:
         print(f"\n  Missing: {problem}")

@@ -22,6 +22,7 @@ from .int4_packed import PackedInt4Linear, can_read_packed
 from .int8 import Int8Linear
 from .int8_onednn import OneDNNInt8Linear, can_multiply_integers
 from .onednn import OneDNNLinear, can_multiply
+from .processor import is_intel
 
 
 class Kinds(NamedTuple):
@@ -77,7 +78,8 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
         ConfigError: there is no such precision.
     """
     if precision is None:
-        return Kinds(OneDNNLinear, OneDNNLinear) if not hosted and can_multiply(dtype, device) else PLAIN
+        gains = dtype != torch.float32 or not is_intel()
+        return Kinds(OneDNNLinear, OneDNNLinear) if not hosted and gains and can_multiply(dtype, device) else PLAIN
     kinds = stored_kinds(precision)
     faster: dict[type[SpecialLinear] | None, type[SpecialLinear]] = {}
     if not hosted and device.type == "cpu":

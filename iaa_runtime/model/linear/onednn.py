@@ -1,8 +1,8 @@
 """Linear layers for a CPU, multiplied by oneDNN whatever the number of rows.
 
-torch gives a float32 product to MKL, which keeps one vector to one core, and a bfloat16 product to oneDNN, which then
-rearranges the weight at every call. Here float32 goes to oneDNN too, and weights are rearranged ("packed") once, when
-they are loaded. benchmarks/README.md has the figures.
+torch gives a float32 product to MKL, which keeps one vector to one core where Intel did not make it, and a bfloat16
+product to oneDNN, which then rearranges the weight at every call. Here float32 goes to oneDNN too, but on Intel's own
+processors, and weights are rearranged ("packed") once, when they are loaded. benchmarks/README.md has the figures.
 """
 
 from __future__ import annotations
@@ -27,12 +27,6 @@ def can_multiply(dtype: torch.dtype, device: torch.device) -> bool:
     if not built or not all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-
-
-def fast_in_bf16() -> bool:
-    """Whether bfloat16 is the faster dtype on this CPU: it has instructions for it, and torch a use for them."""
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    return bool(native()) and can_multiply(torch.bfloat16, torch.device("cpu"))
 
 
 class OneDNNLinear(SpecialLinear):

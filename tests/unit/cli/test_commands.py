@@ -13,6 +13,7 @@ from make_checkpoint import make_checkpoint
 from PIL import Image
 
 from iaa_runtime.cli import COMMANDS, main
+from iaa_runtime.cli.devices import pick_device
 from iaa_runtime.config import Task
 
 
@@ -152,6 +153,16 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert all(task["bytes"][form] < needed for form, needed in task["needed_bytes"].items())
     assert about["fits"].keys() == {"8", "12", "16", "24", "48"}
     assert about["fits"]["8"]["MM"][0] == "fp32"
+    assert about["here"]["device"] == pick_device("auto") and about["here"]["dtype"] in (
+        "float32",
+        "bfloat16",
+        "float16",
+    )
+    assert about["here"]["device"] == pick_device("auto") and about["here"]["dtype"] in (
+        "float32",
+        "bfloat16",
+        "float16",
+    )
     assert main(["info", "--model", model]) == 0
     shown = capsys.readouterr().out
     assert "vocabulary 384" in shown

@@ -11,8 +11,9 @@ from make_checkpoint import Geometry, make_checkpoint
 from torch.nn import functional as F
 
 from iaa_runtime import IAAModel
-from iaa_runtime.model import dtypes, ops
-from iaa_runtime.model.linear.onednn import OneDNNLinear, can_multiply, fast_in_bf16
+from iaa_runtime.model import ops
+from iaa_runtime.model.linear import kinds
+from iaa_runtime.model.linear.onednn import OneDNNLinear, can_multiply
 
 CPU = torch.device("cpu")
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if can_multiply(dtype, CPU)]
@@ -24,6 +25,12 @@ needs_onednn = pytest.mark.skipif(not DTYPES, reason="this processor or this bui
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("onednn") / "checkpoint", Geometry())
+
+
+@pytest.fixture(autouse=True)
+def not_by_intel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made the processor of the tests."""
+    monkeypatch.setattr(kinds, "is_intel", lambda: False)
 
 
 @needs_onednn
@@ -83,14 +90,3 @@ def test_elsewhere_plain_layers_say_the_same(folder: Path, monkeypatch: pytest.M
 def test_what_it_does_not_multiply() -> None:
     assert not can_multiply(torch.float16, CPU)
     assert not can_multiply(torch.float32, torch.device("cuda"))
-
-
-def test_bf16_is_chosen_where_the_processor_has_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dtypes, "fast_in_bf16", fast_in_bf16)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    assert IAAModel.from_pretrained(folder).dtype == torch.float32
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert (IAAModel.from_pretrained(folder).dtype == torch.bfloat16) == can_multiply(torch.bfloat16, CPU)
-    assert IAAModel.from_pretrained(folder, torch.float32).dtype == torch.float32
-    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
-    assert IAAModel.from_pretrained(folder).dtype == torch.float32

@@ -1,0 +1,85 @@
+"""Answers inside ComfyUI beside those of Python and the command line, on a CPU: the same checkpoint, one process.
+
+    cd ComfyUI && .venv/bin/python PACK/benchmarks/in_comfyui.py CHECKPOINT [--precision int8 …] [--repeats 3]
+
+Run it in ComfyUI's folder, by ComfyUI's Python. Layers, patchers and interrupts are those of the Loader; the answers of
+both sides must be the same. Ratios are medians of pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PACK = Path(__file__).resolve().parents[1]
+
+
+def load_pack() -> Any:
+    """The pack, loaded as ComfyUI loads it."""
+    sys.path.insert(0, str(Path.cwd()))
+    import comfy.options
+
+    comfy.options.enable_args_parsing(False)
+    from comfy.cli_args import args
+
+    args.cpu = True
+    import nodes
+
+    asyncio.run(nodes.load_custom_node(str(PACK)))
+    return sys.modules[str(PACK).replace(".", "_x_")]
+
+
+def answers(pipeline: Any, picture: Any, seed: int) -> dict[str, Callable[[], Any]]:
+    """What is compared: runs that give tokens."""
+    tokens = [seed + number for number in range(10, 74)]
+    return {
+        "caption, 32 tokens": lambda: pipeline.caption(picture, max_new_tokens=32),
+        "one phrase": lambda: pipeline.ground(picture, ["the red square"], max_new_tokens=32),
+        "text, 32 tokens": lambda: pipeline.text(" ".join(map(str, tokens)), max_new_tokens=32),
+    }
+
+
+def main() -> int:
+    """Prints a line for each precision and answer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--precision", action="append", choices=["full", "fp8", "int8", "int4"])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    pack = load_pack()
+    import torch
+    from PIL import Image
+
+    host = pack.nodes.host
+    pixels = torch.randint(0, 256, (448, 448, 3), generator=torch.Generator().manual_seed(options.seed))
+    picture = Image.fromarray(pixels.to(torch.uint8).numpy())
+    for name in options.precision or ["full", "int8"]:
+        precision = None if name == "full" else name
+        hosted = host._open(options.checkpoint, host._auto_dtype(torch.device("cpu")), precision, torch.device("cpu"))
+        alone = host.IAAPipeline.from_pretrained(options.checkpoint, precision=precision)
+        sides = [answers(pipeline, picture, options.seed) for pipeline in (hosted.pipeline, alone)]
+        for what in sides[0]:
+            seconds: list[list[float]] = [[], []]
+            said: list[Any] = [None, None]
+            for round_ in range(options.repeats + 1):
+                for side, runs in enumerate(sides):
+                    begin = time.perf_counter()
+                    with hosted.in_use():
+                        said[side] = runs[what]()
+                    if round_:
+                        seconds[side].append(time.perf_counter() - begin)
+            ratio = statistics.median(a / b for a, b in zip(*seconds, strict=True))
+            same = "same answer" if repr(said[0]) == repr(said[1]) else "ANOTHER ANSWER"
+            print(f"{name}, {what}: in ComfyUI {ratio:.2f} of its time alone, {same}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
