@@ -56,13 +56,13 @@ class BankWeights:
         """Whether the weights of quantized layers are stored as those keep them."""
         return self.checkpoint.precision is not None
 
-    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yields tensors in the dtypes they are stored in."""
+    def as_stored(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors in the dtypes they are stored in; with ``transient``, each valid until the next one only."""
         by_dtype: dict[torch.dtype, list[str]] = {}
         for name in names:
             by_dtype.setdefault(self.stored_dtype(name), []).append(name)
         for dtype, alike in by_dtype.items():
-            yield from self.checkpoint.load(self.bank, alike, dtype, self.device)
+            yield from self.checkpoint.load(self.bank, alike, dtype, self.device, transient)
 
 
 class BankStore:

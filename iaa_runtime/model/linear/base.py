@@ -26,8 +26,8 @@ class Weights(Protocol):
     def quantized(self) -> bool:
         """Whether the weights of quantized layers are stored as those keep them, with their scales."""
 
-    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Yields tensors in the dtypes they are stored in."""
+    def as_stored(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """Yields tensors in the dtypes they are stored in; with ``transient``, each valid until the next one only."""
 
 
 class SpecialLinear(nn.Module, ABC):

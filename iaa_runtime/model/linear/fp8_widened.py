@@ -21,5 +21,5 @@ class WidenedFp8Linear(OneDNNLinear):
     @classmethod
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         """Packs what :class:`Fp8Linear` would keep, dequantized."""
-        for name, weight, scale in Fp8Linear.quantized(weights, names):
+        for name, weight, scale in Fp8Linear.quantized(weights, names, transient=True):
             yield name, cls.pack(Fp8Linear.dequantize(weight, scale, dtype))

@@ -59,7 +59,7 @@ class PackedInt4Linear(SpecialLinear):
     @classmethod
     def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
         """Packs what :class:`Int4Linear` would keep."""
-        for name, weight, scale in Int4Linear.quantized(weights, names):
+        for name, weight, scale in Int4Linear.quantized(weights, names, transient=True):
             yield name, torch.cat([_packed(rows) for rows in torch.split(weight, BLOCK * 16)])
             padded = F.pad(scale, (0, 0, 0, -len(scale) % BLOCK)).t()
             yield scale_name(name), torch.stack((padded, torch.zeros_like(padded)), dim=-1)

@@ -64,15 +64,19 @@ class QuantizedLinear(SpecialLinear):
         """Rows as stored, with their scales -> rows of weights (rows, M) in ``dtype``."""
 
     @classmethod
-    def quantized(cls, weights: Weights, names: Iterable[str]) -> Iterator[tuple[str, Tensor, Tensor]]:
+    def quantized(
+        cls, weights: Weights, names: Iterable[str], *, transient: bool = False
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yields a name, the weight as stored and its scales: as they lie on disk, or quantized now.
+
+        With ``transient``, each weight is valid until the next one only.
 
         The latter goes chunk by chunk, so that no full-precision copy of a weight is ever held.
         """
         if weights.quantized:
             names = list(names)
             scales = dict(weights.as_stored(map(scale_name, names)))
-            for name, weight in weights.as_stored(names):
+            for name, weight in weights.as_stored(names, transient=transient):
                 yield name, weight, scales[scale_name(name)]
             return
         for name in names:

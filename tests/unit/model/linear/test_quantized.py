@@ -77,7 +77,7 @@ class OneWeight:
 
     quantized = False
 
-    def as_stored(self, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
+    def as_stored(self, names: Iterable[str], *, transient: bool = False) -> Iterator[tuple[str, Tensor]]:
         raise NotImplementedError
 
 
