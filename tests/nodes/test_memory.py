@@ -133,6 +133,14 @@ def test_every_precision_is_placed_counted_and_streamed(comfyui: Path, shared_mo
     assert report["int4"]["size"] < report["int8"]["size"] < report["bf16"]["size"] < report["fp32"]["size"]
 
 
+def test_weights_that_are_packed_on_the_way_change_no_answer(comfyui: Path, shared_models: Path) -> None:
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "packing.py", str(shared_models / "iaa" / "sub"))
+    if not report["able"]:
+        pytest.skip("this processor is without VNNI")
+    assert not report["packed at first"] and report["packed later"] and not report["packed anew"]
+    assert report["first"] == report["later"] == report["back"] == report["anew"]
+
+
 @pytest.mark.parametrize("loader", LOADERS, ids=lambda loader: " ".join(loader.values()))
 def test_dynamic_vram_management_changes_no_answer(
     client: Client, dynamic_client: Client, loader: dict[str, str]

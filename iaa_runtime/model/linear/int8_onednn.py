@@ -32,7 +32,7 @@ FEW_ROWS = 64
 """Rows up to which a packed weight is much faster. One row is not: it takes a weight as it lies in the file."""
 
 PACKED_AFTER = 48
-"""Products of few rows after which a weight is packed: by then they have cost as much more as packing takes."""
+"""Products of few rows that a weight is not packed for: they cost as much more as packing takes."""
 
 _turns = count()
 """Counts layers, so that those of a model are packed in turn: no step waits for all of them."""
@@ -64,7 +64,7 @@ class OneDNNInt8Linear(Int8Linear):
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
-        self._until_packed = PACKED_AFTER - next(_turns) % PACKED_AFTER
+        self._until_packed = PACKED_AFTER + next(_turns) % PACKED_AFTER
 
     @property
     def few_rows_cost_as_one(self) -> bool:
