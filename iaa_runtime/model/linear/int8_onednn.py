@@ -126,16 +126,17 @@ def product_of_whole(tokens: Tensor, weight: Tensor, scale: Tensor, dtype: torch
 def rounded(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (N, M) -> whole numbers (N, M) uint8, of which ``ZERO`` stands for 0, and what one is worth (N, 1).
 
-    The latter is in the tokens' dtype, since a bfloat16 product and a float32 scale would meet in a slow loop. Of a
-    token of zeros it is 0, of one with a NaN it is NaN: whatever the whole numbers are then, so is the product.
+    The latter is float32, or bfloat16 as the tokens: a bfloat16 product and a float32 scale would meet in a slow loop.
+    Of a token of zeros it is 0, of one with a NaN it is NaN: whatever the whole numbers are then, so is the product.
     """
-    scale = tokens.abs().amax(-1, keepdim=True).div_(LEVELS)
-    whole = torch.empty(tokens.shape, dtype=torch.uint8)
+    largest = tokens.abs().amax(-1, keepdim=True)
+    scale = (largest if tokens.dtype == torch.bfloat16 else largest.float()).div_(LEVELS)
     step = max(1, ROUNDED_AT_ONCE // tokens.shape[1])
-    parts = (torch.split(each, step) for each in (tokens, scale.float(), whole))
-    for some, of_some, out in zip(*parts, strict=True):
-        out.copy_((some.float() / of_some).add_(ZERO + 0.5))  # then cut off, which rounds
-    return whole, scale
+    parts = [
+        (some.float() / of_some).add_(ZERO + 0.5).to(torch.uint8)  # which cuts off, and so rounds
+        for some, of_some in zip(torch.split(tokens, step), torch.split(scale.float(), step), strict=True)
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts), scale
 
 
 def signed(whole: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ needs_vnni = pytest.mark.skipif(not can_multiply_integers(), reason="this proces
 
 @needs_vnni
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
+@pytest.mark.parametrize("scale", [1e-5, 1e-3, 1.0, 300.0])
 def test_products_of_whole_numbers(dtype: torch.dtype, scale: float) -> None:
     """Each token has a scale of its own: a small one beside a large one is as exact."""
     values = matrix()
