@@ -10,7 +10,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device computes in it, a CPU that is faster so included; else float16, or float32."""
+    """bfloat16 where the device computes in it (on a CPU, where that is the faster one); else float16, or float32."""
     if device.type == "cpu":
         return torch.bfloat16 if fast_in_bf16() else torch.float32
     if device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):

@@ -31,7 +31,7 @@ class Stack:
 
     @property
     def few_rows_cost_as_one(self) -> bool:
-        """Whether a step with some five rows, or tokens of one row, takes hardly longer than one with a single one."""
+        """Whether a step of some five tokens takes hardly longer than one of a single token."""
         layers = (layer for block in self.blocks for layer in block.modules())
         return all(layer.few_rows_cost_as_one for layer in layers if isinstance(layer, SpecialLinear))
 

@@ -79,7 +79,7 @@ class SpecialLinear(nn.Module, ABC):
 
     @property
     def few_rows_cost_as_one(self) -> bool:
-        """Whether a product of some five rows takes hardly longer than one of a single row."""
+        """Whether a product of some five tokens takes hardly longer than one of a single token."""
         return True
 
     @classmethod

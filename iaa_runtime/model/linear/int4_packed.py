@@ -78,8 +78,8 @@ class PackedInt4Linear(SpecialLinear):
             made = [layer._few(rows, group) for layer in ours]
         elif can_multiply_integers():
             whole, scale = rounded(rows)
-            dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
-            made = [layer._many(signed(whole), group, dtype).mul_(scale) for layer in ours]
+            tokens = signed(whole)
+            made = [layer._many(tokens, group, scale.dtype).mul_(scale) for layer in ours]
         else:
             made = [layer._dequantized(rows, group) for layer in ours]
         return [

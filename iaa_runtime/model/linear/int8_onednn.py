@@ -32,7 +32,7 @@ FEW_ROWS = 64
 """Rows up to which a packed weight is much faster. One row is not: it takes a weight as it lies in the file."""
 
 PACKED_AFTER = 48
-"""Products of few rows that a weight is not packed for: they cost as much more as packing takes."""
+"""Products of few rows before a weight is packed: by then they have cost as much more as packing takes."""
 
 _turns = count()
 """Counts layers, so that those of a model are packed in turn: no step waits for all of them."""
@@ -79,10 +79,8 @@ class OneDNNInt8Linear(Int8Linear):
     def products(cls, layers: Sequence[SpecialLinear], x: Tensor) -> list[Tensor]:
         """See :meth:`SpecialLinear.products`. The tokens are rounded once."""
         whole, scale = rounded(x.reshape(-1, x.shape[-1]))
-        # float16 could not hold sums that wait for their tokens' scale.
-        dtype = x.dtype if x.dtype == torch.bfloat16 else torch.float32
         return [
-            layer.of_whole(whole, dtype).mul_(scale).to(x.dtype).view(*x.shape[:-1], -1)
+            layer.of_whole(whole, scale.dtype).mul_(scale).to(x.dtype).view(*x.shape[:-1], -1)
             for layer in layers
             if isinstance(layer, cls)
         ]
@@ -126,7 +124,8 @@ def product_of_whole(tokens: Tensor, weight: Tensor, scale: Tensor, dtype: torch
 def rounded(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (N, M) -> whole numbers (N, M) uint8, of which ``ZERO`` stands for 0, and what one is worth (N, 1).
 
-    The latter is float32, or bfloat16 as the tokens: a bfloat16 product and a float32 scale would meet in a slow loop.
+    The latter is bfloat16 if the tokens are, and so can be products without it: a bfloat16 product and a float32 scale
+    would meet in a slow loop. Else it is float32: float16 holds neither small scales nor sums that wait for theirs.
     Of a token of zeros it is 0, of one with a NaN it is NaN: whatever the whole numbers are then, so is the product.
     """
     largest = tokens.abs().amax(-1, keepdim=True)

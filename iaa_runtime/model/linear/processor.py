@@ -48,7 +48,7 @@ def bf16_share() -> float:
 
 @cache
 def is_intel() -> bool:
-    """Whether Intel made this CPU, for whose own the library is made to which torch gives float32 products."""
+    """Whether this is a processor of Intel's. torch multiplies float32 by MKL, which Intel makes for its own."""
     cpuinfo = Path("/proc/cpuinfo")
     return "GenuineIntel" in (cpuinfo.read_text() if cpuinfo.exists() else platform.processor())
 

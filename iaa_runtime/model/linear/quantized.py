@@ -69,9 +69,8 @@ class QuantizedLinear(SpecialLinear):
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Yields a name, the weight as stored and its scales: as they lie on disk, or quantized now.
 
-        With ``transient``, each weight is valid until the next one only.
-
-        The latter goes chunk by chunk, so that no full-precision copy of a weight is ever held.
+        The latter goes chunk by chunk, so that no full-precision copy of a weight is ever held. With ``transient``,
+        each weight is valid until the next one only.
         """
         if weights.quantized:
             names = list(names)
