@@ -8,17 +8,14 @@ import comfy.ops
 import torch
 
 from ..iaa_runtime.model.linear.base import SpecialLinear
-from ..iaa_runtime.model.linear.kinds import PLAIN, Kinds, kinds_for, stored_kinds
+from ..iaa_runtime.model.linear.kinds import Kinds, kinds_for
 from ..iaa_runtime.model.linear.quantized import QuantizedLinear
 
 
 def hosted_kinds(precision: str | None, dtype: torch.dtype, device: torch.device) -> Kinds:
     """The kinds of linear layer for a precision: the runtime's own on a CPU, from which nothing is ever moved."""
-    if device.type == "cpu":
-        return kinds_for(precision, dtype, device)
-    if precision is None:
-        return PLAIN
-    return Kinds(*map(_hosted, stored_kinds(precision)))
+    kinds = kinds_for(precision, dtype, device)
+    return kinds if device.type == "cpu" or precision is None else Kinds(*map(_hosted, kinds))
 
 
 @cache

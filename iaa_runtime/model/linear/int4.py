@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
-from .comfy_kitchen import FEW_ROWS, int4_product, kitchen_for
 from .quantized import QuantizedLinear, usable_scale
 
 GROUP = 32
@@ -69,14 +68,6 @@ class Int4Linear(QuantizedLinear):
         """See :meth:`QuantizedLinear.dequantize`; scales (rows, groups)."""
         whole = unpacked(weight).view(*scale.shape, -1)
         return ((whole.view(torch.int8) - ZERO).to(dtype) * scale[..., None].to(dtype)).flatten(1)
-
-    @classmethod
-    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """Like :meth:`QuantizedLinear.product`; few rows on a GPU take the bits as they are."""
-        few = x.numel() <= FEW_ROWS * x.shape[-1]
-        if few and (kitchen := kitchen_for(x, "gemv_awq_w4a16")):
-            return int4_product(kitchen, x, weight, scale)
-        return super().product(x, weight, scale)
 
 
 def group_size(inputs: int) -> int:

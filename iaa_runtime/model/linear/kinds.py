@@ -19,6 +19,7 @@ from .fp8 import Fp8Linear
 from .fp8_widened import WidenedFp8Linear
 from .int4 import Int4Linear
 from .int4_packed import PackedInt4Linear, can_read_packed
+from .int4_tiled import TiledInt4Linear, can_multiply_tiles
 from .int8 import Int8Linear
 from .int8_onednn import OneDNNInt8Linear, can_multiply_integers
 from .onednn import OneDNNLinear, can_multiply
@@ -82,6 +83,8 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
         return Kinds(OneDNNLinear, OneDNNLinear) if not hosted and gains and can_multiply(dtype, device) else PLAIN
     kinds = stored_kinds(precision)
     faster: dict[type[SpecialLinear] | None, type[SpecialLinear]] = {}
+    if can_multiply_tiles(device, dtype):
+        faster[Int4Linear] = TiledInt4Linear
     if not hosted and device.type == "cpu":
         if can_multiply_integers():
             faster[Int8Linear] = OneDNNInt8Linear

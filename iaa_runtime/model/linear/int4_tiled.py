@@ -1,0 +1,110 @@
+"""4-bit weights for a CUDA device, in the order in which torch's own product of few rows reads them.
+
+That order (``_convert_weight_to_int4pack`` of torch, which only runs there): tiles of 8 outputs and 128 inputs, which
+tensor cores take as operands of 16 inputs. Symbols, of an input's number, the slowest first: ``p`` which 32 of the 128,
+``t`` which 16 of those, ``h`` which half of those, ``q`` which pair in that, ``l`` which of the pair; and ``n`` which
+of the 8 outputs. A tile lies in memory as ``n q p l t h``, two values of ``h`` a byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .base import Weights
+from .int4 import GROUP, ZERO, Int4Linear
+from .quantized import DEQUANTIZED, scale_name
+
+OUTPUTS, INPUTS = 8, 128
+"""Of a tile."""
+
+FEW_ROWS = 64
+"""Rows up to which torch's product, which reads a weight for every 16 of them, beats dequantizing it once."""
+
+
+@cache
+def can_multiply_tiles(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch has the product for this device: NVIDIA's from Ampere on, in bfloat16. AMD's tiles are others."""
+    if device.type != "cuda" or dtype != torch.bfloat16 or torch.version.hip is not None:
+        return False
+    return hasattr(torch, "_weight_int4pack_mm") and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+class TiledInt4Linear(Int4Linear):
+    """What :class:`Int4Linear` keeps, in tiles: ``weight`` (O / 8, M / 128, 32, 4) int32, scales (M / G, O).
+
+    A layer whose sizes are no multiples of a tile's stays as it is.
+    """
+
+    @classmethod
+    def tensors(
+        cls, in_features: int, out_features: int, dtype: torch.dtype
+    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """See :meth:`SpecialLinear.tensors`."""
+        if not _fits(in_features, out_features):
+            return super().tensors(in_features, out_features, dtype)
+        return {
+            "weight": ((out_features // OUTPUTS, in_features // INPUTS, 32, 4), torch.int32),
+            cls.SCALE: ((in_features // GROUP, out_features), torch.bfloat16),
+        }
+
+    @classmethod
+    def load(cls, weights: Weights, names: Iterable[str], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+        """Puts what :class:`Int4Linear` would keep into tiles."""
+        for name, weight, scale in cls.quantized(weights, names, transient=True):
+            fits = _fits(weight.shape[1] * 2, len(weight))
+            yield name, tiled(weight) if fits else weight.clone()
+            yield scale_name(name, cls.SCALE), scale.t().contiguous() if fits else scale
+
+    @classmethod
+    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        """Like :meth:`QuantizedLinear.product`; few rows take the bits as they are."""
+        if weight.ndim == 2:
+            return super().product(x, weight, scale)
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) <= FEW_ROWS:
+            zeros = scale.new_zeros(()).expand_as(scale)
+            product = torch._weight_int4pack_mm(rows, weight, GROUP, torch.stack((scale, zeros), dim=-1))
+        else:
+            product = _of_many(rows, weight, scale)
+        return product.view(*x.shape[:-1], -1)
+
+
+def _fits(inputs: int, outputs: int) -> bool:
+    return inputs % INPUTS == 0 and outputs % OUTPUTS == 0
+
+
+def tiled(weight: Tensor) -> Tensor:
+    """Rows as :class:`Int4Linear` stores them, (O, M / 2) uint8 -> tiles, (O / 8, M / 128, 32, 4) int32."""
+    outputs, pairs = weight.shape
+    first, second = weight.view(-1, OUTPUTS, pairs * 2 // INPUTS, 4, 2, 2, 4).unbind(5)  # . n . p t h q
+    values = torch.stack((first & 15 | second << 4, first >> 4 | second & 240), dim=-1)  # . n . p t q l
+    tiles = values.permute(0, 2, 1, 5, 3, 6, 4).flatten(-2)
+    return tiles.contiguous().view(torch.int32).view(outputs // OUTPUTS, -1, 32, 4)
+
+
+def _of_many(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Rows (N, M) times weights that are dequantized, some tiles' outputs at a time -> (N, O).
+
+    Inputs of weights and rows go in the order ``p q l t h``, which leaves bytes of a tile side by side.
+    """
+    inputs = rows.shape[-1]
+    shuffled = rows.view(-1, inputs // GROUP, 2, 2, 4, 2).permute(0, 1, 4, 5, 2, 3).reshape(rows.shape)
+    step = max(1, DEQUANTIZED // (inputs * OUTPUTS))
+    parts = zip(torch.split(weight, step), torch.split(scale, step * OUTPUTS, dim=1), strict=True)
+    return torch.cat([F.linear(shuffled, _dequantized(*part, rows.dtype)) for part in parts], dim=-1)
+
+
+def _dequantized(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Tiles and scales (M / G, O) -> (O, M) in ``dtype``, inputs in the order ``p q l t h``."""
+    tiles = weight.view(torch.uint8).view(len(weight), -1, OUTPUTS, 4, 4, 2, 2).permute(0, 2, 1, 4, 3, 5, 6)
+    whole = torch.empty((*tiles.shape, 2), dtype=dtype, device=weight.device)
+    whole[..., 0].copy_(tiles & 15)
+    whole[..., 1].copy_(tiles >> 4)
+    groups, scales = whole.view(scale.shape[1], -1, GROUP), scale.t().to(dtype)[..., None]
+    torch.addcmul(scales * -ZERO, groups, scales, out=groups)  # one pass, rounded once
+    return groups.flatten(1)
