@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import IAAConfig
+from .attention import kernels_of_any_length
 from .kv_cache import KVCache, Positions
 from .layers import Block, Cache, Rotation
 from .linear.base import SpecialLinear
@@ -63,8 +64,9 @@ class Stack:
             positions = Positions(torch.arange(count, device=embedded.device)[None], None)
         rotation = Rotation.at(positions.indices, self.config.head_dim, self.config.rope_theta, embedded.dtype)
         x = embedded
-        for slot, block in enumerate(self.blocks):
-            x = block(x, rotation, positions.mask, cache, slot)
+        with kernels_of_any_length(self.device):
+            for slot, block in enumerate(self.blocks):
+                x = block(x, rotation, positions.mask, cache, slot)
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
