@@ -27,20 +27,6 @@ STEPS = ("convert", "read", "load", "vision", "prefill", "decode", "answer")
 """What takes time: ``read`` is of the folder's bytes, ``answer`` the last three together."""
 
 
-def build(folder: Path, size: str, seed: int) -> Path:
-    """The checkpoint of random weights; written where it is not there yet."""
-    import torch
-
-    from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
-    from iaa_runtime.checkpoint.writer import new_folder
-
-    if not folder.exists():
-        log(f"writing {folder} …")
-        with new_folder(folder) as partial:
-            write_checkpoint(partial, SIZES[size], torch.bfloat16, seed)
-    return folder
-
-
 def convert(source: Path, precision: str, task: str) -> tuple[Path, float]:
     """The folder converted for a task, and the seconds that took; 0 where it was there."""
     out = source.with_name(f"{source.name}-{task}-{precision}")
@@ -131,7 +117,9 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.folder, options.task, options.seed)))
         return
-    source, rows = build(options.folder / options.size, options.size, options.seed), []
+    from iaa_runtime.bench.checkpoints import kept_checkpoint
+
+    source, rows = kept_checkpoint(options.folder, options.size, options.seed, log), []
     for precision in options.precision or ("int8", "int4"):
         folder, seconds = convert(source, precision, options.task)
         row = {"asked": precision, "convert_seconds": seconds, "read_seconds": read(folder)}

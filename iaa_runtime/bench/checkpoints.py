@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..checkpoint import names
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
-from ..checkpoint.writer import LazyTensor, write_file
+from ..checkpoint.writer import LazyTensor, new_folder, write_file
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..model.banks import bank_shapes
 
@@ -51,6 +51,17 @@ SIZES = {
 }
 """``tiny`` only shows that it runs, ``small`` is for CPUs, ``wide`` has matrices as large as the published ones but few
 (3.6 GB in bfloat16), ``full`` is the published size (33 GB)."""
+
+
+def kept_checkpoint(folder: Path, size: str, seed: int, log: Callable[[str], None]) -> Path:
+    """The checkpoint of a size of ``SIZES`` in a folder of that name below ``folder``, in bfloat16 as the published one
+    is; written where it is not there yet."""
+    target = folder / size
+    if not target.exists():
+        log(f"writing a checkpoint of size {size} …")
+        with new_folder(target) as partial:
+            write_checkpoint(partial, SIZES[size], torch.bfloat16, seed)
+    return target
 
 
 def write_checkpoint(folder: Path, size: Size, dtype: torch.dtype, seed: int = 0) -> Path:

@@ -22,7 +22,7 @@ from ..images.preprocess import preprocess
 from ..model.linear.kinds import kinds_for
 from ..pipeline.model import IAAModel
 from . import precisions, roofline
-from .checkpoints import SIZES, write_checkpoint
+from .checkpoints import SIZES, kept_checkpoint
 from .peak import peak_bytes
 from .peers import ANSWERING, PEERS, Answer, Workload, answers, missing
 from .report import describe_machine
@@ -55,6 +55,7 @@ class Settings:
         clock: ``"wall"`` or ``"cpu"``.
         peers: of :data:`.peers.PEERS`.
         parts: of ``PARTS``.
+        folder: keeps the checkpoint, which otherwise is temporary.
     """
 
     size: str = "small"
@@ -62,7 +63,7 @@ class Settings:
     device: str = "cpu"
     precision: str | None = None
     precisions: tuple[str, ...] = ()
-    cuda_graphs: bool = False
+    cuda_graphs: bool = True
     batches: tuple[int, ...] = (1, 4, 8, 16)
     new_tokens: int = 64
     repeats: int = 5
@@ -70,6 +71,7 @@ class Settings:
     clock: str = "wall"
     peers: tuple[str, ...] = tuple(PEERS)
     parts: tuple[str, ...] = tuple(PARTS)
+    folder: Path | None = None
 
 
 class Bench:
@@ -81,9 +83,7 @@ class Bench:
         self.clock = Clock(settings.clock, self.device)
         self.machine = roofline.measure_machine(settings.dtype, self.device, self.clock)
         size = SIZES[settings.size]
-        stored = torch.bfloat16  # as the published checkpoint is
-        log(f"writing a checkpoint of size {settings.size} …")
-        self.folder = write_checkpoint(folder / "checkpoint", size, stored, settings.seed)
+        self.folder = kept_checkpoint(settings.folder or folder, settings.size, settings.seed, log)
         self.model = self._open(settings.dtype, settings.precision)
         random = torch.Generator().manual_seed(settings.seed)
         side = size.vision.image_size
@@ -258,7 +258,7 @@ def random_picture(side: int, seed: int) -> Image.Image:
 
 
 def run(settings: Settings, log: Callable[[str], None]) -> dict[str, Any]:
-    """Runs everything and returns what ``iaa bench --json`` prints. The checkpoint goes to a temporary folder."""
+    """Runs everything and returns what ``iaa bench --json`` prints."""
     with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
         folder = Path(temporary)
         bench = Bench(settings, folder, log)
@@ -272,7 +272,7 @@ def run(settings: Settings, log: Callable[[str], None]) -> dict[str, Any]:
         for part in settings.parts:
             parts[part]()
     return {
-        "settings": asdict(settings) | {"dtype": str(settings.dtype).removeprefix("torch.")},
+        "settings": {**asdict(settings), "dtype": str(settings.dtype).removeprefix("torch."), "folder": None},
         "machine": describe_machine(settings.device) | asdict(bench.machine),
         "memory": bench.memory,
         "rows": bench.rows,

@@ -34,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="of the large matrices; several are compared, and the first is that of all other parts",
     )
-    parser.add_argument("--cuda-graphs", action="store_true", help="capture decode steps on CUDA")
+    parser.add_argument(
+        "--cuda-graphs", action=argparse.BooleanOptionalAction, default=True, help="capture decode steps on CUDA"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, …")
     parser.add_argument(
         "--batch", type=int, action="append", metavar="N", help="repeatable (default 1, 4, 8, 16; wide: 1, 8)"
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: own seconds, for a busy machine")
     parser.add_argument("--peer", choices=("none", *PEERS), action="append", help="repeatable (default: all)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights and images")
+    parser.add_argument("--folder", metavar="DIR", type=Path, help="keep the checkpoint there, and take it from there")
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="write the figures there")
     add_json_argument(parser)
 
@@ -79,6 +82,7 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
         clock=options.clock,
         peers=tuple(peers),
         parts=tuple(options.only or parts),
+        folder=options.folder,
     )
 
 

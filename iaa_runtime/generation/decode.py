@@ -1,12 +1,13 @@
 """Decode steps: the newest token of each row in, the logits of the next out.
 
 A step of one row runs some thousand small kernels. Launched one by one they keep the processor busier than the GPU; so
-on CUDA a step can be captured as a graph and replayed (Gray, "Getting Started with CUDA Graphs", NVIDIA, 2019). A
+on CUDA a step is captured as a graph and replayed (Gray, "Getting Started with CUDA Graphs", NVIDIA, 2019). A
 capture costs some steps; it serves all of an answer and the answers after it, as long as no more rows or columns come.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from ..model.fixed_kv_cache import FixedCache
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
+
+log = logging.getLogger(__name__)
 
 TRIALS = 2
 """Steps run before a capture: what libraries set up at first use must not be recorded."""
@@ -84,15 +87,22 @@ class CapturedStep(FixedStep):
         super().__init__(stack, rows, capacity)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(stack.device):
-            side = torch.cuda.Stream(stack.device)  # type: ignore[no-untyped-call]
-            side.wait_stream(torch.cuda.current_stream(stack.device))
+            # torch's own stream for captures is of the device that first captured anything.
+            side, now = torch.cuda.Stream(stack.device), torch.cuda.current_stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(now)
             with torch.cuda.stream(side):
                 for _ in range(TRIALS):
                     super().__call__()
-            # torch's own stream for captures is of the device that first captured anything.
-            with torch.cuda.graph(self._graph, stream=side):
-                self._logits = super().__call__()  # recorded, not run
-            torch.cuda.current_stream(stack.device).wait_stream(side)
+            # cuBLAS's workspaces must lie in the graph's own memory: any other is freed by whoever clears them, as
+            # torch's compiler does when it captures graphs of its own.
+            torch._C._cuda_clearCublasWorkspaces()
+            try:
+                with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+                    self._logits = super().__call__()  # recorded, not run
+            finally:
+                torch._C._cuda_clearCublasWorkspaces()
+                torch.cuda.set_stream(now)  # which torch leaves undone where a capture fails
+            now.wait_stream(side)
 
     def __call__(self) -> Tensor:
         """See :class:`FixedStep`."""
@@ -131,6 +141,8 @@ class FixedSteps:
 class Graphs:
     """Makes steps that are captured, and keeps the newest capture of each stack with its cache.
 
+    A step that cannot be captured, for want of memory or since some kernel of it does not allow it, is run plainly.
+
     Args:
         kind: how a step runs.
     """
@@ -145,7 +157,11 @@ class Graphs:
         if step is None or step.cache.rows != cache.rows or step.cache.capacity < cache.capacity:
             self._kept.pop(stack.lm_head, None)
             del step  # its memory is free for the new one
-            step = self._kind(stack, cache.rows, -(-cache.capacity // COLUMNS) * COLUMNS)
+            try:
+                step = self._kind(stack, cache.rows, -(-cache.capacity // COLUMNS) * COLUMNS)
+            except RuntimeError as error:
+                log.warning("A decode step could not be captured and is run plainly: %s", str(error))
+                return EagerSteps(stack, cache)
             self._kept[stack.lm_head] = step
         return FixedSteps(cache, step)
 

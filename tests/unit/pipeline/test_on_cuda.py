@@ -23,6 +23,7 @@ from iaa_runtime import GenerationConfig, IAAModel, IAAPipeline, Task
 from iaa_runtime.errors import Cancelled
 from iaa_runtime.generation import beam, drafting, loop, prefill
 from iaa_runtime.model.linear import fp8
+from iaa_runtime.model.linear.int4_tiled import can_multiply_tiles
 from iaa_runtime.pipeline.base import Question, Request
 from iaa_runtime.text.prompts import grounding_question
 
@@ -75,7 +76,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(
         tmp_path_factory.mktemp("cuda") / "checkpoint",
-        Geometry(context=640, layers=2, insert_layers=(0,), vision_layers=2),
+        Geometry(hidden_size=128, intermediate_size=256, context=640, layers=2, insert_layers=(0,), vision_layers=2),
     )
 
 
@@ -86,7 +87,7 @@ def open_as(folder: Path) -> Iterator[Callable[[str], IAAPipeline]]:
 
     def open_it(form: str) -> IAAPipeline:
         dtype, precision = FORMATS[form]
-        pipelines.append(IAAPipeline.from_pretrained(folder, dtype, CUDA, precision=precision))
+        pipelines.append(IAAPipeline.from_pretrained(folder, dtype, CUDA, precision=precision, cuda_graphs=False))
         return pipelines[-1]
 
     yield open_it
@@ -112,6 +113,7 @@ def test_every_format_answers_every_task(
 ) -> None:
     """Whether the card multiplies 8-bit floats or not."""
     fp8._multiplies.cache_clear()
+    can_multiply_tiles.cache_clear()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     pipeline = open_as(form)
     pipeline.caption(PICTURES, max_new_tokens=3)
