@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -278,7 +279,9 @@ class Server:
 
 @contextmanager
 def running(comfyui: Path, base: Path, *arguments: str) -> Iterator[Server]:
-    """Starts ComfyUI on the CPU with its own folders under ``base``, and stops it at the end.
+    """Starts ComfyUI with its own folders under ``base``, and stops it at the end.
+
+    It computes on the CPU, unless COMFYUI_GPU is set; COMFYUI_ARGUMENTS gives more arguments, such as --cache-classic.
 
     Raises:
         RuntimeError: it does not come up; shows the end of its log.
@@ -286,9 +289,10 @@ def running(comfyui: Path, base: Path, *arguments: str) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python_of(comfyui), "main.py", "--cpu", "--port", str(port), "--base-directory", str(base)]
+    command = [python_of(comfyui), "main.py", "--port", str(port), "--base-directory", str(base)]
+    command += [] if os.environ.get("COMFYUI_GPU") else ["--cpu"]
     command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--disable-all-custom-nodes"]
-    command += ["--whitelist-custom-nodes", PACK, *arguments]
+    command += ["--whitelist-custom-nodes", PACK, *arguments, *shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))]
     log_file = base / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, env=environment())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,8 +81,7 @@ def server(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPath
     link_pack(PROJECT, base)
     paths = base / "extra_model_paths.yaml"
     paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n")
-    more = shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))  # such as --cache-classic
-    with running(comfyui, base, "--extra-model-paths-config", str(paths), *more) as started:
+    with running(comfyui, base, "--extra-model-paths-config", str(paths)) as started:
         yield started
 
 

@@ -1,9 +1,13 @@
-"""Brings ComfyUI and the pack up inside one Python, on the CPU and without a server. To be imported before ComfyUI."""
+"""Brings ComfyUI and the pack up inside one Python, without a server. To be imported before ComfyUI.
+
+It computes on the CPU, unless COMFYUI_GPU is set.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +19,7 @@ comfy.options.enable_args_parsing(False)
 
 from comfy.cli_args import args  # noqa: E402
 
-args.cpu = True
+args.cpu = not os.environ.get("COMFYUI_GPU")
 
 import nodes  # noqa: E402
 
