@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import socket
 import sys
 from pathlib import Path
@@ -29,6 +30,11 @@ def readme(project: Path) -> ModuleType:
 @pytest.fixture(scope="module")
 def count(project: Path) -> ModuleType:
     return load(project, "count")
+
+
+@pytest.fixture(scope="module")
+def audit(project: Path) -> ModuleType:
+    return load(project, "audit")
 
 
 def commands(readme: ModuleType, markdown: str) -> tuple[list[str], list[str]]:
@@ -134,3 +140,41 @@ def test_every_folder_of_modules_is_a_package(project: Path) -> None:
     # What is no package is missing from an installation, though a checkout imports it all the same.
     folders = {path.parent for path in (project / "iaa_runtime").rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_what_ships_is_audited_and_no_more(audit: ModuleType) -> None:
+    shipped = audit.shipped()
+    assert {"torch", "transformers", "pillow", "numpy", "safetensors", "tokenizers"} <= set(shipped)
+    assert not {"pytest", "playwright", "mypy", "iaa-nodes"} & set(shipped)
+    assert not any("+" in version for version in shipped.values()), "builds of torch have no advisories of their own"
+
+
+@pytest.mark.parametrize(
+    ("dependencies", "status", "said"),
+    [
+        ([{"name": "torch", "version": "2.5.0", "vulns": []}], 0, ""),
+        (
+            [{"name": "torch", "version": "2.5.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.6"]}]}],
+            1,
+            "torch 2.5.0: PYSEC-1, fixed in 2.6",
+        ),
+        ([{"name": "torch", "skip_reason": "not found"}], 0, "NOT CHECKED: known vulnerabilities of torch"),
+        (None, 0, "NOT CHECKED: known vulnerabilities, since pip-audit failed: no network"),
+    ],
+    ids=["none", "one", "unknown", "unreachable"],
+)
+def test_what_the_audit_says(
+    audit: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    dependencies: object,
+    status: int,
+    said: str,
+) -> None:
+    """Its service cannot be asked here, so a program of its name answers as it does."""
+    answer = "exit('no network')" if dependencies is None else f"print({json.dumps({'dependencies': dependencies})!r})"
+    (tmp_path / "pip_audit.py").write_text(answer, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert audit.main() == status
+    assert capsys.readouterr().out.startswith(said)
