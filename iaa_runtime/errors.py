@@ -52,3 +52,12 @@ def check_cancelled(cancelled: Cancel) -> None:
     """Raises :class:`Cancelled` once the caller's callback says so."""
     if cancelled is not None and cancelled():
         raise Cancelled("It was cancelled.")
+
+
+def spelled(value: object, longest: int = 60) -> str:
+    """How a value is written in a message: as Python writes it, cut to ``longest`` characters."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python spells
+        return "a number of thousands of digits"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.errors import InputError, spelled
 from .words import add_words
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -205,10 +205,4 @@ def _kind(value: object) -> str:
 
 
 def _short(value: object) -> str:
-    if not isinstance(value, (str, bool, Real, type(None))):
-        return f"a {_kind(value)}"
-    try:
-        text = repr(value)
-    except ValueError:  # more digits than Python spells
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return spelled(value) if isinstance(value, (str, bool, Real, type(None))) else f"a {_kind(value)}"

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, spelled
 from .task import Task
+
+MOST_BEAMS = 256
+"""Each takes the memory of an answer of its own."""
+LARGEST = 1e30
+"""Beyond this no option means anything."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class GenerationConfig:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            self._check_type(each.name, each.default)
         checks = {
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
             "temperature": (self.temperature > 0, "above 0 (for greedy decoding leave do_sample off)"),
@@ -49,14 +57,26 @@ class GenerationConfig:
             "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
             "min_p": (0 <= self.min_p <= 1, "in [0, 1]"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
-            "num_beams": (self.num_beams >= 1, "at least 1"),
+            "num_beams": (1 <= self.num_beams <= MOST_BEAMS, f"from 1 to {MOST_BEAMS}"),
             "seed": (-(1 << 63) <= self.seed < 1 << 64, "a number of 64 bits"),
         }
         for name, (fine, limit) in checks.items():
             if not fine:
-                raise InputError(f"{name} is {getattr(self, name)!r}; it must be {limit}.")
+                raise InputError(f"{name} is {spelled(getattr(self, name))}; it must be {limit}.")
         if self.num_beams > 1 and self.do_sample:
             raise InputError("Beam search and sampling do not go together: set num_beams to 1 or do_sample to False.")
+
+    def _check_type(self, name: str, default: object) -> None:
+        value = getattr(self, name)
+        if isinstance(default, tuple):
+            fine, wanted = isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value), "texts"
+        elif isinstance(default, bool):
+            fine, wanted = isinstance(value, bool), "True or False"
+        else:
+            kind, wanted = (Integral, "a whole number") if isinstance(default, int) else (Real, "a finite number")
+            fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= LARGEST
+        if not fine:
+            raise InputError(f"{name} is {spelled(value)}; it must be {wanted}.")
 
     @classmethod
     def for_task(cls, task: Task, **changes: Any) -> GenerationConfig:

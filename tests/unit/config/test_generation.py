@@ -43,3 +43,25 @@ def test_generation_options_out_of_range_are_refused(options: dict[str, Any], sa
     with pytest.raises(InputError) as caught:
         GenerationConfig.for_task(Task.MM, **options)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({"max_new_tokens": []}, "a whole number"),
+        ({"max_new_tokens": True}, "a whole number"),
+        ({"max_new_tokens": 12.5}, "a whole number"),
+        ({"temperature": float("nan")}, "a finite number"),
+        ({"length_penalty": float("inf")}, "a finite number"),
+        ({"top_k": 10**400}, "a whole number"),
+        ({"seed": "0"}, "a whole number"),
+        ({"do_sample": "yes"}, "True or False"),
+        ({"stop": ["a", 5]}, "texts"),
+        ({"num_beams": 100000}, "from 1 to 256"),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_named(options: dict[str, object], wanted: str) -> None:
+    (name,) = options
+    with pytest.raises(InputError, match=f"^{name} is .*; it must be {wanted}"):
+        GenerationConfig(**options)  # type: ignore[arg-type]
