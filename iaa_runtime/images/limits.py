@@ -14,6 +14,9 @@ MAX_RATIO, FREE_SIDE = 200, 65_535
 SLOW_PIXELS = 1 << 22
 """Of a picture that Pillow decodes in Python, a second for a million pixels: QOI, rare kinds of PPM and DDS."""
 
+GREEDY_PIXELS = {"WEBP": 30_000_000, "JPEG2000": 15_000_000}
+"""Of pictures whose decoders take 18 and 25 bytes a pixel, where 12, and 200 MB, are to be the most."""
+
 
 def check_pixels(size: tuple[int, int], name: str) -> None:
     """Raises :class:`InputError` where the picture in the file ``name`` is too large to be opened."""
@@ -34,10 +37,13 @@ def check_shape(size: tuple[int, int], name: str = "The image") -> None:
 
 
 def check_decoder(image: Image.Image, name: str) -> None:
-    """Raises :class:`InputError` where the opened file ``name`` would take minutes to decode."""
+    """Raises :class:`InputError` where the opened file ``name`` would take minutes to decode, or much memory."""
     slow = any(tile[0] in Image.DECODERS for tile in getattr(image, "tile", ()))
-    if slow and image.width * image.height > SLOW_PIXELS:
+    most, what = SLOW_PIXELS if slow else MAX_PIXELS, "minutes"
+    if image.format in GREEDY_PIXELS:
+        most, what = GREEDY_PIXELS[image.format], "much memory"
+    if image.width * image.height > most:
         raise InputError(
-            f"{name} is {image.width} x {image.height} pixels of a kind that would take minutes to decode "
-            f"({image.format}); {SLOW_PIXELS} are the most of it. Save it as PNG or TIFF."
+            f"{name} is {image.width} x {image.height} pixels of a kind that would take {what} to decode "
+            f"({image.format}); {most:,} are the most of it. Save it as PNG or TIFF."
         )

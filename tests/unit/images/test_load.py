@@ -17,6 +17,7 @@ from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
 from PIL import ExifTags, Image
 
 from iaa_runtime.errors import InputError
+from iaa_runtime.images import limits
 from iaa_runtime.images.load import load_image, to_pil
 from iaa_runtime.images.preprocess import preprocess
 
@@ -195,6 +196,14 @@ def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
         load_image(Image.new("RGB", size))
     with pytest.raises(InputError, match="no pixels"):
         preprocess([Image.new("RGB", size)])
+
+
+@pytest.mark.parametrize("file_format", limits.GREEDY_PIXELS)
+def test_decoders_that_take_much_memory_get_smaller_pictures(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(limits.GREEDY_PIXELS, file_format, 99)
+    assert load_image(saved(Image.new("RGB", (9, 11)), file_format)).size == (9, 11)
+    with pytest.raises(InputError, match=r"10 x 10 pixels of a kind that would take much memory .* 99 are the most"):
+        load_image(saved(Image.new("RGB", (10, 10)), file_format))
 
 
 @settings(max_examples=60, deadline=None)
