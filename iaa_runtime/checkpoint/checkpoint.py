@@ -6,6 +6,7 @@ a bank are asked for.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
+from ..config.settings import load_settings
 from ..errors import CheckpointError, ConfigError
 from . import names
 from .files import WeightFiles
@@ -49,8 +51,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path, vision_tower: str | Path | None = None) -> None:
-        path = Path(path).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(path))  # which leaves a user that does not exist as it is
+        if not os.path.exists(path):
             raise CheckpointError(f"There is no checkpoint at {path}. Give a folder with config.json and the weights.")
         self.folder = path.parent if path.is_file() else path
         self.config_raw = load_json(self.folder / "config.json")
@@ -61,11 +63,14 @@ class Checkpoint:
                 "Convert the checkpoint anew."
             )
         self.config = IAAConfig.from_dict(self.config_raw, str(self.folder / "config.json"))
+        for name in ("generation_config.json", "preprocessor_config.json"):
+            load_settings(self.folder / name)
         self.files = WeightFiles.find(path)
         self._tower, self._searched = find_tower(self.folder, self.files, self.config.mm_vision_tower, vision_tower)
         self._tower_prefix = self._tower.prefix if self._tower else names.CLIP_PREFIX
         self._entries = {bank: self._find_entries(bank) for bank in BANK_NAMES}  # by our names
         self._check_unknown()
+        self._check_counts()
 
     # What is there ---------------------------------------------------------------------------------------------------
 
@@ -103,7 +108,7 @@ class Checkpoint:
 
     def dtypes(self, bank: BankName) -> set[str]:
         """Names of the dtypes in which the bank is stored, such as ``"bfloat16"``."""
-        return {str(entry.dtype).removeprefix("torch.") for entry in self._entries[bank].values()}
+        return {_spelled(entry.dtype) for entry in self._entries[bank].values()}
 
     def resolve_precision(self, wanted: str | None) -> str | None:
         """The precision to open it in: the one it was converted to, else ``wanted``.
@@ -148,11 +153,18 @@ class Checkpoint:
 
     # Checks ----------------------------------------------------------------------------------------------------------
 
-    def check(self, bank: BankName, expected: Mapping[str, tuple[int, ...]]) -> None:
-        """Compares a bank's names and shapes with what its modules need.
+    def check(
+        self, bank: BankName, expected: Mapping[str, tuple[int, ...]], whole: Mapping[str, torch.dtype] | None = None
+    ) -> None:
+        """Compares a bank's tensors with what its modules need.
+
+        Args:
+            bank: which.
+            expected: names and shapes.
+            whole: dtypes of those that are stored as whole numbers; the others must be floating point.
 
         Raises:
-            CheckpointError: lists the first few tensors that are missing, unexpected or of another shape.
+            CheckpointError: lists the first few tensors that are missing, unexpected, or of another shape or dtype.
         """
         if bank == "vision":
             width = self.require_vision().hidden_size
@@ -186,6 +198,16 @@ class Checkpoint:
                 f"{where} has {len(wrong)} tensors of the wrong shape: {_few(wrong)}. Do the sizes in config.json "
                 "belong to these weights?"
             )
+        wrong = [
+            f"{entries[name].name} is {_spelled(entries[name].dtype)}"
+            for name in expected
+            if not _fits(entries[name].dtype, (whole or {}).get(name))
+        ]
+        if wrong:
+            raise CheckpointError(
+                f"{where} has {len(wrong)} tensors in dtypes that no weight has: {_few(wrong)}. Use the checkpoint in "
+                "16 or 32 bits, or one that iaa convert made."
+            )
 
     def _check_unknown(self) -> None:
         unknown = names.unknown_names(self.files.names)
@@ -198,6 +220,17 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.folder} holds no language model layers (model.layers.*). It holds {self.files.summary()}."
             )
+
+    def _check_counts(self) -> None:
+        """Raises for layers that the weights cannot have, before a module is made of each."""
+        layers: dict[BankName, IAAConfig | VisionConfig | None] = {"base": self.config, "vision": self.vision}
+        for bank, config in layers.items():
+            stored = len(self._entries[bank])
+            if config is not None and stored and config.num_hidden_layers > stored:
+                raise CheckpointError(
+                    f"The config of {self.folder} speaks of {config.num_hidden_layers} layers in bank {bank!r}, of "
+                    f"which the weights hold {stored} tensors. Does it belong to these weights?"
+                )
 
     def _behind_selection(self, used: Iterable[str]) -> tuple[str, ...]:
         """Prefixes of the tower's parts behind the selected layer: in every CLIP checkpoint, never needed."""
@@ -212,6 +245,14 @@ class Checkpoint:
             return {}
         entries = self._files(bank).entries
         return {ours: entries[name] for ours, name in names.names_in(bank, entries, self._tower_prefix).items()}
+
+
+def _fits(stored: torch.dtype, whole: torch.dtype | None) -> bool:
+    return stored.is_floating_point if whole is None else stored == whole
+
+
+def _spelled(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _few(items: Iterable[str], limit: int = 4) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from reprlib import repr as short
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from .formats import Entry, Target, open_weights
+from .json_files import load_json
 from .names import count_by_part
 
 
@@ -85,30 +86,44 @@ class WeightFiles:
 def _indexed(index: Path) -> list[Path]:
     """The shards that an index names; they lie beside it, whatever it says."""
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [index.parent / Path(name).name for name in names]
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not a weight index ({error!r}). Fetch the file again.") from None
-    _require_files(files, f"{index.name} names")
-    return files
+        names = sorted({Path(name).name for name in load_json(index)["weight_map"].values()})
+    except CheckpointError as error:
+        raise CheckpointError(f"{index} is not a weight index. {error}") from None
+    except (KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index} is not a weight index ({short(error)}). Fetch the file again.") from None
+    return _present(index.parent, names, len(names), f"{index.name} names")
 
 
 def _numbered(shards: list[Path]) -> list[Path]:
     """All shards of a set of which some are there, from the numbers in their names."""
-    match = re.search(r"-(\d+)-of-(\d+)(\.\w+)$", shards[0].name)
+    first = shards[0]
+    match = re.search(r"-(\d+)-of-(\d+)(\.\w+)$", first.name)
     if not match:
         return shards
     width, total = len(match[1]), int(match[2])
-    stem = shards[0].name[: match.start()]
-    files = [shards[0].parent / f"{stem}-{number:0{width}d}-of-{match[2]}{match[3]}" for number in range(1, total + 1)]
-    _require_files(files, f"{shards[0].name} belongs to")
-    return files
+    stem = first.name[: match.start()]
+    names = (f"{stem}-{number:0{width}d}-of-{match[2]}{match[3]}" for number in range(1, total + 1))
+    return _present(first.parent, names, total, f"{first.name} belongs to")
 
 
-def _require_files(files: list[Path], why: str) -> None:
-    missing = [file.name for file in files if not file.is_file()]
+def _present(folder: Path, names: Iterable[str], total: int, why: str) -> list[Path]:
+    """The files of ``total`` names, walked through no further than files can be there, however many are promised.
+
+    Raises:
+        CheckpointError: some are missing.
+    """
+    there = {file.name for file in folder.iterdir() if file.is_file()}
+    found, missing = list[Path](), list[str]()
+    for name in names:
+        if name in there:
+            found.append(folder / name)
+        elif len(missing) <= len(there):
+            missing.append(name)
+        else:
+            break
     if missing:
         raise CheckpointError(
-            f"{files[0].parent} lacks {len(missing)} of the {len(files)} shards that {why}: {', '.join(missing[:4])}"
-            f"{' …' if len(missing) > 4 else ''}. Fetch the missing files."
+            f"{folder} lacks {total - len(found)} of the {total} shards that {why}: "
+            f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}. Fetch the missing files."
         )
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ SAFETENSORS_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn,
     "F8_E5M2": torch.float8_e5m2,
 }
+
+
+LONGEST_HEADER = 16 << 20
+"""Bytes; each shard of the published checkpoint has about 20 kB."""
 
 
 @dataclass(frozen=True)
@@ -152,8 +157,9 @@ class _SafetensorsFile(WeightFile):
     chunk_bytes = 1 << 20  # little beside the smallest bank; a mapping costs microseconds
 
     def entries(self) -> Iterator[Entry]:
+        length = self._header_length()
         with self._open() as opened:  # which checks the header, so that the offsets in it can be trusted
-            starts = self._starts()
+            starts = self._starts(length)
             for name in opened.keys():  # noqa: SIM118 - not a dict
                 part = opened.get_slice(name)
                 dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
@@ -184,9 +190,19 @@ class _SafetensorsFile(WeightFile):
         rows = torch.frombuffer(mapped, dtype=entry.dtype, offset=before)  # holds the mapping
         return rows.view(end - start, *entry.shape[1:])
 
-    def _starts(self) -> dict[str, int]:
+    def _header_length(self) -> int:
         with self.file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
+        if length > LONGEST_HEADER:
+            raise CheckpointError(
+                f"{self.file} cannot be read as safetensors (its header would have {length} bytes, and "
+                f"{LONGEST_HEADER} are the most). Fetch the file again."
+            )
+        return length
+
+    def _starts(self, length: int) -> dict[str, int]:
+        with self.file.open("rb") as opened:
+            opened.seek(8)
             header = json.loads(opened.read(length))
         return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}
 
@@ -209,7 +225,14 @@ class _PickledFile(WeightFile):
         self._unmapped: dict[str, Tensor] | None = None
 
     def entries(self) -> Iterator[Entry]:
-        for name, tensor in self._content().items():
+        content = self._content()
+        size, described = self.file.stat().st_size, sum(tensor.nbytes for tensor in content.values())
+        # Two names for one tensor are usual, a tensor of strides of 0 is larger than all of its file.
+        if described > 2 * size:
+            raise CheckpointError(
+                f"{self.file} describes tensors of {described} bytes, and has {size}. Fetch the file again."
+            )
+        for name, tensor in content.items():
             yield Entry(name, self.file, tuple(tensor.shape), tensor.dtype)
 
     def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
@@ -225,19 +248,36 @@ class _PickledFile(WeightFile):
         if self._unmapped is not None:
             return self._unmapped
         try:
+            if self._is_compressed():
+                raise ValueError("compressed")  # whose size when unpacked nothing limits
             try:
                 content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # not to be mapped
                 content = self._unmapped = torch.load(self.file, map_location="cpu", weights_only=True)
         except Exception as error:
+            # Not torch's own words: they advise to switch off what keeps a file's code from running.
             raise CheckpointError(
-                f"{self.file} cannot be read as PyTorch weights ({error}). Fetch the file again."
-            ) from error
-        if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+                f"{self.file} cannot be read as PyTorch weights ({type(error).__name__}): it is broken, or holds more "
+                "than tensors, which could run code and is never opened. Fetch the file again, or use safetensors."
+            ) from None
+        if not isinstance(content, dict) or not all(
+            isinstance(name, str) and _is_plain(tensor) for name, tensor in content.items()
+        ):
             raise CheckpointError(
                 f"{self.file} is no table of tensors by name. Use the file that came with the checkpoint."
             )
         return content
+
+    def _is_compressed(self) -> bool:
+        if not zipfile.is_zipfile(self.file):
+            return False
+        with zipfile.ZipFile(self.file) as content:
+            return any(part.compress_type != zipfile.ZIP_STORED for part in content.infolist())
+
+
+def _is_plain(tensor: object) -> bool:
+    """Whether it is a tensor with values of its own, in rows."""
+    return isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
 def open_weights(file: Path) -> WeightFile:

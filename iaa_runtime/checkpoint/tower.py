@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import PUBLISHED_VISION_TOWER, VisionConfig
+from ..config.settings import load_settings
 from ..errors import CheckpointError
 from .files import WeightFiles
 from .json_files import load_json
@@ -41,9 +43,9 @@ def find_tower(
     searched: list[str] = []
     prefix = find_tower_prefix(files.names)
     if given is not None:
-        given = Path(given).expanduser()
+        given = Path(os.path.expanduser(given))  # which leaves a user that does not exist as it is
         tower = _tower_in(given, searched)
-        if tower is None and prefix is not None and (given / "config.json").is_file():
+        if tower is None and prefix is not None and _has_config(given):
             tower = Tower(files, prefix, _vision_config(given))
         if tower is None:
             raise CheckpointError(
@@ -51,14 +53,14 @@ def find_tower(
                 "config.json, and weights unless the checkpoint holds them."
             )
         return tower, searched
-    named = Path(name).expanduser()
+    named = Path(os.path.expanduser(name))
     folders = [where / part for where in (folder, folder.parent) for part in (named, named.name)]
     if prefix is None:
         searched.append(f"the weights in {folder} (no name ends in {TOWER_MARK})")
         towers = (_tower_in(place, searched) for place in dict.fromkeys(folders))
         return next((tower for tower in towers if tower is not None), None), searched
     for place in folders:
-        if (place / "config.json").is_file():
+        if _has_config(place):
             return Tower(files, prefix, _vision_config(place)), searched
     if name.rstrip("/").endswith(PUBLISHED_VISION_TOWER.rsplit("/", 1)[-1]):
         return Tower(files, prefix, VisionConfig()), searched
@@ -71,7 +73,7 @@ def find_tower(
 
 def _tower_in(folder: Path, searched: list[str]) -> Tower | None:
     """The tower in a folder of its own; None, and why in ``searched``, where there is none."""
-    if not (folder / "config.json").is_file():
+    if not _has_config(folder):
         searched.append(f"{folder} (no config.json there)")
         return None
     try:
@@ -87,9 +89,10 @@ def _tower_in(folder: Path, searched: list[str]) -> Tower | None:
 
 
 def _vision_config(folder: Path) -> VisionConfig:
-    preprocessor = folder / "preprocessor_config.json"
-    return VisionConfig.from_dict(
-        load_json(folder / "config.json"),
-        load_json(preprocessor) if preprocessor.is_file() else None,
-        str(folder / "config.json"),
-    )
+    config, preprocessor = folder / "config.json", folder / "preprocessor_config.json"
+    return VisionConfig.from_dict(load_json(config), load_settings(preprocessor), str(config))
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether there is one; a name that no file can have is that of none."""
+    return os.path.isfile(folder / "config.json")

@@ -15,7 +15,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
-from ..model.banks import bank_shapes
+from ..model.banks import bank_shapes, whole_numbers
 from ..model.dtypes import default_dtype
 from ..model.linear.kinds import stored_kinds
 from .arguments import add_checkpoint_arguments, add_json_argument
@@ -56,7 +56,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         if checkpoint.precision is not None and not checkpoint.has(bank):
             continue  # converted for other tasks
         parameters[bank] = sum(map(math.prod, bank_shapes(bank, config, vision).values()))
-        if problem := _reason(partial(checkpoint.check, bank, bank_shapes(bank, config, vision, kinds))):
+        stored = bank_shapes(bank, config, vision, kinds), whole_numbers(bank, config, vision, kinds)
+        if problem := _reason(partial(checkpoint.check, bank, *stored)):
             missing.append(problem)
     tasks = [task for task in Task if parameters.keys() >= set(task.banks) - {"vision"}]
     formats = {name: form for name, form in FORMATS.items() if checkpoint.precision in (None, name)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 from ..errors import ConfigError
@@ -18,6 +18,11 @@ PUBLISHED_VISION_TOWER = "openai/clip-vit-large-patch14-336"
 PUBLISHED_INSERT_LAYERS = (0, 1, 5, 6, 10, 11, 15, 16, 20, 21, 25, 26, 30, 31)
 """Base layers behind which the published adaptor layers run (Inner-Adaptor Architecture, arXiv 2408.12902)."""
 
+LARGEST = 1 << 24
+"""More than any size of a model; two of them multiplied still fit into a tensor."""
+_FLOAT32 = 3.4e38
+_SIZE = f"a whole number from 1 to {LARGEST}"
+
 _Config = TypeVar("_Config", "VisionConfig", "IAAConfig")
 
 
@@ -26,7 +31,7 @@ def _require_supported(raw: Mapping[str, Any], supported: Mapping[str, tuple[Any
     for key, values in supported.items():
         if key in raw and raw[key] not in values:
             raise ConfigError(
-                f"{where} sets {key!r} to {raw[key]!r}, but only {' or '.join(map(repr, values))} is supported. "
+                f"{where} sets {key!r} to {short(raw[key])}, but only {' or '.join(map(repr, values))} is supported. "
                 "Is this an IAA checkpoint in the published layout?"
             )
 
@@ -35,7 +40,7 @@ def _section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]
     """A mapping inside a config, empty where it is absent."""
     section = raw.get(name) or {}
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where} sets {name!r} to {section!r}, which is no table of settings. Fetch it again.")
+        raise ConfigError(f"{where} sets {name!r} to {short(section)}, which is no table of settings. Fetch it again.")
     return section
 
 
@@ -57,13 +62,18 @@ def _is(value: Any, *kinds: type) -> bool:
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
+def _is_colour(value: Any, lowest: float) -> bool:
+    return _is(value, tuple, list) and [_is(x, int, float) and lowest <= x <= _FLOAT32 for x in value] == [True] * 3
+
+
 _KINDS: dict[str, Callable[[Any], bool]] = {
     "text": lambda value: _is(value, str),
     "a whole number": lambda value: _is(value, int),
-    "a whole number above 0": lambda value: _is(value, int) and value > 0,
-    "a number above 0": lambda value: _is(value, int, float) and 0 < value < math.inf,
+    _SIZE: lambda value: _is(value, int) and 0 < value <= LARGEST,
+    "a number above 0": lambda value: _is(value, int, float) and 0 < value <= _FLOAT32,
     "a list of whole numbers": lambda value: _is(value, tuple) and all(_is(item, int) for item in value),
-    "three numbers": lambda value: _is(value, tuple, list) and [_is(item, int, float) for item in value] == [True] * 3,
+    "three numbers": lambda value: _is_colour(value, -_FLOAT32),
+    "three numbers above 0": lambda value: _is_colour(value, 0) and 0 not in value,
 }
 
 
@@ -72,7 +82,7 @@ def _check(config: object, kind: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not _KINDS[kind](value):
-            raise ConfigError(f"The config sets {name!r} to {value!r}, which is not {kind}. Fetch it again.")
+            raise ConfigError(f"The config sets {name!r} to {short(value)}, which is not {kind}. Fetch it again.")
 
 
 @dataclass(frozen=True)
@@ -95,9 +105,12 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-        _check(self, "a whole number above 0", *sizes, "image_size", "patch_size")
+        _check(self, _SIZE, *sizes, "image_size", "patch_size")
         _check(self, "a number above 0", "layer_norm_eps")
-        _check(self, "three numbers", "image_mean", "image_std")
+        _check(self, "three numbers", "image_mean")
+        _check(self, "three numbers above 0", "image_std")
+        if self.image_size < self.patch_size:
+            raise ConfigError(f"image_size {self.image_size} is less than patch_size {self.patch_size}.")
         if self.hidden_size % self.num_attention_heads:
             raise ConfigError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}."
@@ -132,8 +145,9 @@ class VisionConfig:
         for key in ("image_mean", "image_std"):
             if preprocessor and preprocessor.get(key):
                 chosen[key] = preprocessor[key]
-                if not _KINDS["three numbers"](chosen[key]):
-                    raise ConfigError(f"The preprocessor_config.json beside {where} has no three numbers as {key!r}.")
+                kind = "three numbers" if key == "image_mean" else "three numbers above 0"
+                if not _KINDS[kind](chosen[key]):
+                    raise ConfigError(f"The preprocessor_config.json beside {where} has no {kind} as {key!r}.")
         return _make(cls, chosen, where)
 
 
@@ -169,7 +183,7 @@ class IAAConfig:
 
     def __post_init__(self) -> None:
         sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-        _check(self, "a whole number above 0", *sizes, "mm_hidden_size", "max_position_embeddings")
+        _check(self, _SIZE, *sizes, "mm_hidden_size", "max_position_embeddings")
         _check(self, "a number above 0", "rms_norm_eps", "rope_theta")
         _check(self, "a whole number", "num_key_value_heads", "head_dim", "mm_vision_select_layer")
         _check(self, "text", "mm_projector_type", "mm_vision_tower", "mm_vision_select_feature")
@@ -183,7 +197,7 @@ class IAAConfig:
                     f"{self.num_attention_heads}, and there is no head_dim."
                 )
             object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
-        _check(self, "a whole number above 0", "num_key_value_heads", "head_dim")
+        _check(self, _SIZE, "num_key_value_heads", "head_dim")
         if self.num_attention_heads % self.num_key_value_heads:
             raise ConfigError(
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of num_key_value_heads "
@@ -194,8 +208,9 @@ class IAAConfig:
         layers = self.iaa_insert_layers
         if any(b <= a for a, b in pairwise(layers)) or any(not 0 <= n < self.num_hidden_layers for n in layers):
             raise ConfigError(
-                f"iaa_insert_layers {list(layers)} must rise strictly and lie in 0..{self.num_hidden_layers - 1}, the "
-                "base layers that the checkpoint has. Set it in config.json to where the adaptors were trained."
+                f"iaa_insert_layers {short(list(layers))} must rise strictly and lie in "
+                f"0..{self.num_hidden_layers - 1}, the base layers that the checkpoint has. "
+                "Set it in config.json to where the adaptors were trained."
             )
 
     @property
@@ -215,7 +230,8 @@ class IAAConfig:
         """
         if raw.get("model_type", "IAA") != "IAA":
             raise ConfigError(
-                f"{where} describes a {raw['model_type']!r} model, not 'IAA'. Point to the folder of an IAA checkpoint."
+                f"{where} describes a {short(raw['model_type'])} model, not 'IAA'. Point to the folder of an IAA "
+                "checkpoint."
             )
         _require_supported(
             raw,

@@ -98,6 +98,15 @@ def bank_shapes(
 
 
 @cache
+def whole_numbers(
+    name: BankName, config: IAAConfig, vision: VisionConfig | None, kinds: Kinds
+) -> Mapping[str, torch.dtype]:
+    """Dtypes of those of a bank's tensors that are whole numbers, its matrices and head of the given kinds."""
+    stored = build_bank(name, config, vision, kinds=kinds).state_dict()
+    return MappingProxyType({name: t.dtype for name, t in stored.items() if not t.is_floating_point()})
+
+
+@cache
 def bank_bytes(
     name: BankName, config: IAAConfig, vision: VisionConfig | None, dtype: torch.dtype, kinds: Kinds = PLAIN
 ) -> Mapping[str, int]:

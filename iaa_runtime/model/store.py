@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..config import BANK_NAMES, BankName
+from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..errors import CheckpointError, ConfigError
-from .banks import bank_shapes, build_bank
+from .banks import bank_shapes, build_bank, whole_numbers
 from .layers import Ops
 from .linear.base import SpecialLinear
 from .linear.kinds import Kinds, stored_kinds
@@ -98,7 +98,7 @@ class BankStore:
         self._modules: dict[BankName, nn.Module] = {}  # on no device while they are not loaded
         self._loaded: set[BankName] = set()
         for bank in self.present:
-            checkpoint.check(bank, self._stored(bank))
+            checkpoint.check(bank, self._stored(bank), whole_numbers(bank, *self._stored_as))
             self._modules[bank] = self._build(bank)
 
     @property
@@ -154,8 +154,12 @@ class BankStore:
         return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds)
 
     def _stored(self, bank: BankName) -> Mapping[str, tuple[int, ...]]:
+        return bank_shapes(bank, *self._stored_as)
+
+    @property
+    def _stored_as(self) -> tuple[IAAConfig, VisionConfig | None, Kinds]:
         checkpoint = self._checkpoint
-        return bank_shapes(bank, checkpoint.config, checkpoint.vision, stored_kinds(checkpoint.precision))
+        return checkpoint.config, checkpoint.vision, stored_kinds(checkpoint.precision)
 
     def _tensors(self, bank: BankName, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """A bank's tensors one by one, as its module takes them."""

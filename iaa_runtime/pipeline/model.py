@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -117,8 +118,8 @@ class IAAModel:
             ConfigError: the config describes something this runtime does not compute.
             DownloadError: the download failed, or there is no network.
         """
-        path = Path(folder).expanduser()
-        if download and not path.exists():
+        path = Path(os.path.expanduser(folder))
+        if download and not os.path.exists(path):
             path = fetch(str(folder), revision)
         return cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision, cuda_graphs=cuda_graphs)
 

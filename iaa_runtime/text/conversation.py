@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 from ..config import IMAGE_TOKEN_INDEX, Task
 from ..errors import CheckpointError, InputError
 from .prompts import DEFAULT_SYSTEM
-from .tokenizer import token_id
+from .tokenizer import encode, token_id
 
 BEGIN_OF_TEXT = "<|begin_of_text|>"
 START_HEADER = "<|start_header_id|>"
@@ -197,7 +197,7 @@ class _Layout:
                 f"The text holds {text[error.start]!r}, which is no character. Type it anew; if it came from a file, "
                 "save that as UTF-8."
             ) from None
-        ids = self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        ids = encode(self._tokenizer, text)
         if not self._control.isdisjoint(ids):
             raise CheckpointError(
                 "The tokenizer cannot encode control tokens as plain text, so a prompt could forge messages. "

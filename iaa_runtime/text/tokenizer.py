@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..config.settings import load_settings
+from ..config.small_files import load_json
 from ..errors import CheckpointError
+from .tokenizer_file import LARGEST, check_tokenizer
 
 
 def load_tokenizer(folder: Path) -> Any:
     """Loads ``tokenizer.json`` of a checkpoint's folder as a ``transformers`` fast tokenizer.
 
-    Only that file is opened: AutoTokenizer would look into config.json too, whose model type no library version knows.
+    Nothing else is used: AutoTokenizer would look into config.json, whose model type no library version knows. But a
+    tokenizer_config.json or special_tokens_map.json that is broken is told of.
 
     Raises:
-        CheckpointError: the file is missing or unreadable.
+        CheckpointError: the file is missing, unreadable, or asks for what may never end.
+        ConfigError: a setting of the other two is of the wrong kind.
     """
     file = folder / "tokenizer.json"
-    if not file.is_file():
-        raise CheckpointError(f"There is no tokenizer.json in {folder}. Fetch it from where the checkpoint came from.")
+    check_tokenizer(load_json(file, LARGEST), file)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        load_settings(folder / name)
     from transformers import PreTrainedTokenizerFast  # seconds to import
 
     try:
-        return PreTrainedTokenizerFast(tokenizer_file=str(file))
+        with _told(str(file)):
+            return PreTrainedTokenizerFast(tokenizer_file=str(file))
+    except CheckpointError:
+        raise
     except Exception as error:  # the tokenizers library raises bare Exception for files that it cannot read
         raise CheckpointError(f"{file} is not a tokenizer ({error}). Fetch the file again.") from error
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """The ids of plain text; control tokens in it are text too.
+
+    Raises:
+        CheckpointError: the tokenizer gave up.
+    """
+    with _told("The tokenizer"):
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return ids
 
 
 def token_id(tokenizer: Any, token: str) -> int:
@@ -38,10 +59,23 @@ def token_id(tokenizer: Any, token: str) -> int:
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
     """The text of ``ids``: control tokens left out, blanks before punctuation kept."""
-    text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    with _told("The tokenizer"):
+        text: str = tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
     return text
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """The text of each token alone: empty for control tokens, ``BROKEN`` for a part of a character."""
     return [decode(tokenizer, [i]) for i in ids]
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Makes an error of ours of a panic of the library, which passes every ``except Exception`` and ends a server."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        remedy = "Use the tokenizer.json that came with the checkpoint."
+        raise CheckpointError(f"{what} gave up ({error}). {remedy}") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from iaa_runtime import IAAModel
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.errors import CheckpointError, ConfigError
+from iaa_runtime.export.convert import convert
 
 HEAD = "model.embed_tokens.weight"
 
@@ -283,6 +286,124 @@ def test_text_runs_while_the_adaptors_shards_hold_nothing_behind_their_headers(t
     assert torch.equal(model(ids, task="Text"), expected)
     with pytest.raises(CheckpointError, match="cannot be read"):
         model(ids, task="MM")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_hidden_layers": 10**9}, {"num_hidden_layers": 1 << 24, "iaa_insert_layers": list(range(100_000))}],
+    ids=["layers", "adaptors"],
+)
+def test_layers_that_the_weights_cannot_have_are_not_built(folder: Path, changes: dict[str, object]) -> None:
+    config(folder, **changes)
+    begin = time.process_time()
+    with pytest.raises(
+        (CheckpointError, ConfigError), match=r"speaks of 16777216 layers|'num_hidden_layers' to 10"
+    ) as caught:
+        IAAModel.from_pretrained(folder)
+    assert time.process_time() - begin < 2 and len(str(caught.value)) < 1000
+
+
+def test_a_tower_of_more_layers_than_its_weights_is_not_built(folder: Path) -> None:
+    file = folder / "clip" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"num_hidden_layers": 10_000_000}))
+    begin = time.process_time()
+    assert "speaks of 10000000 layers in bank 'vision'" in complaint(folder)
+    assert time.process_time() - begin < 2
+
+
+SIZES = ["hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size", "head_dim"]
+
+
+@pytest.mark.parametrize("name", [*SIZES, "mm_hidden_size"])
+@pytest.mark.parametrize("value", [1 << 24, 1 << 25, 10**400])
+def test_sizes_that_the_weights_do_not_have_are_refused(folder: Path, name: str, value: int) -> None:
+    config(folder, **{name: value})
+    begin = time.process_time()
+    with pytest.raises((CheckpointError, ConfigError)) as caught:
+        IAAModel.from_pretrained(folder)
+    assert time.process_time() - begin < 2 and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.uint8, torch.bool], ids=str)
+@pytest.mark.parametrize(
+    "name", [HEAD, "model.layers.1.mlp.up_proj.weight", "model.condition_layers.0.input_layernorm.weight"]
+)
+def test_whole_numbers_are_no_weights(folder: Path, name: str, dtype: torch.dtype) -> None:
+    weight = load_file(folder / "model.safetensors")[name]
+    spoil(folder, **{name: weight.to(dtype)})
+    message = complaint(folder)
+    assert f"1 tensors in dtypes that no weight has: {name} is {str(dtype)[6:]}" in message
+    assert "16 or 32 bits" in message
+
+
+def test_complex_numbers_are_no_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(weights | {HEAD: weights[HEAD].to(torch.complex64)}, folder / "pytorch_model.bin")
+    assert f"{HEAD} is complex64" in complaint(folder)
+
+
+def test_whole_numbers_are_no_weights_of_the_tower(folder: Path) -> None:
+    file = folder / "clip" / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("layers.0.mlp.fc1.weight"))
+    save_file(weights | {name: weights[name].to(torch.int32)}, file)
+    assert f"{name} is int32" in complaint(folder)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_converted_checkpoint_holds_whole_numbers_of_its_own_kind(
+    folder: Path, tmp_path: Path, precision: str
+) -> None:
+    converted = convert(Checkpoint(folder), precision, tmp_path / "converted")
+    ids = torch.tensor([[1, 2, 3]])
+    assert IAAModel.from_pretrained(converted)(ids, task="Text").isfinite().all()
+    file, name = converted / "base.safetensors", "model.layers.0.mlp.up_proj.weight"
+    weights = load_file(file)
+    other = torch.uint8 if weights[name].dtype == torch.int8 else torch.int8
+    for wrong in (weights[name].view(other), weights[name].to(torch.float32), weights[name].to(torch.int64)):
+        save_file(weights | {name: wrong}, file)
+        assert f"{name} is {str(wrong.dtype)[6:]}" in complaint(converted)
+
+
+@pytest.mark.parametrize("name", ["generation_config.json", "preprocessor_config.json"])
+def test_broken_settings_are_told_of(folder: Path, name: str) -> None:
+    (folder / name).write_text("{")
+    assert f"{name} is not valid JSON" in complaint(folder)
+    (folder / name).write_text("[]")
+    assert f"{name} holds no JSON object" in complaint(folder)
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert f"{name} is no regular file" in complaint(folder)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"image_mean": 5}, {"size": "336"}, {"do_resize": "yes"}, {"image_std": [1, 0, 1]}]
+)
+def test_mistyped_settings_of_the_tower_are_told_of(folder: Path, settings: dict[str, object]) -> None:
+    (folder / "clip" / "preprocessor_config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=rf"preprocessor_config.json .*'{next(iter(settings))}'"):
+        Checkpoint(folder)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "/dev/zero"])
+def test_a_config_that_never_ends(folder: Path, kind: str) -> None:
+    (folder / "config.json").unlink()
+    if kind == "a pipe":
+        os.mkfifo(folder / "config.json")
+    else:
+        (folder / "config.json").symlink_to(kind)
+    assert "config.json is no regular file" in complaint(folder)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/clip", "x" * 5000, "a\0b", "/dev/zero"])
+def test_names_that_no_folder_has(folder: Path, name: str) -> None:
+    assert any(part in complaint(Path(name)) for part in ("There is no checkpoint", "config.json cannot be read"))
+    assert "No CLIP vision tower was found" in complaint(folder, vision_tower=Path(name))
+    config(folder, mm_vision_tower=name)
+    (folder / "clip").rename(folder / "elsewhere")
+    with pytest.raises(CheckpointError, match="was not found"):
+        Checkpoint(folder).require_vision()
 
 
 def test_banks_come_and_go_alone(folder: Path) -> None:

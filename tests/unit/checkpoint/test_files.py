@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import time
+import traceback
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +183,50 @@ def test_a_bin_file_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "was-run").exists()
 
 
+def test_the_refusal_of_code_does_not_advise_to_run_it(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(1), "more": Path("x")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="never opened") as caught:
+        _ = WeightFiles.find(tmp_path).names
+    shown = "".join(traceback.format_exception(caught.value))  # what ComfyUI logs
+    for advice in ("weights_only", "add_safe_globals", "arbitrary code", "trust"):
+        assert advice not in str(caught.value)
+        assert advice not in "".join(line for line in shown.splitlines() if "torch.load(" not in line)
+
+
+@pytest.mark.parametrize("shape", [(1 << 40,), (1 << 20, 1 << 20)])
+def test_a_bin_file_of_tensors_larger_than_it_is_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    torch.save({"a": torch.zeros(1).expand(shape)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=f"describes tensors of {4 << 40} bytes, and has"):
+        _ = WeightFiles.find(tmp_path).names
+
+
+def test_two_names_of_one_tensor_are_let_through(tmp_path: Path) -> None:
+    weight = torch.randn(300, 300)
+    torch.save({"a": weight, "b": weight, "c": weight.t()[:2]}, tmp_path / "pytorch_model.bin")
+    got = dict(WeightFiles.find(tmp_path).load("abc", torch.float32, "cpu"))
+    assert torch.equal(got["b"], weight) and torch.equal(got["c"], weight.t()[:2])
+
+
+def test_a_packed_bin_file_is_not_unpacked(tmp_path: Path) -> None:
+    """Of ten megabytes it could make ten gigabytes."""
+    torch.save({"a": torch.zeros(1000)}, tmp_path / "stored.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.bin") as stored,
+        zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        _ = WeightFiles.find(tmp_path).names
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(2, device="meta"), torch.zeros(2, 2).to_sparse()], ids=str)
+def test_tensors_without_rows_are_refused(tmp_path: Path, tensor: Tensor) -> None:
+    torch.save({"a": tensor}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"no table of tensors|cannot be read"):
+        _ = WeightFiles.find(tmp_path).names
+
+
 @pytest.mark.parametrize("content", [{"state_dict": {"a": torch.ones(1)}}, [torch.ones(1)]], ids=str)
 def test_a_bin_file_that_is_no_table_of_tensors(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "pytorch_model.bin")
@@ -201,3 +249,40 @@ def test_views_of_a_file_cost_one_mapping(tmp_path: Path) -> None:
     kept = dict(files.load(files.names, torch.float32, "cpu"))
     assert len(kept) == 20
     assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1
+
+
+def test_a_number_of_shards_that_cannot_be(tmp_path: Path) -> None:
+    for number in (1, 2, 7):
+        save_file({f"a{number}": torch.ones(1)}, tmp_path / f"model-{number:010}-of-9999999999.safetensors")
+    begin = time.monotonic()
+    with pytest.raises(
+        CheckpointError, match=r"lacks 9999999996 of the 9999999999 shards .*model-0000000003-of"
+    ) as caught:
+        WeightFiles.find(tmp_path)
+    assert time.monotonic() - begin < 1 and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(("count", "says"), [(50_000, "lacks 50000 of the 50000"), (1_000_000, "larger than 4 MB")])
+def test_an_index_of_very_many_files(tmp_path: Path, count: int, says: str) -> None:
+    weight_map = {f"a{number}": f"model-{number}.safetensors" for number in range(count)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    begin = time.process_time()
+    with pytest.raises(CheckpointError, match=says) as caught:
+        WeightFiles.find(tmp_path)
+    assert time.process_time() - begin < 1 and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "\ud800", "", "..", "/dev/zero", "pipe"])
+def test_an_index_that_names_no_file(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(CheckpointError, match="lacks 1 of the 1 shards"):
+        WeightFiles.find(tmp_path)
+
+
+def test_a_header_of_terabytes_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((1 << 40).to_bytes(8, "little") + b"{}")
+    os.truncate(file, 1 << 41)
+    with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read as safetensors .*16777216"):
+        _ = WeightFiles.find(tmp_path).names

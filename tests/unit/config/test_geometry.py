@@ -54,6 +54,11 @@ def test_the_rope_base_is_read_from_either_place(changes: dict[str, Any]) -> Non
         ({"num_attention_heads": 0}, "'num_attention_heads' to 0"),
         ({"num_key_value_heads": -2}, "'num_key_value_heads' to -2"),
         ({"rope_theta": 0}, "'rope_theta' to 0"),
+        ({"rope_theta": 10**400}, "'rope_theta' to 1000"),
+        ({"vocab_size": 10**400}, "'vocab_size' to 1000"),
+        ({"num_hidden_layers": 10**9}, "a whole number from 1 to 16777216"),
+        ({"max_position_embeddings": 1 << 40}, "'max_position_embeddings' to"),
+        ({"rms_norm_eps": float("inf")}, "'rms_norm_eps' to inf"),
         ({"rms_norm_eps": float("nan")}, "'rms_norm_eps' to nan"),
         ({"mm_vision_tower": 5}, "'mm_vision_tower' to 5"),
         ({"iaa_insert_layers": [0, "1"]}, "'iaa_insert_layers'"),
@@ -80,6 +85,15 @@ def test_a_config_that_cannot_be_run_is_refused(changes: dict[str, Any], said: s
     with pytest.raises(ConfigError) as caught:
         IAAConfig.from_dict(SMALLEST | changes, "there/config.json")
     assert said in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["model_type", "hidden_size", "rope_parameters", "hidden_act", "iaa_insert_layers"])
+@pytest.mark.parametrize("value", ["x" * 100_000, [1] * 100_000, [[[[[[5]]]]]]], ids=["text", "list", "nested"])
+def test_a_long_value_makes_a_short_message(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        IAAConfig.from_dict(SMALLEST | {name: value})
+    assert len(str(caught.value)) < 500
 
 
 def test_a_clip_config_is_read_alone_or_inside_a_whole_clip() -> None:
@@ -103,7 +117,9 @@ def test_the_preprocessor_gives_the_colours() -> None:
     assert (config.image_mean, config.image_std) == ((0.5, 0.5, 0.5), (0.25, 0.5, 1.0))
 
 
-@pytest.mark.parametrize("mean", [[0.5], "half", [0.5, 0.5, "x"]], ids=str)
+@pytest.mark.parametrize(
+    "mean", [[0.5], "half", [0.5, 0.5, "x"], [0, 0, float("nan")], [0, 0, 10**400]], ids=lambda value: str(value)[:20]
+)
 def test_a_preprocessor_without_three_colours_is_refused(mean: object) -> None:
     with pytest.raises(ConfigError, match="three numbers as 'image_mean'"):
         VisionConfig.from_dict({}, {"image_mean": mean})
@@ -118,6 +134,9 @@ def test_a_preprocessor_without_three_colours_is_refused(mean: object) -> None:
         ({"num_attention_heads": 0}, "'num_attention_heads' to 0"),
         ({"patch_size": 0}, "'patch_size' to 0"),
         ({"image_size": [224, 224]}, "'image_size' to"),
+        ({"image_size": 10**9}, "'image_size' to"),
+        ({"image_size": 31}, "image_size 31 is less than patch_size 32"),
+        ({"layer_norm_eps": 10**400}, "'layer_norm_eps' to"),
         ({"vision_config": 5}, "'vision_config' to 5"),
     ],
     ids=str,
