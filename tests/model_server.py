@@ -24,7 +24,8 @@ class Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Lists the models."""
         self.server.note(self, None)
-        self.send(200, json.dumps({"data": [{"id": name, "max_model_len": 640} for name in self.server.models]}))
+        models = [{"id": name, "max_model_len": 640} for name in self.server.models]
+        self.send(200, self.server.listing or json.dumps({"data": models}))
 
     def do_POST(self) -> None:
         """Behaves as the test says; the last behaviour stays."""
@@ -85,6 +86,7 @@ class ModelServer(ThreadingHTTPServer):
 
     Attributes:
         models: the names that it serves.
+        listing: what it says in place of them, if anything.
         behaviours: what it does at one request after the other.
         bodies: what was asked, in order.
         headers: of every request.
@@ -98,7 +100,7 @@ class ModelServer(ThreadingHTTPServer):
 
     def __init__(self, *models: str, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
-        self.models = list(models)
+        self.models, self.listing = list(models), ""
         self.behaviours: list[Behaviour] = [says("Fine", ".")]
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -207,5 +209,26 @@ def streams(*events: Any) -> Behaviour:
         for event in events:
             exchange.event(event)
         exchange.wfile.write(b"0\r\n\r\n")
+
+    return behave
+
+
+def repeats(data: bytes, pause: float = 0.0) -> Behaviour:
+    """Begins a stream, and goes on with the same bytes until it is released or the client is gone."""
+
+    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.begin()
+        while not exchange.server.released.wait(pause):
+            exchange.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+    return behave
+
+
+def babbles(data: bytes, pause: float = 0.0) -> Behaviour:
+    """Speaks no HTTP: the same bytes until it is released or the client is gone."""
+
+    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
+        while not exchange.server.released.wait(pause):
+            exchange.wfile.write(data)
 
     return behave

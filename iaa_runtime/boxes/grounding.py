@@ -9,12 +9,17 @@ ranking, not a probability that the box is right; a checkpoint trained on soft t
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from ..errors import InputError, NumericsError
 from .answers import Detection, box_spans, to_detection
 from .geometry import Box
+
+ROUNDING = 0.01
+"""Log-probabilities up to here are 0 with an error of rounding."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,36 @@ def scored_boxes(token_texts: Sequence[str], logprobs: Sequence[float]) -> list[
 
     Args:
         token_texts: the text of each token, in order.
-        logprobs: of each token, at most 0.
+        logprobs: of each token, at most 0; of what was not the model's own choice, minus infinity.
 
     Returns:
         Boxes as fractions of the padded square, each with its score; empty where there are none.
+
+    Raises:
+        InputError: there are more tokens than log-probabilities, or fewer.
+        NumericsError: that of a box's token is NaN or above 0.
     """
+    if len(token_texts) != len(logprobs):
+        raise InputError(
+            f"There are {len(token_texts)} tokens and {len(logprobs)} log-probabilities. Give one a token."
+        )
     starts = [0, *accumulate(map(len, token_texts))]
     scored = []
     for box, begin, end in box_spans("".join(token_texts)):
-        used = [
-            logprob
-            for text, start, logprob in zip(token_texts, starts, logprobs, strict=False)
-            if any(c.isdigit() for c in text[max(0, begin - start) : max(0, end - start)])
-        ]
-        scored.append((box, min(1.0, math.exp(sum(used) / len(used)))))
+        tokens = range(bisect_right(starts, begin) - 1, bisect_left(starts, end))
+        texts = (token_texts[n][max(0, begin - starts[n]) : end - starts[n]] for n in tokens)
+        used = [logprobs[n] for n, text in zip(tokens, texts, strict=True) if any(map(str.isdigit, text))]
+        scored.append((box, _score(used)))
     return scored
+
+
+def _score(logprobs: Sequence[float]) -> float:
+    if not all(logprob <= ROUNDING for logprob in logprobs):  # NaN is not, either
+        raise NumericsError(
+            "A token of a box has a log-probability that is NaN or above 0, so the box has no score. Try float32; if "
+            "that is no better, the weights are broken."
+        )
+    return math.exp(min(0.0, sum(logprobs) / len(logprobs)))
 
 
 def parse_answer(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError
+from ..text.printable import unguarded
 
 PUBLISHED_REPOSITORY = "qihoo360/Inner-Adaptor-Architecture"
 PUBLISHED_REVISION = "ed8ecf26450df9b4a832812dbb9462aa2492ce67"
@@ -45,14 +48,15 @@ def fetch(
         revision = PUBLISHED_REVISION
     options: dict[str, Any] = {"tqdm_class": _reporting_bar(progress), "max_workers": 1} if progress else {}
     try:
-        path = snapshot_download(
-            repository,
-            revision=revision,
-            local_dir=folder,
-            allow_patterns=list(PATTERNS),
-            ignore_patterns=["*.py"],  # "tokenizer*" would let one through
-            **options,
-        )
+        with redirect_stderr(unguarded(sys.stderr)):  # bars go back to the start of their line
+            path = snapshot_download(
+                repository,
+                revision=revision,
+                local_dir=folder,
+                allow_patterns=list(PATTERNS),
+                ignore_patterns=["*.py"],  # "tokenizer*" would let one through
+                **options,
+            )
     except LocalEntryNotFoundError as error:
         raise DownloadError(
             f"The hub cannot be reached and {repository} is not in its local cache. Check the network "

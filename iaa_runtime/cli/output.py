@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from typing import Any
+
+from ..text.printable import printable, unguarded
 
 BOX = "x={x} y={y} width={width} height={height} score={score:.2f}"
 """Format of a box, with the fields of :class:`iaa_runtime.boxes.answers.Detection`."""
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """Writes one JSON line to stdout."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    """Writes one JSON line to stdout; numbers that JSON has none for (NaN, infinities) as null."""
+    print(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def log(message: str) -> None:
@@ -30,12 +41,12 @@ class TokenCounter:
         """Counts one token."""
         self._tokens += 1
         if self._visible:
-            print(f"\r{self._label}: {self._tokens} tokens", end="", file=sys.stderr, flush=True)
+            print(f"\r{printable(self._label)}: {self._tokens} tokens", end="", file=unguarded(sys.stderr), flush=True)
 
     def clear(self) -> None:
         """Clears the line."""
         if self._visible:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print("\r\033[K", end="", file=unguarded(sys.stderr), flush=True)
 
 
 def size_text(count: float) -> str:

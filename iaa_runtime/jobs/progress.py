@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from ..text.printable import unguarded
+
 SECONDS_BETWEEN_LINES = 30.0
 """In a log file; a terminal gets one line that changes."""
 _SECONDS_BETWEEN_REDRAWS = 0.2
@@ -32,7 +34,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._what, self._clock = total, done, what, clock
-        self._stream = stream or sys.stderr
+        self._stream = stream or unguarded(sys.stderr)
         self._terminal = self._stream.isatty()
         self._begun = self._written = clock()
 

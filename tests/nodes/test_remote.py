@@ -92,6 +92,9 @@ def test_an_error_is_never_a_caption(client: Client, models: ModelServer) -> Non
     run = client.run(graph(models.url, caption()))
     assert run.status == "error" and "no such thing" in run.error
     assert "ask" not in run.outputs
+    models.behaves(refuses(403, "<html>the intranet</html>"))
+    run = client.run(graph(models.url, caption()))
+    assert run.status == "error" and "status 403" in run.error and "intranet" not in run.error
     run = client.run(graph("http://127.0.0.1:9", caption()))
     assert run.status == "error" and "Is it up" in run.error
 

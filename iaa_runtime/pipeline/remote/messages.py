@@ -6,26 +6,34 @@ import base64
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from ...boxes.grounding import ROUNDING
 from ...config import GenerationConfig
 from ...errors import InputError, RemoteError
 from ...images.picture import Picture
 from ...images.preprocess import bounded_square
 from ...text.conversation import Conversation
 from ..base import TextAnswer
-from .retries import one_line
-from .transport import Dropped
+from .said import error_message, one_line
+from .transport import Dropped, Nonsense
 
 LARGEST = 2048
 """Longest side of a sent picture, in pixels: six times the tower's input, so scaling down to it loses nothing."""
 
 _BOXES = r"\[{n},{n},{n},{n}\](; \[{n},{n},{n},{n}\])*".replace("{n}", r"(0(\.[0-9]{1,3})?|1(\.0{1,3})?)")
 
+LONGEST_TOKEN = 128
+"""Characters of the longest token that Llama 3 has."""
+EVENTS_A_TOKEN = 8
+"""Events that a token may take at most: some servers send each character by itself."""
+
+_LOWEST = -sys.float_info.max
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 _CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
@@ -127,12 +135,21 @@ class Completion(TextAnswer):
             self.logprobs = self.logprobs[: last + 1]
 
 
-def parse_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
+def most_bytes(max_tokens: int) -> int:
+    """The size above which a streamed answer of so many tokens cannot be one, with what a server adds to each."""
+    return (1 << 20) + (max_tokens << 12)
+
+
+def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion]:
     """Parses server-sent events; yields the answer after each (always the same object, which grows).
+
+    Args:
+        lines: of the stream.
+        max_tokens: how long the answer may be.
 
     Raises:
         Dropped: the stream ends before the answer does, or the server reports a failure.
-        RemoteError: the stream is no chat completion.
+        RemoteError: the stream is no chat completion, or goes on behind ``max_tokens``.
     """
     answer = Completion()
     finished = False
@@ -140,23 +157,26 @@ def parse_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
         for line in lines:
             if not line.startswith(b"data:"):
                 if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                    raise ValueError(line.decode(errors="replace"))
+                    raise Nonsense("it is no stream of events")
                 continue
             data = line.removeprefix(b"data:").strip()
             if data == b"[DONE]":
                 finished = True
                 break
             _add(answer, json.loads(data))
+            _check_length(answer, max_tokens)
             yield answer
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except Nonsense as error:
+        raise RemoteError(f"What came is no chat completion: {error}. Is an OpenAI-compatible server there?") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise RemoteError(
-            f"What came is no chat completion: {one_line(str(error))}. Is an OpenAI-compatible server there?"
+            "What came is no chat completion: an event is not as OpenAI's are. Is an OpenAI-compatible server there?"
         ) from None
     if answer.finish in ("stop", "length"):
         return
     if answer.finish not in ("", "abort", "error"):
-        reason = one_line(answer.finish)
-        raise RemoteError(f"The server ended the answer with {reason!r}, which makes it no whole answer.")
+        reason = one_line(answer.finish, 40)
+        raise RemoteError(f"The server ended the answer with '{reason}', which makes it no whole answer.")
     if finished and not answer.chunks:
         raise RemoteError("The server sent no answer (no choices). Is it an OpenAI-compatible server?")
     raise Dropped("the answer broke off")
@@ -164,15 +184,37 @@ def parse_stream(lines: Iterable[bytes]) -> Iterator[Completion]:
 
 def _add(answer: Completion, event: Any) -> None:
     """Adds an event to the answer; raises what indexing raises if the event has another shape."""
-    if event.get("error"):
-        raise Dropped(f"in mid-answer it said {one_line(json.dumps(event['error']))}")
+    if event.get("error") or event.get("object") == "error":
+        raise Dropped(f"in mid-answer it reported an error: {error_message(event) or '(without a message)'}")
     for choice in event["choices"]:  # empty in an event that counts tokens
         answer.chunks += 1
         text = choice["delta"].get("content") or ""
-        if not isinstance(text, str):
-            raise TypeError(f"content {text!r}")
-        answer.text += text
+        answer.text += _valid(text)
         for token in (choice.get("logprobs") or {}).get("content") or ():
-            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(token["token"]) else token["token"])
-            answer.logprobs.append(min(0.0, float(token["logprob"])))
+            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(token["token"]) else _valid(token["token"]))
+            answer.logprobs.append(_logprob(token.get("logprob")))
         answer.finish = choice.get("finish_reason") or answer.finish
+        if not isinstance(answer.finish, str):
+            raise TypeError
+
+
+def _valid(text: str) -> str:
+    """The text with a mark in place of half characters (lone surrogates), which JSON can spell and no file can hold."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _logprob(value: Any) -> float:
+    """A log-probability that came; scores are made of them, and none is made up."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _LOWEST <= value <= ROUNDING:
+        raise Nonsense("a token comes with a log-probability that is none (missing, not finite or above 0)")
+    return min(0.0, float(value))
+
+
+def _check_length(answer: Completion, max_tokens: int) -> None:
+    too_much = (
+        len(answer.tokens) > max_tokens + 1  # the end token, where a server does not count it
+        or len(answer.text) > LONGEST_TOKEN * max_tokens
+        or answer.chunks > EVENTS_A_TOKEN * (max_tokens + 8)
+    )
+    if too_much:
+        raise Nonsense(f"it goes on behind the {max_tokens} tokens that were asked for")

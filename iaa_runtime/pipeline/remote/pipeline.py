@@ -13,7 +13,8 @@ from ...text.conversation import Conversation
 from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
 from .messages import Completion, SharedUrls, boxes_regex
-from .retries import Retries, one_line
+from .retries import Retries
+from .said import one_line
 from .servers import Endpoint, find_tasks
 from .transport import CancelToken, Timeouts
 from .workers import Workers, cancellable
@@ -117,7 +118,7 @@ class RemotePipeline(Pipeline):
             if not parse_boxes(answer.text):
                 endpoint = self.tasks[request.task]
                 raise RemoteError(
-                    f"The answer {one_line(answer.text)!r} of {endpoint.model} at {endpoint.url} is no box. Is the "
+                    f"The answer '{one_line(answer.text)}' of {endpoint.model} at {endpoint.url} is no box. Is the "
                     "exported task G served there? A server that cannot hold answers to a grammar can be asked without "
                     "one."
                 )
@@ -147,5 +148,10 @@ class RemotePipeline(Pipeline):
                 raise RemoteError(
                     f"{endpoint.model} at {endpoint.url} sends no probabilities, from which boxes are scored. Use a "
                     "server that has 'logprobs', such as vLLM."
+                )
+            if task is Task.G and parse_boxes(answer.text) != parse_boxes("".join(answer.tokens)):
+                raise RemoteError(
+                    f"{endpoint.model} at {endpoint.url} sends probabilities that are not those of the boxes in its "
+                    "answer, so they cannot be scored. Use a server that has 'logprobs' of every token, such as vLLM."
                 )
         return answers

@@ -10,6 +10,8 @@ from time import time
 from typing import TypeVar
 
 from ...errors import ContextLengthError, RemoteError
+from .keys import HOSTS_VARIABLE, KEY_VARIABLE
+from .said import one_line
 from .transport import CancelToken, Dropped, Refused
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -50,7 +52,7 @@ def _seconds(retry_after: str) -> float | None:
         return float(retry_after)
     try:
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -78,29 +80,23 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
             if failure.status not in RETRIED:
                 raise _refusal(url, failure) from None
             pause = retries.pause(tried, failure.retry_after)
-            reason = f"status {failure.status}: {one_line(failure.body)}"
+            reason = str(failure)
         if pause is None:
             times = "once" if tried == 1 else f"{tried} times"
             raise RemoteError(
-                f"The server {url} gave no answer, asked {times}. The last failure: {reason}. Is it up, and is the "
-                "address right? Run again when it is."
+                f"The server {url} gave no answer, asked {times}. The last failure: {one_line(reason)}. Is it up, and "
+                "is the address right? Run again when it is."
             )
         cancel_token.sleep(pause)
 
 
 def _refusal(url: str, failure: Refused) -> Exception:
-    reason = one_line(failure.body)
-    if failure.status == 400 and "context length" in failure.body:
-        return ContextLengthError(f"The server {url} finds this too long: {reason} Shorten it.")
+    if failure.status == 400 and "context length" in failure.message:
+        return ContextLengthError(f"The server {url} finds this too long: {failure.message} Shorten it.")
+    rule = f"{HOSTS_VARIABLE} as HOST:PORT? Over plain http it goes to this machine only: use https."
     hint = {
-        401: "Put the server's key into the environment as IAA_API_KEY, and its host into IAA_API_HOSTS.",
-        403: "Does the key in IAA_API_KEY belong to this server, and is its host in IAA_API_HOSTS?",
+        401: f"Is the server's key in the environment as {KEY_VARIABLE}, and the server in {rule}",
+        403: f"Does the key in {KEY_VARIABLE} belong to this server, and is the server in {rule}",
         404: "Does the address end where the server's /v1 begins, and is the model still served?",
     }.get(failure.status, "Its log may say more.")
-    return RemoteError(f"The server {url} refused (status {failure.status}): {reason} {hint}")
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """A server's words for a message: on one line, cut to ``limit`` characters."""
-    words = " ".join(text.split())
-    return (words if len(words) <= limit else words[:limit] + " …") or "(nothing)"
+    return RemoteError(f"The server {url} refused ({failure}). {hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,17 +10,17 @@ from urllib.parse import urlsplit
 
 from ...config import Task
 from ...errors import InputError, RemoteError
-from .retries import Retries, one_line, with_retries
+from .keys import KEY_VARIABLE, key_for
+from .retries import Retries, with_retries
+from .said import one_line
 from .transport import CancelToken, Timeouts, get_json
 
-KEY_VARIABLE, HOSTS_VARIABLE = "IAA_API_KEY", "IAA_API_HOSTS"
-"""Environment variables: the key, and the hosts (separated by commas) that it may be sent to.
-
-An address may come from somebody else's workflow, so the key goes only to hosts that the user has named.
-"""
-
+_SCHEMES = ("http", "https")
+_SECRET = re.compile("[@?#]")
+"""Begins, or ends, the parts of a URL that a server's address has none of; what stands there may be a key."""
 _ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)$")
-_RETRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10)
+_LONGEST_NAME = 4096
+_RETRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10, whole=30)
 """Short, so that a mistyped address is noticed soon."""
 
 
@@ -45,12 +44,6 @@ class Endpoint:
         return key_for(self.url)
 
 
-def key_for(url: str) -> str | None:
-    """``IAA_API_KEY``, if ``IAA_API_HOSTS`` names the URL's host."""
-    hosts = [host.strip().lower() for host in os.environ.get(HOSTS_VARIABLE, "").split(",")]
-    return os.environ.get(KEY_VARIABLE) or None if urlsplit(url).hostname in hosts else None
-
-
 def parse_server(text: str) -> tuple[Task | None, str]:
     """Parses ``URL`` or ``TASK=URL``.
 
@@ -63,18 +56,21 @@ def parse_server(text: str) -> tuple[Task | None, str]:
     name, equals, rest = text.strip().partition("=")
     named = bool(equals) and name.strip().lower() in {task.value.lower() for task in Task}
     url = (rest if named else text).strip().rstrip("/")
+    if _SECRET.search(url):
+        raise InputError(
+            "An address is http://HOST:PORT, perhaps with a path. Keys do not belong into it, nor does anything behind "
+            f"'?' or '#'. Put a key into the environment as {KEY_VARIABLE}."
+        )
     try:
         parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and parts.port != 0
+        fine = parts.scheme in _SCHEMES and bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
     except ValueError:
         fine = False
-    if not fine:
+    if not fine or not re.fullmatch("[!-~]+", url):
         raise InputError(
-            f"{text!r} is no address of a server. Write http://HOST:PORT, or G=http://HOST:PORT to say which task it "
-            "is for (MM, G or Text)."
+            f"{one_line(text, 100)!r} is no address of a server. Write http://HOST:PORT, or G=http://HOST:PORT to say "
+            "which task it is for (MM, G or Text)."
         )
-    if parts.username or parts.password:
-        raise InputError(f"Keys do not belong into an address. Put it into the environment as {KEY_VARIABLE}.")
     return (Task.parse(name.strip()) if named else None), url if parts.path else f"{url}/v1"
 
 
@@ -107,16 +103,22 @@ def find_tasks(servers: Sequence[str], cancel_token: CancelToken) -> dict[Task, 
 
 
 def _models(url: str, cancel_token: CancelToken) -> list[Endpoint]:
+    key = key_for(url)
     try:
-        answer: Any = get_json(f"{url}/models", key_for(url), _TIMEOUTS, cancel_token)
-        models = [Endpoint(url, str(m["id"]), int(m.get("max_model_len") or 0)) for m in answer["data"]]
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise RemoteError(
-            f"{url}/models gives no list of models ({one_line(str(error))}). Is an OpenAI-compatible server there?"
-        ) from None
+        answer: Any = get_json(f"{url}/models", key, _TIMEOUTS, cancel_token)
+        models = [Endpoint(url, *_name_and_context(model)) for model in answer["data"]]
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        raise RemoteError(f"{url}/models gives no list of models. Is an OpenAI-compatible server there?") from None
     if not models:
         raise RemoteError(f"The server {url} serves no model. Is it still starting?")
     return models
+
+
+def _name_and_context(model: dict[str, Any]) -> tuple[str, int]:
+    name, context = model["id"], model.get("max_model_len") or 0
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME or type(context) is not int:
+        raise TypeError
+    return name, max(0, context)
 
 
 def _choose(task: Task | None, models: list[Endpoint]) -> list[tuple[Task, Endpoint]]:
@@ -126,7 +128,7 @@ def _choose(task: Task | None, models: list[Endpoint]) -> list[tuple[Task, Endpo
     else:
         chosen = [(task, models[0])] if len(models) == 1 else [pair for pair in named if pair[0] is task]
     if not chosen:
-        names = ", ".join(m.model for m in models)
+        names = one_line(", ".join(m.model for m in models))
         raise RemoteError(
             f"None of the models at {models[0].url} ({names}) tells by the end of its name that it is for "
             f"{task.value if task else 'MM, G or Text'}. Serve it as iaa-mm, iaa-g or iaa-text (vLLM: "

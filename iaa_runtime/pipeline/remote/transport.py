@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-LONGEST_LINE = 1 << 22
-"""Limit of a line, and of an answer that is not a stream, in bytes; no valid answer is longer."""
+from ...errors import RemoteError
+from .said import refusal_message
+
+LONGEST_JSON, LONGEST_REFUSAL = 1 << 22, 1 << 16
+"""Limits of what is read of answers that are not streams, in bytes; no valid one is longer."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,18 @@ class Timeouts:
     Attributes:
         connect: for a connection.
         silence: for the next data of an answer, the first included (requests to a busy server queue).
+        whole: from a request to the end of its answer, whatever comes meanwhile. None is ten times ``silence``, and ten
+            minutes at least.
     """
 
     connect: float = 10.0
     silence: float = 120.0
+    whole: float | None = None
+
+    @property
+    def deadline(self) -> float:
+        """Seconds from a request to the end of its answer."""
+        return max(600.0, 10 * self.silence) if self.whole is None else self.whole
 
 
 class Dropped(Exception):  # noqa: N818 - an event that a retry may mend
@@ -42,13 +53,17 @@ class Refused(Exception):  # noqa: N818 - likewise
 
     Attributes:
         status: of HTTP.
-        body: of the answer.
+        message: of the API's error object; empty if there is none.
         retry_after: the Retry-After header; empty if absent.
     """
 
-    def __init__(self, status: int, body: str, retry_after: str = "") -> None:
-        super().__init__(f"{status}: {body}")
-        self.status, self.body, self.retry_after = status, body, retry_after
+    def __init__(self, status: int, message: str, retry_after: str = "") -> None:
+        super().__init__(f"status {status}" + (f": {message}" if message else ""))
+        self.status, self.message, self.retry_after = status, message, retry_after
+
+
+class Nonsense(Exception):  # noqa: N818 - the caller says what of
+    """What came cannot be what was asked for; the message says why, and quotes nothing of it."""
 
 
 class Aborted(Exception):  # noqa: N818 - what the caller asked for
@@ -110,6 +125,7 @@ def request(
     Raises:
         Dropped: the connection failed, broke or fell silent.
         Refused: the status is not 200.
+        RemoteError: the answer did not end in time.
         Aborted: the token was cancelled.
     """
     parts = urlsplit(url)
@@ -124,38 +140,74 @@ def request(
         connection.connect()
         timeout = timeouts.silence
         connection.sock.settimeout(timeout)
-        with cancel_token.closes(connection.sock):
+        with cancel_token.closes(connection.sock), _deadline(connection.sock, timeouts.deadline, url):
             connection.request("GET" if body is None else "POST", parts.path or "/", content, headers)
             answer = connection.getresponse()
             if answer.status != 200:
-                reason = answer.read(LONGEST_LINE).decode(errors="replace")
-                raise Refused(answer.status, reason, answer.getheader("Retry-After", ""))
+                message = refusal_message(answer.read(LONGEST_REFUSAL))
+                raise Refused(answer.status, message, answer.getheader("Retry-After", ""))
             yield answer
     except TimeoutError as error:
         cancel_token.check()
         raise Dropped(f"no word within {timeout:g} s") from error
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         cancel_token.check()
         raise Dropped(str(error) or type(error).__name__) from error
+    except http.client.HTTPException as error:  # its text may be what came, such as another program's banner
+        cancel_token.check()
+        raise Dropped(f"what came is no HTTP ({type(error).__name__})") from error
     finally:
         connection.close()
 
 
+@contextmanager
+def _deadline(connected: socket.socket, seconds: float, url: str) -> Iterator[None]:
+    """Shuts a socket down after so many seconds, whatever is being read; raises :class:`RemoteError` then."""
+    passed = threading.Event()
+
+    def end() -> None:
+        passed.set()
+        with suppress(OSError):
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception:  # whatever the half of an answer looked like
+        if not passed.is_set():
+            raise
+        raise RemoteError(
+            f"The server {url} had not ended its answer after {seconds:g} s. Ask for fewer tokens, or be more patient: "
+            "an answer may take ten times the timeout (--server-timeout)."
+        ) from None
+    finally:
+        timer.cancel()
+
+
 def get_json(url: str, key: str | None, timeouts: Timeouts, cancel_token: CancelToken) -> Any:
-    """The JSON at a URL; raises as :func:`request` does, and ValueError if it is not JSON."""
+    """The JSON at a URL; raises as :func:`request` does, and ValueError or RecursionError if it is none to read."""
     with request(url, None, key, timeouts, cancel_token) as answer:
-        return json.loads(answer.read(LONGEST_LINE))
+        return json.loads(answer.read(LONGEST_JSON))
 
 
-def lines(answer: http.client.HTTPResponse, cancel_token: CancelToken) -> Iterator[bytes]:
+def lines(answer: http.client.HTTPResponse, cancel_token: CancelToken, most: int) -> Iterator[bytes]:
     """Yields an answer's lines as they arrive, without line ends; an answer that breaks off simply ends.
 
+    Args:
+        answer: what :func:`request` gives.
+        cancel_token: ends it early.
+        most: bytes that all lines may have together.
+
     Raises:
-        ValueError: a line is longer than any valid one.
+        Nonsense: they have more.
     """
-    while line := answer.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            raise ValueError("a line without an end")
+    left = most
+    while line := answer.readline(left + 1):
+        left -= len(line)
+        if left < 0:
+            raise Nonsense(f"it has more than {most:,} bytes")
         cancel_token.check()
         yield line.rstrip(b"\r\n")
     cancel_token.check()

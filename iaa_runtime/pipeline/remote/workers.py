@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ...errors import Cancel, check_cancelled
-from .messages import Completion, parse_stream
+from .messages import Completion, most_bytes, parse_stream
 from .retries import Retries, with_retries
 from .servers import Endpoint
 from .transport import CancelToken, Timeouts, lines, request
@@ -20,10 +20,10 @@ POLL_SECONDS = 0.05
 Result = TypeVar("Result")
 Body = Callable[[], dict[str, Any]]
 """Makes a request's JSON in the thread that sends it, where pictures are encoded, so that few are held at a time."""
-Update = tuple[int, str, int]
-"""An answer as it grows: (row, its text so far, its tokens so far)."""
+Update = tuple[int, Completion]
+"""Says that the answer of a row has grown; it may have grown further when this is read."""
 OnAnswer = Callable[[int, str, int], None] | None
-"""Called with the fields of an :data:`Update`."""
+"""Called with (row, its text so far, its tokens so far)."""
 
 
 def cancellable(work: Callable[[], Result], cancel_token: CancelToken, cancelled: Cancel = None) -> Result:
@@ -85,9 +85,9 @@ class Workers:
                 if not under_way:
                     return [done[row] for row in sorted(done)]
                 finished = [row for row, future in under_way.items() if future.done()]
-                for update in _drain(updates, 0 if finished else POLL_SECONDS):
+                for row, answer in _drain(updates, 0 if finished else POLL_SECONDS):
                     if on_answer is not None:
-                        on_answer(*update)
+                        on_answer(row, answer.text, answer.chunks)
                 check_cancelled(cancelled)
                 for row in finished:
                     done[row] = under_way.pop(row).result()
@@ -98,14 +98,15 @@ class Workers:
     def _send(
         self, endpoint: Endpoint, row: int, body: Body, updates: queue.SimpleQueue[Update], cancel_token: CancelToken
     ) -> Completion:
-        content = {"model": endpoint.model, "stream": True} | body()
+        content: dict[str, Any] = {"model": endpoint.model, "stream": True} | body()
+        limit: int = content["max_tokens"]
         url = f"{endpoint.url}/chat/completions"
 
         def send_once() -> Completion:
             answer = Completion()
             with request(url, content, endpoint.key, self.timeouts, cancel_token) as response:
-                for answer in parse_stream(lines(response, cancel_token)):
-                    updates.put((row, answer.text, answer.chunks))
+                for answer in parse_stream(lines(response, cancel_token, most_bytes(limit)), limit):
+                    updates.put((row, answer))
             return answer
 
         return with_retries(send_once, endpoint.url, self.retries, cancel_token)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.boxes.grounding import parse_answer, scored_boxes
+from iaa_runtime.errors import InputError, NumericsError
 
 
 def logs(*probabilities: float) -> list[float]:
@@ -72,3 +74,29 @@ def test_however_the_text_is_cut_into_tokens_its_boxes_are_the_same(
     scored = scored_boxes(pieces, [math.log(probability)] * len(pieces))
     assert [box for box, _ in scored] == parse_boxes(text)
     assert [score for _, score in scored] == pytest.approx([probability] * len(boxes))
+
+
+@pytest.mark.parametrize("logprob", [math.nan, math.inf, 0.5, 1000.0])
+def test_no_score_is_made_of_what_is_no_probability(logprob: float) -> None:
+    with pytest.raises(NumericsError, match="no score"):
+        scored_boxes(["[0,", "0,1", ",1]"], [-1.0, logprob, -1.0])
+    with pytest.raises(NumericsError, match="no score"):
+        scored_boxes(["[0,", "0,1", ",1]"], [-math.inf, logprob, -9999.0])
+
+
+def test_every_token_has_a_probability_of_its_own() -> None:
+    for logprobs in ([], [-1.0], [-1.0] * 3):
+        with pytest.raises(InputError, match=f"2 tokens and {len(logprobs)} log-probabilities"):
+            scored_boxes(["[0,0,", "1,1]"], logprobs)
+
+
+def test_a_box_that_the_model_did_not_choose_scores_nothing() -> None:
+    assert scored_boxes(["[0,0,", "1,1]"], [-math.inf] * 2) == [((0.0, 0.0, 1.0, 1.0), 0.0)]
+
+
+def test_time_is_linear_in_the_boxes() -> None:
+    text = "; ".join(["[0.1,0.2,0.3,0.4]"] * 5000)
+    begun = time.perf_counter()
+    assert len(scored_boxes(list(text), [-1.0] * len(text))) == 5000
+    assert len(scored_boxes([text, *[""] * 5000], [-1.0] * 5001)) == 5000
+    assert time.perf_counter() - begun < 10, "quadratic, it takes minutes"

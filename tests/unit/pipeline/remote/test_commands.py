@@ -43,7 +43,7 @@ def test_single_commands(server: ModelServer, photos: Path, capsys: pytest.Captu
 def test_a_failing_server_prints_no_answer(
     server: ModelServer, photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server.behaves(refuses(400, "the model is out"))
+    server.behaves(refuses(400, '{"error": {"message": "the model is out"}}'))
     assert main(["caption", "--image", str(photos / "0.png"), "--server", server.url, "--json"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "the model is out" in err
@@ -80,7 +80,9 @@ def test_annotate_loses_nothing_when_its_server_dies(
     assert main([*words, "--out", str(tmp_path / "unbroken")]) == 0
 
     def dies(exchange: Exchange, body: dict[str, Any]) -> None:
-        (answer if len(server.bodies) < asked + 12 else refuses(400, "no such model"))(exchange, body)
+        (answer if len(server.bodies) < asked + 12 else refuses(400, '{"error": {"message": "no such model"}}'))(
+            exchange, body
+        )
 
     asked = len(server.bodies)
     server.behaves(dies)

@@ -74,7 +74,7 @@ def test_pauses_grow_and_end() -> None:
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
-        (refuses(500, "engine\n is dead"), "status 500: engine is dead"),
+        (refuses(500, json.dumps({"error": {"message": "engine\n is dead"}})), "status 500: engine is dead"),
         (refuses(429, Retry_After="0"), "status 429"),
         (stalls("A"), "no word within 0.5 s"),
         (drops("A"), "the answer broke off"),
@@ -90,9 +90,9 @@ def test_patience_ends(server: ModelServer, remote: RemotePipeline, failure: Beh
 
 
 NONSENSE: dict[str, tuple[Behaviour, str]] = {
-    "a page": (lambda exchange, body: exchange.send(200, "<html>Welcome!</html>"), "no chat completion: <html>"),
+    "a page": (lambda exchange, body: exchange.send(200, "<html>Welcome!</html>"), "it is no stream of events"),
     "a list": (lambda exchange, body: exchange.send(200, "[1, 2]\n"), "no chat completion"),
-    "an endless line": (lambda exchange, body: exchange.send(200, "x" * (1 << 22)), "a line without an end"),
+    "an endless line": (lambda exchange, body: exchange.send(200, "x" * (1 << 22)), "more than 3,145,728 bytes"),
     "no JSON": (streams("not json"), "no chat completion"),
     "a list in an event": (streams([1, 2]), "no chat completion"),
     "other keys": (streams({"text": "A red bar."}), "no chat completion"),
@@ -229,7 +229,7 @@ def test_too_long_makes_a_chat_forget(server: ModelServer, remote: RemotePipelin
     chat = remote.chat(PICTURE)
     assert [chat.say(f"question {n}").forgotten for n in range(4)] == [0, 0, 1, 1]
     assert [m.content for m in chat.conversation.messages][1:] == ["question 2", "Yes.", "question 3", "Yes."]
-    server.behaves(refuses(400, "maximum context length is 640 tokens"))
+    server.behaves(refuses(400, '{"object": "error", "message": "maximum context length is 640 tokens"}'))
     with pytest.raises(ContextLengthError, match="Shorten it"):
         remote.text("long " * 999)
 

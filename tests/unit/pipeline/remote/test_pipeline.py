@@ -221,23 +221,25 @@ def test_tasks_are_found_by_name_or_said() -> None:
             RemotePipeline.connect([three.url, f"G={two.url}"])
 
 
-def test_the_key_goes_to_named_hosts_alone(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IAA_API_KEY", "secret")
-    RemotePipeline.connect([server.url]).text("hi")
-    assert not any("Authorization" in headers for headers in server.headers)
-    monkeypatch.setenv("IAA_API_HOSTS", "example.org, 127.0.0.1")
-    server.headers.clear()
-    RemotePipeline.connect([server.url]).text("hi")
-    assert [headers["Authorization"] for headers in server.headers] == ["Bearer secret"] * 2
-    assert "secret" not in json.dumps(server.bodies)
+ADDRESSES = ["", "example.org:8000", "ftp://x", "http://", "X=http://x", "http://x:99999", "http://x:0", "http://a..b"]
+ADDRESSES += ["http://x/a b", "http://x/\x1b[2J", "http://x/\u00e4", "http://x\r\nHost: y"]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_what_is_no_address(address: str) -> None:
+    with pytest.raises(InputError, match="is no address") as error:
+        parse_server(address)
+    assert "\x1b" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    "address", ["", "example.org:8000", "ftp://x", "http://", "X=http://x", "http://me:key@x", "http://x:99999"]
+    "address",
+    ["http://me:sesame@x", "http://me:sesame@x:99999", "me:sesame@x", "http://x/v1?key=sesame", "http://x#sesame"],
 )
-def test_what_is_no_address(address: str) -> None:
-    with pytest.raises(InputError):
+def test_a_key_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(InputError, match="Keys do not belong into it") as error:
         parse_server(address)
+    assert "sesame" not in str(error.value)
 
 
 def test_addresses() -> None:
