@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -217,15 +219,16 @@ class Bench:
     def _compare(self, task: Task, name: str, work: Workload, ours: Answer, folder: Path) -> None:
         """Times ours and theirs in turn; the tokens should be the same. The exported task is deleted at the end."""
         self.log(f"exporting {task.value} for the peers …")
-        with tempfile.TemporaryDirectory(dir=folder) as exported:
-            export(self.model.checkpoint, task.value, Path(exported))
-            theirs = answers(self.settings.peers, Path(exported), self.settings.dtype, self.device, work)
+        with folder_of_mapped_files(self.log, folder) as exported:
+            export(self.model.checkpoint, task.value, exported)
+            theirs = answers(self.settings.peers, exported, self.settings.dtype, self.device, work)
             expected = ours()
             seconds = interleaved({"ours": ours} | theirs, self.settings.repeats, self.clock)
             for peer, answer in theirs.items():
                 same = torch.equal(answer(), expected)
                 ratio = median_ratio(seconds["ours"], seconds[peer])
                 self.add(f"{PEERS[peer]} {name}", seconds[peer], ours_to_theirs=ratio, identical_tokens=same)
+            del theirs, answer
 
     def compare_precisions(self, folder: Path) -> None:
         """A prompt and decode steps at each precision, beside plain dtypes and llama.cpp."""
@@ -257,20 +260,39 @@ def random_picture(side: int, seed: int) -> Image.Image:
     return Image.fromarray(colours.numpy())
 
 
+@contextmanager
+def folder_of_mapped_files(log: Callable[[str], None], within: Path | None = None) -> Iterator[Path]:
+    """A temporary folder. Windows does not delete files that are mapped, so what maps them is to be dropped inside.
+
+    What still cannot be deleted is told of rather than raised: there are figures to report.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="iaa-bench-", dir=within, ignore_cleanup_errors=True)
+    try:
+        yield Path(folder.name)
+    finally:
+        gc.collect()
+        folder.cleanup()
+        if Path(folder.name).exists():
+            log(f"{folder.name} could not be deleted; do so by hand.")
+
+
 def run(settings: Settings, log: Callable[[str], None]) -> dict[str, Any]:
     """Runs everything and returns what ``iaa bench --json`` prints."""
-    with tempfile.TemporaryDirectory(prefix="iaa-bench-") as temporary:
-        folder = Path(temporary)
-        bench = Bench(settings, folder, log)
-        parts: dict[str, Callable[[], None]] = {
-            "load": bench.load,
-            "steps": bench.steps,
-            "answers": bench.answers,
-            "peers": partial(bench.against_peers, folder),
-            "precisions": partial(bench.compare_precisions, folder),
-        }
-        for part in settings.parts:
-            parts[part]()
+    with folder_of_mapped_files(log) as folder:
+        return _run(settings, folder, log)
+
+
+def _run(settings: Settings, folder: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    bench = Bench(settings, folder, log)
+    parts: dict[str, Callable[[], None]] = {
+        "load": bench.load,
+        "steps": bench.steps,
+        "answers": bench.answers,
+        "peers": partial(bench.against_peers, folder),
+        "precisions": partial(bench.compare_precisions, folder),
+    }
+    for part in settings.parts:
+        parts[part]()
     return {
         "settings": {**asdict(settings), "dtype": str(settings.dtype).removeprefix("torch."), "folder": None},
         "machine": describe_machine(settings.device) | asdict(bench.machine),

@@ -1,0 +1,83 @@
+"""Every command under what Windows refuses (``tests/like_windows``); simulated, on Linux alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="simulated on Linux")
+PICTURE, PHRASE = ("--image", "scene/scene.png"), ("--phrase", "the leftmost shape")
+COMMANDS = {
+    "demo": ["demo", "--seed", "26", "--out", "scene"],
+    "caption": ["caption", *PICTURE, "--max-new-tokens", "8"],
+    "ground": [
+        "ground",
+        *PICTURE,
+        "--phrase",
+        "the leftmost shape",
+        "--draw",
+        "b.png",
+        "--mask",
+        "m.png",
+        "--crops",
+        "c",
+    ],
+    "convert": ["convert", "--precision", "int4", "--task", "G", "--out", "converted"],
+    "info": ["info", "--model", "converted"],
+    "ground with the converted one": ["ground", "--model", "converted", *PICTURE, *PHRASE],
+    "annotate": ["annotate", "scene", "--caption", "--out", "job", "--coco", "coco.json", "--sidecars"],
+    "annotate again": ["annotate", "scene", "--caption", "--out", "job"],
+    "eval": ["eval", "shapes", "--scenes", "1"],
+    "export": ["export", "--task", "G", "--to", "llava", "--out", "exported"],
+    "bench": ["bench", "--size", "tiny", "--repeats", "1", "--batch", "1", "--new-tokens", "4", "--out", "bench.json"],
+}
+
+
+def test_every_command_runs(project: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    search = os.pathsep.join([str(project / "tests" / "like_windows"), str(project)])
+    environment = os.environ | {"PYTHONPATH": search, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    for name, words in COMMANDS.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "iaa_runtime", *words],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+        assert "could not be deleted" not in done.stderr, name
+    assert (tmp_path / "bench.json").stat().st_size > 0
+    assert list(temporary.glob("iaa*")) == []
+
+
+def test_it_does_refuse(project: Path, tmp_path: Path) -> None:
+    program = """
+import mmap, os, sys
+held, free = sys.argv[1:]
+with open(held, "rb") as file:
+    mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+os.remove(free)
+acts = [(os.remove, held), (os.replace, held, free), (open, free + ":1", "w"), (os.mkdir, "nul")]
+for act, *arguments in acts:
+    try:
+        act(*arguments)
+    except OSError as error:
+        print(error.errno)
+"""
+    for name in ("held", "free"):
+        (tmp_path / name).write_text("x" * 5000)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "held"), str(tmp_path / "free")],
+        env=os.environ | {"PYTHONPATH": str(project / "tests" / "like_windows")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["13", "13", "22", "22"]
