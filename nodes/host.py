@@ -58,9 +58,14 @@ WEIGHTS = {AS_STORED: None} | {name: name for name in PRECISIONS}
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
+def own_folder() -> Path:
+    """``models/iaa``, where downloads go: of other roots, some may be read-only or of another program."""
+    return Path(folder_paths.models_dir, FOLDER)
+
+
 def register_folder() -> None:
-    """Tells ComfyUI about ``models/iaa``."""
-    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+    """Tells ComfyUI about our folder."""
+    folder_paths.add_model_folder_path(FOLDER, str(own_folder()))
 
 
 def find_checkpoints() -> dict[str, Path]:
@@ -120,7 +125,7 @@ def checkpoint_folder(name: str, download: bool) -> Path:
         return folder
     if not (download and name == PUBLISHED_REPOSITORY):
         raise CheckpointError(missing_checkpoint_message(name))
-    return _download(Path(folder_paths.get_folder_paths(FOLDER)[0]) / PUBLISHED_REPOSITORY)
+    return _download(own_folder() / PUBLISHED_REPOSITORY)
 
 
 def _download(target: Path) -> Path:

@@ -286,7 +286,7 @@ def test_a_missing_checkpoint_says_where_it_belongs(client: Client, server: Serv
 
 def test_a_download_moves_the_bar_and_hears_cancel(comfyui: Path, tmp_path: Path) -> None:
     report = run_inside(comfyui, Path(__file__).parent / "inside" / "download.py", str(tmp_path))
-    assert report["folder"] == str(tmp_path / "qihoo360" / "Inner-Adaptor-Architecture")
+    assert report["folder"] == str(tmp_path / "iaa" / "qihoo360" / "Inner-Adaptor-Architecture"), "not elsewhere"
     assert len(report["bar"]) > 4 and report["bar"] == sorted(report["bar"]) and report["bar"][-1] > 0.8
     assert report["stopped"] and report["seconds"] < 1.8, "all of it would take 2 seconds"
     assert report["ended"] == ["done", "cancelled"], "the thread that fetches has ended too"

@@ -16,7 +16,7 @@ import folder_paths
 pack, _ = bring_up.load_pack()
 host, errors = pack.nodes.host, pack.iaa_runtime.errors
 folder_paths.models_dir = sys.argv[1]
-folder_paths.folder_names_and_paths["iaa"] = ([sys.argv[1]], set())
+folder_paths.folder_names_and_paths["iaa"] = ([sys.argv[1] + "/elsewhere", sys.argv[1] + "/iaa"], set())
 parts: list[float] = []
 ended: list[str] = []
 
