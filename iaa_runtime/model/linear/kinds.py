@@ -76,8 +76,10 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
         hosted: a host supplies the plain layers or moves the weights, so that they must be ordinary tensors.
 
     Raises:
-        ConfigError: there is no such precision.
+        ConfigError: there is no such precision, or the device has no such numbers.
     """
+    if precision == "fp8" and device.type == "mps":
+        raise ConfigError("There are no 8-bit floats on Apple's GPUs. Use int8 or int4.")
     if precision is None:
         gains = dtype != torch.float32 or not is_intel()
         return Kinds(OneDNNLinear, OneDNNLinear) if not hosted and gains and can_multiply(dtype, device) else PLAIN
