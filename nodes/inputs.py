@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.errors import InputError, spelled
+from ..iaa_runtime.errors import IAAError, InputError, spelled
+from ..iaa_runtime.text.printable import printable
 from .words import add_words
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -50,9 +51,13 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
     def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
         given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
         schema = cls.define_schema()
-        check_choices(schema, cls.hidden)
-        check_inputs(schema, given)
-        return execute(**given)
+        try:
+            check_choices(schema, cls.hidden)
+            check_inputs(schema, given)
+            return execute(**given)
+        except IAAError as error:  # ComfyUI writes it to its terminal
+            error.args = (printable(str(error)),)
+            raise
 
     return checked
 

@@ -24,8 +24,11 @@ class Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Lists the models."""
         self.server.note(self, None)
-        models = [{"id": name, "max_model_len": 640} for name in self.server.models]
-        self.send(200, self.server.listing or json.dumps({"data": models}))
+        try:
+            self.server.lists(self, {})
+        except OSError:
+            self.server.hung_up.set()
+            self.close_connection = True
 
     def do_POST(self) -> None:
         """Behaves as the test says; the last behaviour stays."""
@@ -86,7 +89,7 @@ class ModelServer(ThreadingHTTPServer):
 
     Attributes:
         models: the names that it serves.
-        listing: what it says in place of them, if anything.
+        lists: how it says so.
         behaviours: what it does at one request after the other.
         bodies: what was asked, in order.
         headers: of every request.
@@ -100,7 +103,8 @@ class ModelServer(ThreadingHTTPServer):
 
     def __init__(self, *models: str, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Exchange)
-        self.models, self.listing = list(models), ""
+        self.models = list(models)
+        self.lists: Behaviour = lists_models
         self.behaviours: list[Behaviour] = [says("Fine", ".")]
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -137,6 +141,12 @@ class ModelServer(ThreadingHTTPServer):
         """A request is over."""
         with self._lock:
             self._now -= 1
+
+
+def lists_models(exchange: Exchange, body: dict[str, Any]) -> None:
+    """Names the models."""
+    models = [{"id": name, "max_model_len": 640} for name in exchange.server.models]
+    exchange.send(200, json.dumps({"data": models}))
 
 
 @contextmanager

@@ -305,6 +305,21 @@ def test_an_incomplete_checkpoint_says_what_it_lacks(client: Client, server: Ser
     assert run.status == "error" and str(broken) in run.error and "weights" in run.error
 
 
+def test_names_in_a_checkpoint_do_not_steer_the_servers_terminal(
+    client: Client, server: Server, shared_models: Path
+) -> None:
+    hostile = server.base / "models" / "iaa" / "hostile"
+    shutil.copytree(shared_models / "elsewhere" / "tiny", hostile)
+    weights = {"\x1b[2Jhostile": "\x1b]0;hostile\x07.safetensors"}
+    for file in hostile.glob("model*.safetensors"):
+        file.unlink()
+    (hostile / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    loader = node("IAA_Loader", checkpoint="hostile")
+    run = client.run({"loader": loader, "text": node("IAA_Text", model=["loader", 0], prompt="a")})
+    assert run.status == "error" and r"\u001b]0;hostile\u0007" in run.error
+    assert "]0;hostile" in server.log and "\x1b]0;hostile" not in server.log
+
+
 def test_extra_model_paths_are_searched(client: Client) -> None:
     required = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]["required"]
     assert TINY in required["checkpoint"][1]["options"]

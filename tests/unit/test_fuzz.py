@@ -235,7 +235,7 @@ def events() -> Iterator[st.SearchStrategy[Any]]:
     st.lists(st.one_of(*events()).map(lambda event: b"data: " + as_json(event)) | st.binary(max_size=20), max_size=6)
 )
 def test_servers(lines: list[bytes]) -> None:
-    completions = read(lambda: [copy.copy(each) for each in parse_stream([*lines, b"data: [DONE]"])], Dropped)
+    completions = read(lambda: [copy.copy(each) for each in parse_stream([*lines, b"data: [DONE]"], 16)], Dropped)
     for completion in completions or ():
         assert all(logprob <= 0 for logprob in completion.logprobs)  # and so none is NaN
 

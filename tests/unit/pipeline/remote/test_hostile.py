@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from model_server import BOX, Behaviour, Exchange, ModelServer, babbles, refuses
 from PIL import Image
 
 from iaa_runtime.errors import RemoteError
-from iaa_runtime.pipeline.remote import RemotePipeline, Retries, Timeouts
+from iaa_runtime.pipeline.remote import RemotePipeline, Retries, Timeouts, servers
 
 PICTURE = Image.new("RGB", (40, 20), "red")
 SECRET = "launch code 0000"
@@ -91,6 +92,20 @@ def test_a_refusal_that_drips_has_the_same_deadline(server: ModelServer) -> None
         remote.caption(PICTURE)
 
 
+def test_a_list_of_models_that_drips_has_one_too(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_TIMEOUTS", replace(servers._TIMEOUTS, whole=0.5))
+    for drip in (repeats(b" ", 0.05), babbles(b"HTTP/1.1 100 Continue\r\n\r\n", 0.05)):
+        server.lists = drip
+        with pytest.raises(RemoteError, match=r"had not ended its answer after 0\.5 s"):
+            RemotePipeline.connect([server.url])
+
+
+def test_a_list_of_models_without_an_end_is_none(server: ModelServer) -> None:
+    server.lists = repeats(b"[" * 10000)
+    with pytest.raises(RemoteError, match="gives no list of models"):
+        RemotePipeline.connect([server.url])
+
+
 def test_the_deadline_grows_with_patience() -> None:
     assert Timeouts().deadline == 1200
     assert Timeouts(silence=1).deadline == 600, "silence is between two words, and an answer has many"
@@ -146,7 +161,7 @@ LISTS = [
 
 @pytest.mark.parametrize("listing", LISTS, ids=range(len(LISTS)))
 def test_a_list_of_models_that_is_none_is_not_shown(server: ModelServer, listing: str) -> None:
-    server.listing = listing
+    server.lists = lambda exchange, body: exchange.send(200, listing)
     with pytest.raises(RemoteError, match="gives no list of models") as error:
         RemotePipeline.connect([server.url])
     assert SECRET not in str(error.value)
