@@ -48,8 +48,9 @@ def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> 
     """The preview of boxes over their pictures, for the browser; None without pictures."""
     if images is None:
         return None
-    shown = boxes_per_image(boxes, len(images))
-    return boxes_ui(pictures(images), [[_detection(box, size_of(images)) for box in found] for found in shown], cls)
+    size = size_of(images)
+    shown = boxes_per_image(boxes, len(images), size)
+    return boxes_ui(pictures(images), [[_detection(box, size) for box in found] for found in shown], cls)
 
 
 def first_of(value: Any) -> Any:

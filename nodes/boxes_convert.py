@@ -8,9 +8,10 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..iaa_runtime.boxes.bounding_box import Boxes, described
+from ..iaa_runtime.boxes.bounding_box import Boxes, described, repeated
 from ..iaa_runtime.boxes.convert import CONVENTIONS, boxes_from, to_json, to_kjnodes, to_layerstyle, to_nested
-from ..iaa_runtime.boxes.segs import is_segs, to_segs
+from ..iaa_runtime.boxes.segs import is_segs, segs_size, to_segs
+from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, SKIP, size_of
 from .inputs import Node
 
@@ -74,8 +75,11 @@ class ConvertBoxes(Node):
         image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Converts."""
-        size = known_size(boxes, image)
-        converted = boxes_from(boxes, numbers, size, a_list_holds == ONE_EACH)
+        try:
+            size = known_size(boxes, image)
+            converted = boxes_from(boxes, numbers, size, a_list_holds == ONE_EACH)
+        except InputError as error:
+            raise InputError(f"'boxes' cannot be read. {error}") from None
         bbox = to_nested(converted) if bbox_for == SAM2 else to_kjnodes(converted, bbox_for.split(", ")[1])
         layerstyle = to_layerstyle(converted)
         first = next((box for found in layerstyle for box in found), SKIP)
@@ -89,14 +93,25 @@ def known_size(boxes: Any, image: torch.Tensor | None) -> tuple[int, int] | None
     """(width, height) of the images, or of SEGS, which hold it; None where neither is there."""
     if image is not None:
         return size_of(image)
-    return (boxes[0][1], boxes[0][0]) if is_segs(boxes) else None
+    return segs_size(boxes) if is_segs(boxes) else None
 
 
 def segs_of(boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | None, crop_factor: float) -> list[Any]:
-    """SEGS per image, with its pixels if there are any; without a size, a blocker that says what is missing."""
+    """SEGS per image, with its pixels if there are any; without a size, a blocker that says what is missing.
+
+    Boxes of one image serve every image of a batch, and one image serves boxes of several.
+
+    Raises:
+        InputError: There are neither as many images as lists of boxes, nor one of either.
+    """
     if size is None:
         return [ExecutionBlocker("IAA Convert Boxes: connect the image, since SEGS hold its size.")]
-    pictures = [None] * len(boxes) if image is None else [image[i % len(image)][None] for i in range(len(boxes))]
+    if image is None:
+        pictures: list[torch.Tensor | None] = [None] * len(boxes)
+    elif len(image) == 1:
+        pictures = [image] * len(boxes)
+    else:
+        boxes, pictures = repeated(boxes, len(image)), list(image.split(1))
     return [
         to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture)
         for found, picture in zip(boxes, pictures, strict=True)

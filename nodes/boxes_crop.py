@@ -89,8 +89,9 @@ class CropBoxes(Node):
         options = _options(*map(first_of, chosen))
         crops, masks, regions = [], [], []
         for images, found in zip(image, _paired(bboxes, len(image)), strict=True):
-            boxes = apply_policy(boxes_per_image(found, len(images)), size_of(images), first_of(nothing_found))
-            planned = plan_crops(boxes, size_of(images), options)
+            extent = size_of(images)
+            boxes = apply_policy(boxes_per_image(found, len(images), extent), extent, first_of(nothing_found))
+            planned = plan_crops(boxes, extent, options)
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()

@@ -51,7 +51,7 @@ class BoxesToMask(Node):
     ) -> io.NodeOutput:
         """Draws the masks."""
         size = size_of(image)
-        boxes = boxes_per_image(bboxes, len(image))
+        boxes = boxes_per_image(bboxes, len(image), size)
         options: dict[str, Any] = {"shape": shape, "grow": grow, "unit": UNITS[grow_unit], "feather": feather}
         options["cancelled"] = check_interrupt
         if masks == PER_IMAGE:

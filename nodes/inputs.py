@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.errors import IAAError, InputError, spelled
 from ..iaa_runtime.text.printable import printable
 from .words import add_words
@@ -187,6 +188,16 @@ def _regions(declared: io.Input, value: Any, name: str) -> str:
     return "" if ours else f"must be regions: connect those of IAA Crop Boxes. A {_kind(value)} came."
 
 
+def _boxes(declared: io.Input, value: Any, name: str) -> str:
+    if value is None and declared.optional:
+        return ""
+    try:
+        as_boxes(value)
+    except InputError as error:
+        return f"must be a BOUNDING_BOX: connect an output for boxes. {error}"
+    return ""
+
+
 _CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
     "IMAGE": _image,
     "MASK": _mask,
@@ -199,8 +210,9 @@ _CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
     "IAA_MODEL": _having("in_use", "a model: connect IAA Loader or IAA Remote Loader"),
     "IAA_CHAT": _having("messages", "a conversation: connect the history of an IAA Chat"),
     "IAA_REGIONS": _regions,
+    "BOUNDING_BOX": _boxes,
 }
-"""By socket type. Boxes are not here: :mod:`iaa_runtime.boxes.bounding_box` reads and checks them."""
+"""By socket type. What IAA Convert Boxes takes is not here: :mod:`iaa_runtime.boxes.convert` reads and checks it."""
 
 
 def _kind(value: object) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
+from reprlib import Repr
 from typing import Any
 
 from ..errors import InputError
-from .geometry import Box
+from .geometry import Box, intersection
 
 BoxDict = dict[str, Any]
 """``x, y, width, height`` in pixels, numbers >= 0 for the extents; other keys travel along."""
@@ -16,6 +16,8 @@ Boxes = list[list[BoxDict]]
 """One list per image; an image without boxes keeps its empty list."""
 
 SIDES = ("x", "y", "width", "height")
+LARGEST = 10**9
+"""No number of a box is further from 0, so that whatever is made of it is finite too."""
 
 
 def as_boxes(value: object) -> Boxes:
@@ -28,7 +30,8 @@ def as_boxes(value: object) -> Boxes:
         One list per image (at least one) of new dicts with Python numbers; keys that are not ours are kept.
 
     Raises:
-        InputError: If it is something else, or a box lacks a side or has one that is no finite number.
+        InputError: If it is something else, or a box lacks a side, or has a side or a score that is no finite number
+            up to ``LARGEST``, or a label that is no text.
     """
     if isinstance(value, Mapping):
         return [[_checked(value, "the box")]]
@@ -45,13 +48,28 @@ def as_boxes(value: object) -> Boxes:
     ]
 
 
-def boxes_per_image(value: object, count: int) -> Boxes:
+def boxes_per_image(value: object, count: int, size: tuple[int, int] | None = None) -> Boxes:
     """Checks boxes for a batch of ``count`` images; one list alone serves every image.
+
+    Args:
+        value: As for :func:`as_boxes`.
+        count: How many images there are.
+        size: (width, height) of the images; boxes that they do not show are then left out (:func:`shown`).
 
     Raises:
         InputError: As :func:`as_boxes`, and if there are neither one nor ``count`` lists.
     """
-    return repeated(as_boxes(value), count)
+    boxes = repeated(as_boxes(value), count)
+    return boxes if size is None else [shown(found, size) for found in boxes]
+
+
+def shown(boxes: Iterable[BoxDict], size: tuple[int, int]) -> list[BoxDict]:
+    """The boxes of which an image of ``size`` (width, height) shows a part, however small.
+
+    The one rule for boxes beyond an image, wherever boxes meet pixels (masks, crops, SEGS, previews): the part inside
+    counts, and a box that has none, as it lies wholly outside or is empty, is as if it were not there.
+    """
+    return [box for box in boxes if intersection(corners(box), (0, 0, *size))]
 
 
 def repeated(boxes: Boxes, count: int) -> Boxes:
@@ -113,9 +131,25 @@ def editor_metadata(label: str) -> dict[str, Any]:
 
 
 def shortened(value: object) -> str:
-    """How a value is written in an error message: at most 100 characters."""
-    text = repr(value)
+    """How a value is written in an error message: at most 100 characters, of a large or deep value its beginning."""
+    try:
+        text = _BEGINNING.repr(value)
+    except ValueError:  # more digits than Python spells
+        return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def finite(value: Any) -> int | float | None:
+    """A number, NumPy's and torch's included, as Python's own; None for any that is not within ``LARGEST`` of 0."""
+    if not isinstance(value, Real) and hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (RuntimeError, TypeError, ValueError):  # of several numbers
+            return None
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not -LARGEST <= value <= LARGEST:
+        return None
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 _HINT = (
@@ -124,16 +158,30 @@ _HINT = (
 )
 
 
+_BEGINNING = Repr()
+_BEGINNING.maxlevel, _BEGINNING.maxstring, _BEGINNING.maxother, _BEGINNING.maxlong = 4, 100, 100, 100
+
+
 def _checked(box: Mapping[str, Any], where: str) -> BoxDict:
-    """A new dict of a box, its sides as Python numbers."""
-    sides = {}
-    for side in SIDES:
-        number = box.get(side)
-        if isinstance(number, bool) or not isinstance(number, Real) or not math.isfinite(number):
-            raise InputError(f"{side!r} of {where}, {shortened(box)}, is not a finite number. {_HINT}")
-        sides[side] = int(number) if isinstance(number, Integral) else float(number)
-    if sides["width"] < 0 or sides["height"] < 0:
+    """A new dict of a box: its sides and score as Python numbers, its label as text that can be written anywhere."""
+    checked = dict(box)
+    for key in (*SIDES, "score"):
+        if key == "score" and box.get(key) is None:
+            continue
+        number = finite(box.get(key))
+        if number is None:
+            remedy = "Leave it out where nothing is known." if key == "score" else _HINT
+            raise InputError(
+                f"{key!r} of {where}, {shortened(box)}, is not a finite number of at most {LARGEST}. {remedy}"
+            )
+        checked[key] = number
+    if checked["width"] < 0 or checked["height"] < 0:
         raise InputError(
             f"The width or height of {where}, {shortened(box)}, is negative. Give left, top, width, height."
         )
-    return {**box, **sides}
+    label = box.get("label")
+    if isinstance(label, str):
+        checked["label"] = label.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be saved
+    elif label is not None and finite(label) is None:
+        raise InputError(f"'label' of {where}, {shortened(box)}, is not text. Give a word or a phrase.")
+    return checked

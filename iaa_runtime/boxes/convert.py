@@ -8,13 +8,13 @@ thousandths.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from ..errors import InputError
-from .bounding_box import SIDES, BoxDict, Boxes, as_boxes, corners, from_corners, label_of, shortened
+from .bounding_box import LARGEST, SIDES, BoxDict, Boxes, as_boxes, corners, finite, from_corners, label_of, shortened
 from .segs import from_segs, is_segs
 
 Size = tuple[int, int]
@@ -86,103 +86,187 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
 
     Args:
         value: ``BOUNDING_BOX``; numbers in lists, tuples, arrays or tensors, for one box, the boxes of one image or
-            those of a batch; dicts with ``bbox``, ``bbox_2d`` or ``box``, or with ``bboxes`` and ``labels``, or with
-            ``detections``; ``SEGS``; or JSON text of any of them.
-        convention: One of ``CONVENTIONS``, for four numbers. Named sides are always in pixels.
-        size: (width, height) of the images, for 0-1 and 0-1000.
+            those of a batch; dicts with ``bbox``, ``bbox_2d`` or ``box``, or with ``bboxes``, ``labels`` and
+            ``scores``, or with ``detections``; elements of ComfyUI's box editor; ``SEGS``; or text with JSON of any of
+            them, prose around it or not. No text is no boxes.
+        convention: One of ``CONVENTIONS``, for four numbers. Named sides are always in pixels, and elements of the
+            editor in its own order.
+        size: (width, height) of the images, for 0-1, 0-1000 and elements.
         one_per_image: A list of boxes without lists in it holds one box of each image, as KJNodes' crop nodes make
             it; otherwise all of one image.
 
     Returns:
-        One list per image, at least one.
+        One list per image, at least one. What is read is complete: nothing that is no box is left out.
 
     Raises:
-        InputError: If it is none of these, or JSON is not well-formed, or the size is needed and missing.
+        InputError: If it is none of these, or mixes boxes and lists of them, or the text holds no JSON, or that of
+            several values, or the size is needed and missing.
     """
     if isinstance(value, str):
-        value = _from_json(value)
-    if is_segs(value):
+        value = json_in(value)
+    elif is_segs(value):
         return from_segs(value)
-
-    def leaf(item: object) -> list[BoxDict] | None:
-        return _boxes_of(item, convention, size)
-
-    single = leaf(value)
-    if single is not None:
-        return as_boxes(single)
-    items = _plain(value)
-    if not isinstance(items, (list, tuple)):
-        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}.")
-    # A dict of several boxes stands for an image of its own; a box in a list of boxes for one box.
-    if all(_is_box(item) for item in items):
-        boxes = [box for item in items for box in leaf(item) or []]
-        return as_boxes([[box] for box in boxes] if one_per_image and boxes else boxes)
-    return as_boxes([_one_image(item, leaf) for item in items])
-
-
-def _one_image(item: object, leaf: Callable[[object], list[BoxDict] | None]) -> list[BoxDict]:
-    """The boxes of one image of a batch."""
-    several = leaf(item)
-    if several is not None:
-        return several
-    items = _plain(item)
-    found = [leaf(box) for box in items] if isinstance(items, (list, tuple)) else [None]
-    if any(boxes is None for boxes in found):
-        raise InputError(
-            f"{shortened(item)} holds something that is not a box: four numbers, or x, y, width and height."
-        )
-    return [box for boxes in found for box in boxes or []]
-
-
-def _boxes_of(value: object, convention: str, size: Size | None) -> list[BoxDict] | None:
-    """The boxes of four numbers or a mapping; None for a value that is neither."""
-    value = _plain(value)
-    if _is_four(value):
-        return [_from_numbers(value, convention, size)]
-    if not isinstance(value, Mapping):
-        return None
-    if all(side in value for side in SIDES):
-        return [dict(value)]
-    if "detections" in value:
-        return [box for item in value["detections"] for box in _boxes_of(item, convention, size) or []]
-    if "bboxes" in value:
-        labels = [*(value.get("labels") or []), *[None] * len(value["bboxes"])]
-        pairs = zip(value["bboxes"], labels, strict=False)
-        return [_from_numbers(bbox, convention, size, {"label": label} if label else {}) for bbox, label in pairs]
-    name = next((name for name in ("bbox", "bbox_2d", "box") if name in value), None)
-    if name is None:
-        raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox.")
-    more = {key: value[key] for key in ("label", "score") if value.get(key) is not None}
-    return [_from_numbers(value[name], convention, size, more)]
-
-
-def _from_numbers(value: object, convention: str, size: Size | None, more: Mapping[str, Any] | None = None) -> BoxDict:
-    numbers = _plain(value)
-    if not _is_four(numbers):
-        raise InputError(f"{shortened(value)} is not a box of four numbers.")
-    if not all(map(math.isfinite, numbers)):
-        raise InputError(f"The box {shortened(value)} has a number that is not finite.")
-    a, b, c, d = numbers
-    if convention == "xywh":
-        return {**(more or {}), "x": a, "y": b, "width": c, "height": d}
-    if convention in ("0-1", "0-1000"):
-        width, height = (side / (1 if convention == "0-1" else 1000) for side in _known(convention, size))
-        a, b, c, d = a * width, b * height, c * width, d * height
-    elif convention != "xyxy":
+    if convention not in CONVENTIONS:
         raise InputError(f"There is no convention {convention!r}. Choose one of: {', '.join(CONVENTIONS)}.")
-    return from_corners((a, b, c, d), more)
+    read = _Reader(convention, size)
+    items = _plain(value)
+    if _is_box(items):
+        return as_boxes([read.box(items)])
+    if _is_several(items):
+        return as_boxes(read.image(items))
+    if not isinstance(items, (list, tuple)):
+        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}. {_HINT}")
+    singles = [_is_box(_plain(item)) for item in items]
+    if all(singles):
+        boxes = [read.box(item) for item in items]
+        return as_boxes([[box] for box in boxes] if one_per_image and boxes else boxes)
+    if any(singles):
+        raise InputError(
+            f"{shortened(value)} mixes boxes and lists of boxes, so which image each is of cannot be told. Give a list "
+            "of boxes, or one list an image."
+        )
+    return as_boxes([read.image(item) for item in items])
 
 
-def _from_json(text: str) -> object:
+class _Reader:
+    """Reads boxes by one convention of four numbers.
+
+    Args:
+        convention: One of ``CONVENTIONS``.
+        size: (width, height) of the images, if it is known.
+    """
+
+    def __init__(self, convention: str, size: Size | None) -> None:
+        self._convention, self._size = convention, size
+
+    def image(self, value: object) -> list[BoxDict]:
+        """The boxes of one image: a list of them, or a dict with ``detections`` or ``bboxes``."""
+        value = _plain(value)
+        if not _is_several(value):
+            return [
+                box
+                for item in _items(value, "a list of boxes")
+                for box in (self.image(item) if _is_several(item) else [self.box(item)])
+            ]
+        assert isinstance(value, Mapping)
+        if "detections" in value:
+            return [self.box(item) for item in _items(value["detections"], "'detections'")]
+        found = _items(value["bboxes"], "'bboxes'")
+        columns = [_column(value, name, len(found)) for name in ("labels", "scores")]
+        return [
+            self._numbers(numbers, _given({"label": label, "score": score}))
+            for numbers, label, score in zip(found, *columns, strict=True)
+        ]
+
+    def box(self, value: object) -> BoxDict:
+        """One box: four numbers, a dict of sides, or a dict with four numbers in it."""
+        value = _plain(value)
+        if not isinstance(value, Mapping):
+            return self._numbers(value)
+        if all(side in value for side in SIDES):
+            return dict(value)
+        name = next((name for name in ("bbox", "bbox_2d", "box") if name in value), None)
+        if name is None:
+            raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox. {_HINT}")
+        if name == "bbox" and value.get("type") in _ELEMENTS and "desc" in value:
+            y1, x1, y2, x2 = _four(value[name])
+            return _Reader("0-1000", self._size)._numbers((x1, y1, x2, y2), {"label": value["desc"]})
+        return self._numbers(value[name], _given({key: value.get(key) for key in ("label", "score")}))
+
+    def _numbers(self, value: object, more: Mapping[str, Any] | None = None) -> BoxDict:
+        a, b, c, d = _four(value)
+        if self._convention == "xywh":
+            return {**(more or {}), "x": a, "y": b, "width": c, "height": d}
+        if self._convention != "xyxy":
+            parts = 1 if self._convention == "0-1" else 1000
+            width, height = (side / parts for side in _known(self._convention, self._size))
+            a, b, c, d = a * width, b * height, c * width, d * height
+        return from_corners((a, b, c, d), more)
+
+
+def json_in(text: str) -> object:
+    """The JSON in a text, which may stand in prose or a fenced block, as language models write it.
+
+    Takes time linear in the text's length.
+
+    Returns:
+        An empty list for an empty text.
+
+    Raises:
+        InputError: If there is none, it is not well-formed, or there are several values.
+    """
+    text = text.removeprefix("\ufeff").strip()
+    if not text:
+        return []
     try:
         return json.loads(text)
+    except RecursionError:
+        raise InputError(f"The text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
     except ValueError as error:
-        raise InputError(f"The text is not JSON ({error}): {shortened(text)}.") from error
+        whole = error
+    found: list[object] = []
+    end = 0
+    try:
+        while begin := _JSON_BEGINS.search(text, end):
+            value, end = _DECODER.raw_decode(text, begin.start())
+            found.append(value)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"The JSON in the text breaks off or is wrong ({error}): {shortened(text)}.") from None
+    if not found:
+        raise InputError(f"The text is not JSON ({whole}): {shortened(text)}. {_HINT}")
+    if len(found) > 1:
+        raise InputError(
+            f"There are {len(found)} JSON values in the text: {shortened(text)}. Put them into one list, an item an "
+            "image."
+        )
+    return found[0]
+
+
+_HINT = "Give boxes as ComfyUI's nodes make them, or JSON such as [[x1, y1, x2, y2]], one list an image."
+_ELEMENTS = ("obj", "text")
+"""Types of the elements that ComfyUI's CreateBoundingBoxes makes: [ymin, xmin, ymax, xmax] in thousandths."""
+_DECODER = json.JSONDecoder()
+_JSON_BEGINS = re.compile(r"[\[{]\s*(?=[\[\]{}\"0-9.-])")
+"""A bracket of prose, as in "[see below]", is none of JSON."""
+
+
+def _items(value: object, what: str) -> Sequence[Any]:
+    """The items of a list, array or tensor, none for null."""
+    value = _plain(value)
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{shortened(value)} came for {what}, which is not a box nor a list of them. {_HINT}")
+    return value
+
+
+def _column(value: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
+    """The labels or scores of ``count`` boxes, None where there are fewer; a single one is that of every box."""
+    column = _plain(value.get(name))
+    if column is None or isinstance(column, (str, Real)):
+        return [column] * count
+    column = list(_items(column, f"{name!r}"))
+    return (column + [None] * count)[:count]
+
+
+def _given(more: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty."""
+    return {key: value for key, value in more.items() if value is not None and value != ""}
 
 
 def _plain(value: object) -> Any:
     """Arrays and tensors as lists."""
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _four(value: object) -> tuple[float, float, float, float]:
+    numbers = _plain(value)
+    if not _is_four(numbers):
+        raise InputError(f"{shortened(value)} is not a box of four numbers. {_HINT}")
+    a, b, c, d = map(finite, numbers)
+    if a is None or b is None or c is None or d is None:
+        raise InputError(f"The box {shortened(value)} has a number that is not finite, or is larger than {LARGEST}.")
+    return a, b, c, d
 
 
 def _is_four(value: object) -> bool:
@@ -193,10 +277,13 @@ def _is_four(value: object) -> bool:
     )
 
 
+def _is_several(value: object) -> bool:
+    """Whether it is a dict of all boxes of an image."""
+    return isinstance(value, Mapping) and ("bboxes" in value or "detections" in value)
+
+
 def _is_box(value: object) -> bool:
-    value = _plain(value)
-    several = isinstance(value, Mapping) and ("bboxes" in value or "detections" in value)
-    return _is_four(value) or (isinstance(value, Mapping) and not several)
+    return _is_four(value) or (isinstance(value, Mapping) and not _is_several(value))
 
 
 def _known(convention: str, size: Size | None) -> Size:

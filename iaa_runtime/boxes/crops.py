@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import Cancel, InputError
 from ..images.limits import MAX_PIXELS
 from ..images.resample import resample
-from .bounding_box import BoxDict, Boxes, corners, from_corners
+from .bounding_box import BoxDict, Boxes, corners, from_corners, shown
 from .geometry import Rectangle, Unit, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks
 
@@ -116,14 +116,14 @@ def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Reg
         options: How boxes become crops.
 
     Returns:
-        One region per box.
+        One region per box of which an image shows anything (:func:`.bounding_box.shown`).
 
     Raises:
         InputError: If the aspect would widen a crop to more than ``MAX_PIXELS``: in an image that is long and thin.
     """
     items = []
     for image, found in enumerate(boxes):
-        for box in found:
+        for box in shown(found, size):
             rectangle = crop_rectangle(box, size, options)
             _check_extent((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)
             out = _output_size((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)

@@ -18,6 +18,8 @@ JOIN, BEST, UNION, INTERSECTION, AROUND = (
     "intersection",
     "one around all",
 )
+MOST_PAIRS = 1 << 24
+"""Boxes of an image times boxes that they are compared with: 4096 each, which take a second and a gigabyte."""
 MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
 
 
@@ -39,7 +41,8 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
         that of the best part, for intersections that of the worst. Other keys are those of the best part.
 
     Raises:
-        InputError: If there is no such mode, or the searches are of different numbers of images.
+        InputError: If there is no such mode, the searches are of different numbers of images, or there are more than
+            ``MOST_PAIRS`` boxes to compare.
     """
     if mode not in MODES:
         raise InputError(f"There is no way to merge called {mode!r}. Choose one of: {', '.join(MODES)}.")
@@ -59,6 +62,11 @@ def _overlaps(
     first: Sequence[BoxDict], second: Sequence[BoxDict], threshold: float, same_label: bool
 ) -> npt.NDArray[np.bool_]:
     """(N, M) booleans: which boxes count as overlapping."""
+    if len(first) * len(second) > MOST_PAIRS:
+        raise InputError(
+            f"There are {len(first)} times {len(second)} boxes to compare in an image, and {MOST_PAIRS} pairs are the "
+            "most. Keep fewer before they are merged: IAA Select Boxes has a 'limit'."
+        )
     shared = pairwise_iou([corners(box) for box in first], [corners(box) for box in second])
     overlapping: npt.NDArray[np.bool_] = (shared > 0) & (shared >= threshold)
     if same_label:

@@ -14,7 +14,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .bounding_box import BoxDict, Boxes, as_boxes, corners, from_corners, label_of, score_of
+from ..errors import InputError
+from ..images.limits import MAX_PIXELS
+from .bounding_box import (
+    BoxDict,
+    Boxes,
+    as_boxes,
+    corners,
+    finite,
+    from_corners,
+    label_of,
+    score_of,
+    shortened,
+    shown,
+)
 from .geometry import pixel_rectangle, place_span
 
 
@@ -56,7 +69,7 @@ def to_segs(
     """Makes SEGS of the boxes of one image.
 
     Args:
-        boxes: In pixels.
+        boxes: In pixels; those of which the image shows nothing are left out.
         size: (width, height) of the image.
         crop_factor: How many times the box's width and height the crop region has, as far as the image goes.
         dilation: Grows the mask by so many pixels each way, half on each side, within the crop region; less than 0
@@ -70,7 +83,7 @@ def to_segs(
     """
     width, height = size
     found: list[Any] = []
-    for box in boxes:
+    for box in shown(boxes, size):
         bbox = list(pixel_rectangle(corners(box), size))
         if min(bbox[2] - bbox[0], bbox[3] - bbox[1]) <= max(drop_size, 0):
             continue
@@ -88,15 +101,36 @@ def from_segs(segs: Any) -> Boxes:
 
     Args:
         segs: ``((height, width), [SEG, …])``, SEGs by anyone.
+
+    Raises:
+        InputError: If a SEG's bbox is not four numbers, its confidence no number or its label no text.
     """
     boxes = []
-    for seg in segs[1]:
-        confidence = np.asarray(seg.confidence, dtype=np.float64).reshape(-1)
-        more: dict[str, Any] = {"label": str(seg.label)}
-        if len(confidence):
-            more["score"] = float(confidence[0])
-        boxes.append(from_corners([_number(edge) for edge in seg.bbox], more))
+    for number, seg in enumerate(segs[1], 1):
+        edges = [finite(edge) for edge in _listed(seg.bbox)]
+        known = [edge for edge in edges if edge is not None]
+        if len(known) != 4 or len(edges) != 4:
+            raise InputError(
+                f"The bbox of SEG {number}, {shortened(seg.bbox)}, is not four finite numbers. Use SEGS of a detector."
+            )
+        score = next(iter(_listed(seg.confidence)), None)
+        boxes.append(from_corners(known, {"label": seg.label} | ({} if score is None else {"score": score})))
     return as_boxes(boxes)
+
+
+def segs_size(segs: Any) -> tuple[int, int]:
+    """(width, height) of the image of SEGS.
+
+    Raises:
+        InputError: If no image has that size.
+    """
+    height, width = segs[0]
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise InputError(
+            f"The SEGS are of an image of {shortened(width)} x {shortened(height)}, which no image is. Connect the "
+            "image that they were found in."
+        )
+    return width, height
 
 
 def segs_mask(segs: Segs) -> Tensor:
@@ -116,9 +150,9 @@ def is_segs(value: object) -> bool:
         and len(value) == 2
         and isinstance(value[0], (tuple, list))
         and len(value[0]) == 2
-        and all(isinstance(side, int) for side in value[0])
+        and all(isinstance(side, int) and not isinstance(side, bool) for side in value[0])
         and isinstance(value[1], (list, tuple))
-        and all(hasattr(seg, "bbox") for seg in value[1])
+        and all(hasattr(seg, name) for seg in value[1] for name in ("bbox", "confidence", "label"))
     )
 
 
@@ -143,6 +177,7 @@ def _mask(bbox: Sequence[int], region: Sequence[int], dilation: int) -> npt.NDAr
     return mask
 
 
-def _number(value: Any) -> float:
-    """A Python number of a NumPy or torch one."""
-    return value.item() if hasattr(value, "item") else value  # type: ignore[no-any-return]
+def _listed(value: Any) -> list[Any]:
+    """Numbers of a list, tuple, array or tensor, or a number alone."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return list(value) if isinstance(value, (list, tuple)) else [value]

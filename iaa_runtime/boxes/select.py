@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
-from .bounding_box import BoxDict, Boxes, corners, label_of, score_of
+from .bounding_box import LARGEST, BoxDict, Boxes, corners, from_corners, label_of, score_of, shown
+from .geometry import pixel_rectangle
 
 ORDERS: dict[str, Callable[[BoxDict], float]] = {
     "as given": lambda box: 0,
@@ -121,12 +122,16 @@ def matches(text: str, pattern: str) -> bool:
     return True
 
 
-def first_box(boxes: Boxes) -> BoxDict | None:
-    """The first box of the first image that has any, in whole pixels from 0 on, as nodes for one box want it."""
-    for found in boxes:
-        for box in found:
-            x1, y1, x2, y2 = (max(0, round(edge)) for edge in corners(box))
-            return {**box, "x": x1, "y": y1, "width": max(1, x2 - x1), "height": max(1, y2 - y1)}
+def first_box(boxes: Boxes, size: tuple[int, int] | None = None) -> BoxDict | None:
+    """The first box that an image shows, in whole pixels inside it, as nodes for one box want it.
+
+    Args:
+        boxes: One list per image.
+        size: (width, height) of the images; without, an image has no end on the right and below.
+    """
+    width, height = size or (2 * LARGEST, 2 * LARGEST)
+    for box in (box for found in boxes for box in shown(found, (width, height))):
+        return from_corners(pixel_rectangle(corners(box), (width, height)), box)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def test_every_input_of_every_node_takes_its_kind_alone(comfyui: Path) -> None:
         "IAA_MODEL": set(),
         "IAA_CHAT": set(),
         "IAA_REGIONS": {"an empty list"},
+        "BOUNDING_BOX": {"an empty list"},
     }
     report = run_inside(comfyui, INSIDE / "checks.py")
     assert {kind for _, kind, _ in report} == {*takes, "boxes"}
@@ -99,6 +101,86 @@ def test_every_input_of_every_node_takes_its_kind_alone(comfyui: Path) -> None:
         assert kind == "boxes" or set(accepted) - {"null, as it may be absent"} <= takes[kind], name
     kinds = {kind for _, kind, accepted in report if set(accepted) & takes.get(kind, set())}
     assert kinds == {kind for kind, values in takes.items() if values}, "what is right is let through"
+
+
+WRONG_BOXES: list[Any] = [
+    5,
+    "a box",
+    {"a": 1},
+    {"__value__": [[1, 2, 3, 4]]},
+    {"__value__": [[BOX], BOX]},
+    BOX | {"x": "1"},
+    BOX | {"x": None},
+    BOX | {"width": -1},
+    BOX | {"height": 10**400},
+    BOX | {"score": "high"},
+    BOX | {"label": {"a": 1}},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("IAA_SelectBoxes", "bboxes"),
+        ("IAA_SelectBoxes", "inside"),
+        ("IAA_MergeBoxes", "bboxes_2"),
+        ("IAA_BoxesToMask", "bboxes"),
+        ("IAA_CropBoxes", "bboxes"),
+    ],
+)
+def test_wrong_boxes_are_told_by_their_input(client: Client, kind: str, name: str) -> None:
+    for value in WRONG_BOXES:
+        error = run(client, kind, **{name: value})
+        assert f"{name!r} must be a BOUNDING_BOX: connect an output for boxes." in error, (value, error)
+
+
+@pytest.mark.parametrize(
+    "value", [5, None, "no boxes here", "{", '{"detections": [5]}', '[{"x": 1}]', {"score": "high"}]
+)
+def test_what_convert_boxes_cannot_read_is_told_by_its_input(client: Client, value: Any) -> None:
+    assert "'boxes' cannot be read. " in run(client, "IAA_ConvertBoxes", boxes=value)
+
+
+OUTSIDE = BOX | {"x": 500}
+
+
+def test_boxes_and_images_are_paired_or_refused(client: Client) -> None:
+    def segs(images: int, boxes: list[Any]) -> list[Any] | str:
+        graph = SCENE | {
+            "batch": node("RepeatImageBatch", image=["scene", 0], amount=images),
+            "convert": node("IAA_ConvertBoxes", boxes={"__value__": boxes}, image=["batch", 0]),
+            "segs": node("PreviewAny", source=["convert", 4]),
+        }
+        done = client.run(graph)
+        return done.outputs["segs"]["text"] if done.status == "success" else done.error
+
+    assert len(segs(2, [[BOX], []])) == len(segs(2, [BOX])) == len(segs(1, [[BOX], []])) == 2
+    for images, boxes in ((2, [[BOX], [], [BOX]]), (3, [[BOX], []])):
+        error = segs(images, boxes)
+        assert f"There are boxes for {len(boxes)} images, but {images} images. Connect" in error
+
+
+def test_a_box_outside_is_not_there_for_any_node(client: Client) -> None:
+    graph = SCENE | {
+        "mask": node("IAA_BoxesToMask", bboxes=OUTSIDE, image=["scene", 0], masks="one per box"),
+        "shown": node("MaskPreview", mask=["mask", 0]),
+        "crop": node("IAA_CropBoxes", bboxes=OUTSIDE, image=["scene", 0]),
+        "none": node("PreviewAny", source=["crop", 3]),
+        "whole": node("IAA_CropBoxes", bboxes=OUTSIDE, image=["scene", 0], nothing_found="whole image"),
+        "one": node("PreviewAny", source=["whole", 3]),
+        "select": node("IAA_SelectBoxes", bboxes=OUTSIDE, image=["scene", 0]),
+        "first": node("PreviewAny", source=["select", 1]),
+        "left": node("PreviewAny", source=["select", 2]),
+        "convert": node("IAA_ConvertBoxes", boxes=OUTSIDE, image=["scene", 0]),
+        "segs": node("PreviewAny", source=["convert", 4]),
+    }
+    done = client.run(graph)
+    assert done.status == "success", done.error
+    assert (done.outputs["none"]["text"], done.outputs["one"]["text"]) == (["0"], ["1"])
+    assert done.outputs["select"]["iaa_boxes"] == [[]]
+    assert "first" not in done.outputs, "there is no box to work on"
+    assert done.outputs["left"]["text"] == ["1"], "numbers are kept as they are"
+    assert [json.loads(text) for text in done.outputs["segs"]["text"]] == [[[80, 120], []]]
 
 
 @pytest.mark.parametrize("kind", ["IAA_Caption", "IAA_Text", "IAA_Chat"])

@@ -63,6 +63,6 @@ for cls in pack.nodes.NODES:
     for declared in cls.define_schema().inputs:
         for one in [declared, *(declared.get_all()[1:] if hasattr(declared, "get_all") else [])]:
             kind = one.get_io_type()
-            kind = "boxes" if kind.startswith("BOUNDING_BOX") else kind  # read and checked by iaa_runtime
+            kind = "boxes" if kind.startswith("BOUNDING_BOX,") else kind  # of any kind: read and checked by iaa_runtime
             report.append((f"{cls.__name__}.{one.id}", kind, taken(one)))
 print(json.dumps(report))

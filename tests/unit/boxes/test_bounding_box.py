@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from box_strategies import batches
 from hypothesis import given
 
@@ -16,6 +18,9 @@ from iaa_runtime.boxes.bounding_box import (
     label_of,
     score_of,
 )
+from iaa_runtime.boxes.crops import CropOptions, plan_crops
+from iaa_runtime.boxes.masks import union_masks
+from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
 
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
@@ -69,7 +74,20 @@ def test_numbers_become_pythons() -> None:
         ({**BOX, "x": float("nan")}, "'x' of the box"),
         ({**BOX, "width": float("inf")}, "not a finite number"),
         ({**BOX, "x": True}, "not a finite number"),
+        ({**BOX, "x": 10**400}, "not a finite number"),
+        ({**BOX, "score": float("nan")}, "'score' of the box, .*, is not a finite number"),
+        ([{**BOX, "score": float("-inf")}], "'score' of box 1, .*, is not a finite number"),
+        ({**BOX, "score": 10**400}, "'score' of the box, .*, is not a finite number"),
+        ({**BOX, "score": "0.9"}, "'score' of the box, .*, is not a finite number"),
+        ({**BOX, "score": True}, "'score' of the box, .*, is not a finite number"),
         ({**BOX, "width": -1}, "negative"),
+        ({**BOX, "x": 10**9 + 1}, "at most 1000000000"),
+        ({**BOX, "x": 10**5000}, "not a finite number"),
+        ({**BOX, "x": 1j}, "not a finite number"),
+        ({**BOX, "x": np.array([1, 2])}, "not a finite number"),
+        ({**BOX, "label": {"a": 1}}, "'label' of the box, .*, is not text"),
+        ({**BOX, "label": True}, "'label' of the box"),
+        ({1: 2}, "'x' of the box"),
     ],
 )
 def test_what_is_not_boxes(value: object, complaint: str) -> None:
@@ -110,3 +128,32 @@ def test_labels_are_put_where_the_editor_looks() -> None:
     assert label_of({"metadata": described({**BOX, "label": "cat"})["metadata"]}) == "cat"
     for box in (BOX, {**BOX, "label": ""}, {**BOX, "label": "cat", "metadata": {"desc": "dog"}}):
         assert described(box) == box
+
+
+def test_numbers_of_torch_and_labels_that_are_numbers_are_taken() -> None:
+    ((box,),) = as_boxes({**BOX, "x": torch.tensor(3.5), "score": torch.tensor(0.5), "label": 7})
+    assert (box["x"], box["score"], label_of(box)) == (3.5, 0.5, "7")
+    assert as_boxes({**BOX, "label": "a\ud800"}) == [[{**BOX, "label": "a?"}]], "which no file could hold"
+
+
+@given(batches())
+def test_what_an_image_shows_has_pixels_of_it(batch: tuple[Any, list[list[dict[str, Any]]]]) -> None:
+    size, boxes = batch
+    kept = boxes_per_image(boxes, len(boxes), size)
+    for found, visible in zip(boxes, kept, strict=True):
+        assert visible == [box for box in found if union_masks([[box]], size).any()]
+        assert len(plan_crops([found], size, CropOptions()).items) == len(visible)
+        assert len(to_segs(found, size, drop_size=0)[1]) == len(visible)
+
+
+@pytest.mark.parametrize("size", [10**7, 200_000])
+def test_large_and_deep_values_are_written_short_and_at_once(size: int) -> None:
+    deep: Any = []
+    for _ in range(size // 100):
+        deep = [deep]
+    begin = time.process_time()
+    for value in ("x" * size, [0] * size, deep, {"a": deep}, [[BOX] * 10, deep]):
+        with pytest.raises(InputError) as caught:
+            as_boxes(value)
+        assert len(str(caught.value)) < 400
+    assert time.process_time() - begin < 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,6 +168,22 @@ BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
         ({"image": "a.png", "detections": [{**BOX, "score": 0.5}]}, {}, [[{**BOX, "score": 0.5}]]),
         ([{"detections": [BOX]}, {"detections": []}], {}, [[BOX], []]),
         (((9, 9), []), {}, [[]]),
+        ({"bboxes": [[1, 2, 4, 6]] * 2, "labels": "cat"}, {}, [[{**BOX, "label": "cat"}] * 2]),
+        ({"bboxes": [[1, 2, 4, 6]] * 2, "scores": [0.7, 0]}, {}, [[{**BOX, "score": 0.7}, {**BOX, "score": 0}]]),
+        ({"bboxes": [[1, 2, 4, 6]] * 2, "scores": 0.7}, {}, [[{**BOX, "score": 0.7}] * 2]),
+        ({"bboxes": torch.tensor([[1, 2, 4, 6]]), "scores": np.array([0.5])}, {}, [[{**BOX, "score": 0.5}]]),
+        ({"bboxes": None}, {}, [[]]),
+        ({"detections": None}, {}, [[]]),
+        ([None, [BOX]], {}, [[], [BOX]]),
+        ({"detections": [[1, 2, 4, 6], {"bbox": [1, 2, 4, 6]}]}, {}, [[BOX, BOX]]),
+        ([[{"bboxes": [[1, 2, 4, 6]], "labels": ["cat"]}], []], {}, [[{**BOX, "label": "cat"}], []]),
+        ([np.zeros((0, 4)), np.array([[1, 2, 4, 6]])], {}, [[], [BOX]]),
+        ("", {}, [[]]),
+        (" \n", {}, [[]]),
+        ("\ufeff[[1, 2, 4, 6]]", {}, [[BOX]]),
+        ("```json\n[[1, 2, 4, 6]]\n```", {}, [[BOX]]),
+        ("Here [see below] {they} are: [[1, 2, 4, 6]]. [Ask] if not.", {}, [[BOX]]),
+        ("[[1, 2, 4, 6]] are the boxes.", {}, [[BOX]]),
     ],
     ids=str,
 )
@@ -193,12 +211,90 @@ def test_what_is_read(value: object, arguments: dict[str, Any], expected: object
         ([0, 0, 1, 1], {"convention": "cxcywh"}, "0-1000"),
         ([1, 2, -3, 4], {"convention": "xywh"}, "negative"),
         ([0, 0, float("nan"), 1], {}, "finite"),
+        ([0, 0, 10**400, 1], {}, "finite"),
+        ([0, 0, 1e200, 1], {"convention": "0-1", "size": (9, 9)}, "finite"),
+        ({"detections": [5]}, {}, "5 is not a box"),
+        ({"detections": [BOX, None]}, {}, "None is not a box"),
+        ({"detections": 5}, {}, "5 came for 'detections'"),
+        ({"detections": {"a": BOX}}, {}, "came for 'detections'"),
+        ({"detections": [{"detections": [BOX]}]}, {}, "neither x, y, width and height"),
+        ({"bboxes": "none"}, {}, "'none' came for 'bboxes'"),
+        ({"bboxes": [None]}, {}, "None is not a box"),
+        ({"bboxes": [[1, 2, 4, 6]], "labels": {"a": 1}}, {}, "came for 'labels'"),
+        ({"bboxes": [[1, 2, 4, 6]], "scores": ["high"]}, {}, "'score' of box 1"),
+        ({"bboxes": [[1, 2, 4, 6]], "scores": [float("nan")]}, {}, "'score' of box 1"),
+        ({"bbox": None}, {}, "None is not a box"),
+        ({**BOX, "score": "high"}, {}, "'score' of box 1"),
+        ([BOX, [BOX]], {}, "mixes boxes and lists"),
+        ([BOX, {"bboxes": []}], {"one_per_image": True}, "mixes boxes and lists"),
+        ([[1, 2, 4, 6], []], {}, "mixes boxes and lists"),
+        ([[BOX, 5]], {}, "5 is not a box"),
+        ([[[[1, 2, 4, 6]]]], {}, "not a box"),
+        (np.zeros((1, 5)), {}, "not a box"),
+        (torch.zeros(2, 2, 5), {}, "not a box"),
+        (torch.zeros(1, 4, dtype=torch.complex64), {}, "not a box"),
+        ("I see no boxes.", {}, "not JSON"),
+        ("The boxes: [[1, 2, 4, 6], [5, 6", {}, "breaks off"),
+        ("[[1, 2, 4, 6]] and [[5, 6, 7, 8]]", {}, "2 JSON values in the text.*one list"),
+        ("[" * 100_000, {}, "nested too deeply"),
+        ("boxes: " + "[" * 100_000, {}, "breaks off|nested"),
+        ("9" * 5000, {}, "not JSON|a int came"),
+        ("[[10, 20], []]", {}, "not a box"),
+        ("null", {}, "a NoneType came"),
+        (b"[[1, 2, 4, 6]]", {}, "a bytes came"),
     ],
     ids=str,
 )
 def test_what_is_refused(value: object, arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         boxes_from(value, **arguments)
+
+
+CASES = {
+    "fenced": [{"x": 12, "y": 30, "width": 78, "height": 110, "label": "cup"}],
+    "prose_before": [{"x": 12, "y": 30, "width": 78, "height": 110, "label": "cup"}],
+    "byte_order_mark": [{"x": 12, "y": 30, "width": 78, "height": 110}],
+    "empty": [],
+    "null_list": [],
+    "label_is_text": [{"x": 12, "y": 30, "width": 78, "height": 110, "label": "cat"}],
+    "scores_beside": [{"x": 12, "y": 30, "width": 78, "height": 110, "label": "cat", "score": 0.7}],
+    "core_elements": [{"x": 20, "y": 60, "width": 135, "height": 220, "label": "a cup"}],
+}
+"""Texts that failed once, in ``texts.json``, and what they say of a picture of 500 x 500."""
+TEXTS: dict[str, str] = json.loads((Path(__file__).parent / "texts.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_texts_as_models_and_programs_write_them(name: str) -> None:
+    (found,) = boxes_from(TEXTS[name], size=(500, 500))
+    assert found == [pytest.approx(box) if "label" not in box else box for box in CASES[name]]
+
+
+def test_a_score_in_words_is_refused() -> None:
+    assert TEXTS.keys() == {*CASES, "score_is_text"}
+    with pytest.raises(InputError, match=r"'score' of box 1, .*, is not a finite number"):
+        boxes_from(TEXTS["score_is_text"])
+
+
+def test_elements_of_the_editor_need_the_size_whatever_the_convention() -> None:
+    with pytest.raises(InputError, match="connect the image"):
+        boxes_from(TEXTS["core_elements"])
+    element = {"type": "text", "bbox": [0, 500, 1000, 1000], "desc": "", "text": "SALE"}
+    assert boxes_from([element], "xywh", (40, 20)) == [[{"x": 20, "y": 0, "width": 20, "height": 20, "label": ""}]]
+    other = {"type": "cup", "bbox": [1, 2, 4, 6], "desc": "a cup"}
+    assert boxes_from([other]) == [[BOX]], "somebody else's"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 300_000, "[ " * 300_000, '{"a":' * 100_000, "[1] " * 100_000, "[" + " " * 500_000],
+    ids=lambda text: text[:5],
+)
+def test_any_text_takes_linear_time(text: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(InputError):
+        boxes_from("x" + text)
+    assert time.process_time() - begin < 1
 
 
 def test_writing_fractions_needs_a_size() -> None:

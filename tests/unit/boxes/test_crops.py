@@ -10,7 +10,7 @@ from box_strategies import CROP_OPTIONS, batches, noise
 from hypothesis import given
 from PIL import Image
 
-from iaa_runtime.boxes.bounding_box import corners
+from iaa_runtime.boxes.bounding_box import corners, shown
 from iaa_runtime.boxes.crops import CropOptions, cut, cut_mask, plan_crops
 from iaa_runtime.boxes.geometry import pixel_rectangle
 from iaa_runtime.errors import InputError
@@ -24,7 +24,7 @@ def test_crops_show_their_boxes(batch: tuple[tuple[int, int], Any], options: Cro
     size, boxes = batch
     regions = plan_crops(boxes, size, options)
     assert [(region.image, region.box) for region in regions.items] == [
-        (image, box) for image, found in enumerate(boxes) for box in found
+        (image, box) for image, found in enumerate(boxes) for box in shown(found, size)
     ]
     for region in regions.items:
         left, top, right, bottom = region.rectangle

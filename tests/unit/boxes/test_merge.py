@@ -138,3 +138,11 @@ def test_what_cannot_be_merged() -> None:
         merge_boxes([[[], []], [[], [], []]])
     with pytest.raises(InputError, match="union of overlapping"):
         merge_boxes([[[]]], "blend")
+
+
+def test_more_boxes_than_can_be_compared_are_refused() -> None:
+    many = [[{"x": number, "y": 0, "width": 1, "height": 1} for number in range(5000)]]
+    assert merge_boxes([many], JOIN) == many
+    for mode in (BEST, UNION):
+        with pytest.raises(InputError, match=r"5000 times 5000 boxes.*IAA Select Boxes"):
+            merge_boxes([many], mode)

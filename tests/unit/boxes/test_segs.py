@@ -12,9 +12,10 @@ from box_strategies import batches, noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes.bounding_box import score_of
+from iaa_runtime.boxes.bounding_box import score_of, shown
 from iaa_runtime.boxes.masks import union_masks
-from iaa_runtime.boxes.segs import Seg, from_segs, is_segs, segs_mask, to_segs
+from iaa_runtime.boxes.segs import Seg, from_segs, is_segs, segs_mask, segs_size, to_segs
+from iaa_runtime.errors import InputError
 
 BOX = {"x": 40, "y": 20, "width": 20, "height": 10, "label": "cat", "score": 0.5}
 FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", "label", "control_net_wrapper")
@@ -24,9 +25,10 @@ FIELDS = ("cropped_image", "cropped_mask", "confidence", "crop_region", "bbox", 
 def test_the_fields_fit_together(batch: tuple[tuple[int, int], Any], crop_factor: float, dilation: int) -> None:
     size, boxes = batch
     image = noise(0, 1, size)
+    inside = shown(boxes[0], size)
     shape, segs = to_segs(boxes[0], size, crop_factor=crop_factor, dilation=dilation, drop_size=0, image=image)
-    assert shape == (size[1], size[0]) and len(segs) == len(boxes[0])
-    for seg, box in zip(segs, boxes[0], strict=True):
+    assert shape == (size[1], size[0]) and len(segs) == len(inside)
+    for seg, box in zip(segs, inside, strict=True):
         assert seg._fields == FIELDS
         x1, y1, x2, y2 = seg.crop_region
         assert 0 <= x1 <= seg.bbox[0] < seg.bbox[2] <= x2 <= size[0]
@@ -85,6 +87,37 @@ def test_segs_by_others_are_read() -> None:
     seg = theirs(None, np.zeros((4, 4)), np.array([0.75], np.float32), [0, 0, 4, 4], np.array([1, 2, 4, 6]), "face")
     read = from_segs(((10, 10), [seg, seg._replace(bbox=torch.tensor([1.0, 2, 4, 6]), confidence=1)]))
     assert read == [[{"x": 1, "y": 2, "width": 3, "height": 4, "label": "face", "score": s} for s in (0.75, 1.0)]]
+    assert "score" not in from_segs(((10, 10), [seg._replace(confidence=None)]))[0][0], "none is made up"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"bbox": None}, "bbox of SEG 1, None, is not four"),
+        ({"bbox": [1, 2, 3]}, "not four finite numbers"),
+        ({"bbox": "1234"}, "not four finite numbers"),
+        ({"bbox": [1, 2, 3, float("nan")]}, "not four finite numbers"),
+        ({"bbox": [1, 2, 3, 10**400]}, "not four finite numbers"),
+        ({"bbox": np.zeros((4, 4))}, "not four finite numbers"),
+        ({"confidence": "high"}, "'score' of box 1"),
+        ({"confidence": float("nan")}, "'score' of box 1"),
+        ({"label": ["cat"]}, "'label' of box 1"),
+    ],
+    ids=str,
+)
+def test_segs_with_wrong_fields_are_refused(changes: dict[str, Any], says: str) -> None:
+    seg = to_segs([BOX], (100, 60))[1][0]._replace(**changes)
+    with pytest.raises(InputError, match=says):
+        from_segs(((60, 100), [seg]))
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 5), (5, -1), (10**6, 10**6), (10**400, 1), (10**5000, 1)], ids=lambda s: str(len(bin(s[0])))
+)
+def test_segs_of_no_image_are_refused(size: tuple[int, int]) -> None:
+    assert segs_size(((60, 100), [])) == (100, 60)
+    with pytest.raises(InputError, match="which no image is"):
+        segs_size((size, []))
 
 
 def test_what_segs_are() -> None:

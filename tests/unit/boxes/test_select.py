@@ -9,7 +9,7 @@ from box_strategies import batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes.bounding_box import as_boxes
+from iaa_runtime.boxes.bounding_box import as_boxes, corners, shown
 from iaa_runtime.boxes.select import ORDERS, Selection, first_box, matches, pick, select
 from iaa_runtime.errors import InputError
 
@@ -109,8 +109,13 @@ def test_unknown_orders_are_refused() -> None:
 
 @given(batches())
 def test_the_first_box_fits_nodes_for_one_box(batch: Batch) -> None:
-    first = first_box(batch[1])
-    assert (first is None) == (not any(batch[1]))
+    size, boxes = batch
+    beyond = [box for found in boxes for box in found if corners(box)[2] <= 0 or corners(box)[3] <= 0]
+    first = first_box(boxes)
+    assert (first is None) == all(box in beyond or not box["width"] * box["height"] for found in boxes for box in found)
+    within = first_box(boxes, size)
+    assert (within is None) == (not any(shown(found, size) for found in boxes))
+    assert within is None or (within["x"] + within["width"] <= size[0] and within["y"] + within["height"] <= size[1])
     if first is not None:
         assert as_boxes(first) == [[first]]
         assert all(type(first[side]) is int for side in ("x", "y", "width", "height"))
