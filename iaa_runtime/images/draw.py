@@ -27,6 +27,8 @@ _MIN_FONT = 8
 _MAX_LABEL = 120
 _MAX_ROWS = 8
 """How many label heights above or below its box a label may go to find a free place."""
+_MAX_PLACED = 256
+"""How many labels look for a free place; where more are, none is free, and each search takes longer."""
 # Pillow's own font has little beyond ASCII, so labels in other scripts are tried with fonts that systems come with.
 _SYSTEM_FONTS = (
     "DejaVuSans.ttf",
@@ -64,12 +66,13 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
     colors = label_colors(detection.label for detection in detections)
     for detection in sorted(detections, key=lambda d: d.width * d.height, reverse=True):
         _draw_box(draw, detection.xyxy, colors[detection.label], line)
-    boxes = [detection.xyxy for detection in detections]
+    boxes = [detection.xyxy for detection in detections[:_MAX_PLACED]]
     taken: list[Rectangle] = []
-    for detection in detections:
+    for number, detection in enumerate(detections):
         check_cancelled(cancelled)
         tag = _fit_tag(detection, canvas.size, crowd=len(detections) / 30)
-        plate = _plate(tag, detection.xyxy, boxes, taken, canvas.size)
+        heeded = (boxes, taken) if number < _MAX_PLACED else ([], [])
+        plate = _plate(tag, detection.xyxy, *heeded, canvas.size)
         taken.append(plate)
         _draw_tag(draw, tag, plate, colors[detection.label], line)
     return canvas

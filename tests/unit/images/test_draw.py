@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,13 @@ def test_a_box_of_the_whole_picture_wears_its_label_inside() -> None:
 def test_a_large_box_at_the_upper_edge_wears_its_label_inside() -> None:
     _, ((_, _, plate, _),) = written(Image.new("RGB", (400, 300)), [Detection(50, 0, 300, 250, "panda", 0.5)])
     assert plate[:2] == (50, 0)
+
+
+def test_time_is_linear_in_the_boxes() -> None:
+    found = [Detection(n % 90, n % 70, 20, 20, "a", 0.5) for n in range(4000)]
+    begun = time.process_time()
+    draw_detections(Image.new("RGB", (120, 100)), found)
+    assert time.process_time() - begun < 10, "quadratic, it takes a minute"
 
 
 def test_many_labels_are_written_smaller() -> None:
