@@ -265,7 +265,7 @@ def _four(value: object) -> tuple[float, float, float, float]:
         raise InputError(f"{shortened(value)} is not a box of four numbers. {_HINT}")
     a, b, c, d = map(finite, numbers)
     if a is None or b is None or c is None or d is None:
-        raise InputError(f"The box {shortened(value)} has a number that is not finite, or is larger than {LARGEST}.")
+        raise InputError(f"The box {shortened(value)} has a number that is not finite or above {LARGEST}. {_HINT}")
     return a, b, c, d
 
 

@@ -13,7 +13,7 @@ from ..errors import Cancel, InputError
 from ..images.limits import MAX_PIXELS
 from ..images.resample import resample
 from .bounding_box import BoxDict, Boxes, corners, from_corners, shown
-from .geometry import Rectangle, Unit, grown, pixel_rectangle, place_span
+from .geometry import Rectangle, Unit, check_pixels, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks
 
 AS_BOX, AS_IMAGE = "as the box", "as the image"
@@ -119,7 +119,8 @@ def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Reg
         One region per box of which an image shows anything (:func:`.bounding_box.shown`).
 
     Raises:
-        InputError: If the aspect would widen a crop to more than ``MAX_PIXELS``: in an image that is long and thin.
+        InputError: If the aspect would widen a crop to more than ``MAX_PIXELS``: in an image that is long and thin; or
+            if all crops would have more than ``MOST_PIXELS`` together.
     """
     items = []
     for image, found in enumerate(boxes):
@@ -128,6 +129,7 @@ def plan_crops(boxes: Boxes, size: tuple[int, int], options: CropOptions) -> Reg
             _check_extent((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)
             out = _output_size((rectangle[2] - rectangle[0], rectangle[3] - rectangle[1]), size, options)
             items.append(Region(image, rectangle, out, options.method, dict(box)))
+    check_pixels(sum(item.size[0] * item.size[1] for item in items), f"{len(items)} crops")
     return Regions(size, tuple(items))
 
 

@@ -19,6 +19,8 @@ Box = tuple[float, float, float, float]
 Rectangle = tuple[int, int, int, int]
 """A box of whole pixels: right and bottom are the first pixel column and row outside."""
 Unit = Literal["pixels", "percent"]
+MOST_PIXELS = 1 << 30
+"""Of all crops or masks that a batch of boxes is made into: 4 GB as a mask, 12 as pictures."""
 
 Number = TypeVar("Number", int, float)
 
@@ -94,6 +96,15 @@ def grown(box: Sequence[float], amount: float, unit: Unit = "pixels") -> Box:
     x1, y1, x2, y2 = box
     across, down = (amount, amount) if unit == "pixels" else (amount * (x2 - x1) / 100, amount * (y2 - y1) / 100)
     return x1 - across, y1 - down, x2 + across, y2 + down
+
+
+def check_pixels(count: int, what: str) -> None:
+    """Raises :class:`InputError` where boxes would become more pixels than ``MOST_PIXELS``, before any is made."""
+    if count > MOST_PIXELS:
+        raise InputError(
+            f"{what} would have {count} pixels together, and {MOST_PIXELS} are the most. Keep fewer boxes (IAA Select "
+            "Boxes has a 'limit'), or use smaller images or crops."
+        )
 
 
 def intersection(a: Sequence[Number], b: Sequence[Number]) -> tuple[Number, Number, Number, Number] | None:

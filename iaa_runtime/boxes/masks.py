@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import Cancel, check_cancelled
 from ..images.strips import strips
 from .bounding_box import BoxDict, Boxes, corners
-from .geometry import Box, Rectangle, Unit, grown, intersection, pixel_rectangle
+from .geometry import Box, Rectangle, Unit, check_pixels, grown, intersection, pixel_rectangle
 
 Shape = Literal["rectangle", "ellipse"]
 Plane = npt.NDArray[np.float32]
@@ -59,8 +59,12 @@ def box_masks(
 
     Returns:
         (N, H, W) float32 in 0..1; N may be 0.
+
+    Raises:
+        InputError: If they would have more than ``MOST_PIXELS`` together.
     """
     pen = _Pen(shape, grow, unit, feather)
+    check_pixels(len(boxes) * size[0] * size[1], f"{len(boxes)} masks, one a box,")
     masks = torch.zeros(len(boxes), size[1], size[0])
     for mask, box in zip(masks, boxes, strict=True):
         check_cancelled(cancelled)

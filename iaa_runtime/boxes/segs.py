@@ -28,7 +28,7 @@ from .bounding_box import (
     shortened,
     shown,
 )
-from .geometry import pixel_rectangle, place_span
+from .geometry import check_pixels, pixel_rectangle, place_span
 
 
 class Seg(NamedTuple):
@@ -80,9 +80,12 @@ def to_segs(
 
     Returns:
         ``((height, width), [Seg, …])``.
+
+    Raises:
+        InputError: If all crop regions would have more than ``MOST_PIXELS`` together.
     """
     width, height = size
-    found: list[Any] = []
+    planned: list[tuple[BoxDict, list[int], list[int]]] = []
     for box in shown(boxes, size):
         bbox = list(pixel_rectangle(corners(box), size))
         if min(bbox[2] - bbox[0], bbox[3] - bbox[1]) <= max(drop_size, 0):
@@ -90,6 +93,10 @@ def to_segs(
         region = _crop_region(bbox, size, crop_factor)
         if hook is not None and hasattr(hook, "post_crop_region"):
             region = [int(edge) for edge in hook.post_crop_region(width, height, bbox, region)]
+        planned.append((box, bbox, region))
+    check_pixels(sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned), "The crop regions of SEGS")
+    found: list[Any] = []
+    for box, bbox, region in planned:
         x1, y1, x2, y2 = region
         cropped = None if image is None else image[:1, y1:y2, x1:x2].detach().to("cpu", torch.float32).numpy().copy()
         found.append(Seg(cropped, _mask(bbox, region, dilation), score_of(box), region, bbox, label_of(box)))

@@ -225,6 +225,10 @@ class _PickledFile(WeightFile):
         self._unmapped: dict[str, Tensor] | None = None
 
     def entries(self) -> Iterator[Entry]:
+        if self._is_compressed():  # what it unpacks to is limited by nothing
+            raise CheckpointError(
+                f"{self.file} cannot be read as PyTorch weights: it is compressed, or broken. Use safetensors."
+            )
         content = self._content()
         size, described = self.file.stat().st_size, sum(tensor.nbytes for tensor in content.values())
         # Two names for one tensor are usual, a tensor of strides of 0 is larger than all of its file.
@@ -248,8 +252,6 @@ class _PickledFile(WeightFile):
         if self._unmapped is not None:
             return self._unmapped
         try:
-            if self._is_compressed():
-                raise ValueError("compressed")  # whose size when unpacked nothing limits
             try:
                 content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # not to be mapped
@@ -269,10 +271,14 @@ class _PickledFile(WeightFile):
         return content
 
     def _is_compressed(self) -> bool:
-        if not zipfile.is_zipfile(self.file):
-            return False
-        with zipfile.ZipFile(self.file) as content:
-            return any(part.compress_type != zipfile.ZIP_STORED for part in content.infolist())
+        with self.file.open("rb") as opened:
+            if opened.read(4) != b"PK\x03\x04":  # as torch tells its two formats apart
+                return False
+        try:
+            with zipfile.ZipFile(self.file) as content:
+                return any(part.compress_type != zipfile.ZIP_STORED for part in content.infolist())
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+            return True
 
 
 def _is_plain(tensor: object) -> bool:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from iaa_runtime.boxes.crops import CropOptions, plan_crops
 from iaa_runtime.boxes.geometry import iou, pad_box, pairwise_iou, unpad_box
+from iaa_runtime.boxes.masks import box_masks
+from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
 
 fractions = st.floats(-3, 3)
@@ -79,3 +84,16 @@ def test_pairwise_iou_holds_every_pair(first: list[tuple[float, ...]], second: l
     for i, a in enumerate(first):
         for j, b in enumerate(second):
             assert table[i, j] == iou(a, b)
+
+
+def test_more_pixels_than_memory_holds_are_refused_before_they_are_made() -> None:
+    many = [{"x": number, "y": 0, "width": 9, "height": 9} for number in range(1000)]
+    begin = time.process_time()
+    for make in (
+        lambda: box_masks(many, (4000, 4000)),
+        lambda: plan_crops([many], (4000, 4000), CropOptions(resize="longer side", size=8192)),
+        lambda: to_segs(many, (4000, 4000), crop_factor=1000),
+    ):
+        with pytest.raises(InputError, match=r"pixels together, and 1073741824 are the most\. Keep fewer boxes"):
+            make()
+    assert time.process_time() - begin < 1
