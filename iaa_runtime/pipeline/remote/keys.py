@@ -41,9 +41,9 @@ def key_for(url: str) -> str | None:
 
 
 def without_key(text: str) -> str:
-    """The text without the key: some servers repeat it when they refuse it."""
+    """The text without the key: some servers repeat it when they refuse it. (One of three letters is no secret.)"""
     key = os.environ.get(KEY_VARIABLE, "").strip()
-    return text.replace(key, "(the key)") if key else text
+    return text.replace(key, "(the key)") if len(key) > 3 else text
 
 
 def _host_and_port(entry: str, default: int) -> tuple[str | None, int]:

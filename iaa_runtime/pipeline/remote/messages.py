@@ -149,7 +149,7 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
 
     Raises:
         Dropped: the stream ends before the answer does, or the server reports a failure.
-        RemoteError: the stream is no chat completion, or goes on behind ``max_tokens``.
+        RemoteError: the stream is no chat completion, or goes on beyond ``max_tokens``.
     """
     answer = Completion()
     finished = False
@@ -217,4 +217,4 @@ def _check_length(answer: Completion, max_tokens: int) -> None:
         or answer.chunks > EVENTS_A_TOKEN * (max_tokens + 8)
     )
     if too_much:
-        raise Nonsense(f"it goes on behind the {max_tokens} tokens that were asked for")
+        raise Nonsense(f"it goes on beyond the {max_tokens} tokens that were asked for")

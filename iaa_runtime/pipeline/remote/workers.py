@@ -88,6 +88,7 @@ class Workers:
                 for row, answer in _drain(updates, 0 if finished else POLL_SECONDS):
                     if on_answer is not None:
                         on_answer(row, answer.text, answer.chunks)
+                    check_cancelled(cancelled)  # servers may talk faster than we listen
                 check_cancelled(cancelled)
                 for row in finished:
                     done[row] = under_way.pop(row).result()

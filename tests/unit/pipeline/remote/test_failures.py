@@ -163,6 +163,20 @@ def test_cancel_ends_every_wait(server: ModelServer, behaviour: Behaviour) -> No
         assert server.hung_up.wait(2), "the server must notice, and stop computing"
 
 
+def test_cancel_is_heard_while_servers_talk_faster_than_we_listen(server: ModelServer) -> None:
+    remote = RemotePipeline.connect([server.url], concurrency=8)
+    server.behaves(says(*["a "] * 400))
+    shown: list[str] = []
+
+    def slow(row: int, piece: str) -> None:
+        shown.append(piece)
+        time.sleep(0.02)
+
+    with pytest.raises(Cancelled):
+        remote.caption([PICTURE] * 8, on_text=slow, cancelled=lambda: len(shown) >= 5)
+    assert len(shown) == 5
+
+
 def test_what_cancelled_raises_comes_through(server: ModelServer, remote: RemotePipeline) -> None:
     """ComfyUI's interrupt is no ordinary exception."""
 

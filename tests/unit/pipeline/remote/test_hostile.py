@@ -31,10 +31,10 @@ def counts(exchange: Exchange, body: dict[str, Any]) -> None:
 
 
 TOO_MUCH: dict[str, tuple[Behaviour, str]] = {
-    "tokens": (counts, "goes on behind the 128 tokens"),
-    "words": (repeats(token("word ")), "goes on behind the 128 tokens"),
-    "empty words": (repeats(token("")), "goes on behind the 128 tokens"),
-    "a long word": (repeats(token("word" * 5000)), "goes on behind the 128 tokens"),
+    "tokens": (counts, "goes on beyond the 128 tokens"),
+    "words": (repeats(token("word ")), "goes on beyond the 128 tokens"),
+    "empty words": (repeats(token("")), "goes on beyond the 128 tokens"),
+    "a long word": (repeats(token("word" * 5000)), "goes on beyond the 128 tokens"),
     "comments": (repeats(b": still here\n\n"), "more than 1,572,864 bytes"),
     "events without choices": (repeats(b'data: {"choices": []}\n\n'), "more than 1,572,864 bytes"),
     "empty lines": (repeats(b"\n"), "more than 1,572,864 bytes"),

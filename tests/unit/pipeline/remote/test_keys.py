@@ -90,6 +90,15 @@ def test_a_server_that_repeats_it_does_not_make_us_show_it(server: ModelServer, 
         assert KEY not in str(error.value) and "(the key)" in str(error.value)
 
 
+def test_a_key_for_show_does_not_garble_messages(
+    server: ModelServer, remote: RemotePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IAA_API_KEY", "x")
+    server.behaves(refuses(400, '{"error": {"message": "an expert is missing"}}'))
+    with pytest.raises(RemoteError, match="an expert is missing"):
+        remote.text("hi")
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refusal_tells_the_rule(server: ModelServer, remote: RemotePipeline, status: int) -> None:
     server.behaves(refuses(status))
