@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..boxes.grounding import parse_answer
 from ..config import GenerationConfig, Task
-from ..errors import InputError
+from ..errors import IAAError, InputError
 from ..images.load import load_image
 from ..jobs.job import Row
 from ..pipeline.base import BATCH_ROWS, Pipeline, Question, Request
@@ -68,8 +68,8 @@ def load_picture(row: Row) -> Image.Image | InputError:
     try:
         return load_image(listed.path)
     except InputError as error:
-        folder = Path(listed.path).parent
-        if not folder.is_dir():
+        folder = os.path.dirname(listed.path)
+        if not os.path.isdir(folder):
             raise InputError(
                 f"The folder {folder} of {listed.name} is not there. Is its disk connected? What is finished is kept; "
                 "run the same command again."
@@ -110,7 +110,11 @@ class Annotator:
         """Returns a record for each item of a batch, in order.
 
         A record holds ``image`` (and ``id``), and either ``width``, ``height`` and whichever of ``caption`` and
-        ``detections`` the settings ask for, or ``error``.
+        ``detections`` the settings ask for, or ``error``: why there is no answer about this picture although there
+        are about others.
+
+        Raises:
+            IAAError: there is no answer about any picture.
         """
         records = [_new_record(row) for row in rows]
         good: list[int] = []
@@ -121,17 +125,27 @@ class Annotator:
                 records[number]["error"] = str(picture)
         try:
             self._fill([(records[n], rows[n], pictures[n]) for n in good])
-        except InputError:
-            # One question is too long; asking about one picture at a time finds which.
+        except IAAError:
+            # Asking about one picture at a time finds which one is refused.
+            self._check_any_is_answered()
             for n in good:
-                records[n] = _new_record(rows[n])
-                try:
-                    self._fill([(records[n], rows[n], pictures[n])])
-                except InputError as error:
-                    if not Listed.from_row(rows[n]).phrases:
-                        raise  # the question for every picture is at fault: all of them would fail alike
-                    records[n] = _new_record(rows[n]) | {"error": str(error)}
+                records[n] = self._alone(rows[n], pictures[n])
         return records
+
+    def _alone(self, row: Row, picture: Any) -> Row:
+        """The record of one picture, be it that there is no answer about it."""
+        record = _new_record(row)
+        try:
+            self._fill([(record, row, picture)])
+        except IAAError as error:
+            self._check_any_is_answered()
+            return _new_record(row) | {"error": str(error)}
+        return record
+
+    def _check_any_is_answered(self) -> None:
+        """Raises what asking about a grey picture raises: then no picture is at fault, and all would fail alike."""
+        phrases = self.settings.phrases or ("anything",)
+        self._fill([({}, {"image": "", "path": "", "phrases": phrases}, Image.new("RGB", (64, 64), "grey"))])
 
     def _fill(self, batch: list[tuple[Row, Row, Any]]) -> None:
         """Adds captions and detections to the records of a batch of (record, item, picture)."""

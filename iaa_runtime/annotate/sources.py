@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..jobs.files import numbered_jsonl
+from ..jobs.files import check_text, numbered_jsonl
 from ..jobs.job import Row, shortened
 from ..text.prompts import grounding_question
 from .parquet import read_rows
@@ -29,8 +29,8 @@ PICTURES = frozenset(
 LISTS = (".jsonl", ".parquet")
 
 _TABLE = """CREATE TABLE images (
-    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT,
-    UNIQUE (path, phrases))"""
+    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT)"""
+_ONCE = "CREATE UNIQUE INDEX once ON images (path, phrases, ifnull(id, x''))"
 _INSERT = "INSERT OR IGNORE INTO images (source, name, path, phrases, id) VALUES (?, ?, ?, ?, ?)"
 
 
@@ -60,14 +60,15 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
 
     Yields:
         ``{"image": name as given, "path": absolute, "phrases": […], "id": …}``, the last two only from lists. Folders
-        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases) stays at
-        its first position.
+        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases and id) stays
+        at its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
     """
     with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
         table.execute(_TABLE)
+        table.execute(_ONCE)
         for number, source in enumerate(sources):
             table.executemany(_INSERT, (_columns(number, listed) for listed in _pictures(source, folder, column)))
         # Rows of a list stay in its order; other pictures are ordered by name.
@@ -90,16 +91,16 @@ def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, str, str |
 
 
 def _is_list(source: str) -> bool:
-    return Path(source).suffix.lower() in LISTS and not Path(source).is_dir()
+    return Path(source).suffix.lower() in LISTS and not os.path.isdir(source)
 
 
 def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):
         yield from _named(_walk(source), f"There is no picture in {source} or below it")
     elif _is_list(source):
         yield from _list_rows(path, Path(folder) if folder is not None else path.parent, column)
-    elif path.exists():
+    elif os.path.exists(source):
         if path.suffix.lower() not in PICTURES:
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
         yield Listed(source, source)
@@ -144,6 +145,10 @@ def _list_rows(path: Path, folder: Path, column: str) -> Iterator[Listed]:
                 f"{where}: {column!r} is {shortened(repr(name))}, not the path of a picture. Its columns are "
                 f"{', '.join(row)}; name the right one with --column."
             )
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise InputError(f"{where}: {column!r} is {shortened(ascii(name))}, which no file is called.") from None
         yield Listed(name, str(folder / name), _phrases(row.get("phrases"), where), _identity(row.get("id"), where))
 
 
@@ -153,8 +158,8 @@ def _phrases(value: Any, where: str) -> tuple[str, ...]:
     phrases = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else (None,)
     try:
         for phrase in phrases:
-            grounding_question(phrase or "")
-    except (InputError, AttributeError):
+            grounding_question(phrase or "").encode()
+    except (ValueError, AttributeError):
         raise InputError(
             f"{where}: 'phrases' is {shortened(repr(value))}; it must be a text or a list of texts, none empty."
         ) from None
@@ -162,6 +167,8 @@ def _phrases(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _identity(value: Any, where: str) -> str | None:
+    if isinstance(value, str):
+        check_text(value, f"{where}: 'id'")
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool) or not isinstance(value, int):

@@ -1,9 +1,12 @@
-"""Atomic writing of files, and JSON lines: a file is there whole or not at all, even after a kill or a power cut."""
+"""Files of a user's: written whole or not at all, never over what is not ours; JSON lines, read a line at a time."""
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,43 +15,93 @@ from ..errors import InputError
 
 TEMPORARY = ".part"
 """Suffix of files that are being written."""
+LONGEST_LINE = 1 << 24
+"""Limit of a line of JSON, in bytes."""
+LARGEST_TEXT = 1 << 26
+"""Limit of a text file that is read at once, in bytes."""
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Raises :class:`InputError` unless a file may be written at ``path``.
+
+    Args:
+        path: free, or with ``overwrite`` a regular file. Devices, folders, pipes and links, whatever these lead to,
+            are never replaced.
+        overwrite: let a regular file be replaced.
+    """
+    try:
+        folder = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), path)
+        mode = path.lstat().st_mode if folder.is_dir() else None
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:  # a name that is too long, or none at all
+        raise InputError(f"{path} cannot be written ({_reason(error)}). Choose another name or place.") from error
+    if mode is None:
+        raise InputError(f"{path} cannot be written: {folder} is no folder. Choose another place.")
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is {_kind(mode)}, and only files are replaced. Choose another name.")
+    if not overwrite:
+        raise InputError(f"{path} is there already. Choose another name, or replace it with --overwrite.")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite: bool = False) -> None:
     """Writes a temporary file beside ``path`` and renames it once its bytes are on the disk.
 
     Args:
-        path: the file; replaced if it exists.
+        path: the file, in a folder that is there.
         write: writes the content to the open file.
+        overwrite: replace a file with other content; one with the same is no conflict.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or there is something that may not be replaced.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    check_output(path, overwrite=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
-            with partial.open("wb") as file:
+            with partial.open("xb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
+            if not overwrite and path.is_file() and filecmp.cmp(partial, path, shallow=False):
+                partial.unlink()
+                return
+            check_output(path, overwrite=overwrite)
             os.replace(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         raise InputError(
-            f"{path} cannot be written ({error.strerror or error}). Free space there, or choose another place."
+            f"{path} cannot be written ({_reason(error)}). Free space there, or choose another name or place."
         ) from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a small file atomically."""
+def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Writes a small file as :func:`write_atomically` does."""
 
     def write(file: BinaryIO) -> None:
         file.write(content)
 
-    write_atomically(path, write)
+    write_atomically(path, write, overwrite=overwrite)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for outputs and those above it; raises :class:`InputError` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} cannot be used ({_reason(error)}). Choose another place.") from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -70,9 +123,40 @@ def json_line(record: Any) -> bytes:
         return json.dumps(record).encode() + b"\n"
 
 
-def write_jsonl(path: Path, records: Iterable[Any]) -> None:
-    """Writes one record a line, atomically, without holding all of them in memory."""
-    write_atomically(path, lambda file: file.writelines(map(json_line, records)))
+def write_jsonl(path: Path, records: Iterable[Any], *, overwrite: bool = False) -> None:
+    """Writes one record a line as :func:`write_atomically` does, without holding all of them in memory."""
+    write_atomically(path, lambda file: file.writelines(map(json_line, records)), overwrite=overwrite)
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Opens a file to be read.
+
+    Raises:
+        InputError: it is not there, or no regular file: a pipe may never answer, and a device never end.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return path.open("rb")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({_reason(error)}). Check the path.") from error
+    raise InputError(f"{path} cannot be read: it is {_kind(mode)}. Give a file.")
+
+
+def read_text(path: Path) -> str:
+    """The text of a small file, without a byte order mark; line ends become ``\\n``.
+
+    Raises:
+        InputError: it cannot be read, is too large, or is no UTF-8.
+    """
+    with open_input(path) as file:
+        content = file.read(LARGEST_TEXT + 1)
+    if len(content) > LARGEST_TEXT:
+        raise InputError(f"{path} is larger than {LARGEST_TEXT} bytes. Is it the right file?")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 ({error}). Save it as such.") from error
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
@@ -87,17 +171,39 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Like :func:`read_jsonl`, with each object's line number, from 1."""
+    with open_input(path) as file:
+        number = 0
+        while line := _next_line(file, path, number + 1):
+            number += 1
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
+                raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
+            if not isinstance(record, dict):
+                raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
+            yield number, record
+
+
+def _next_line(file: BinaryIO, path: Path, number: int) -> bytes:
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                    raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
-                if not isinstance(record, dict):
-                    raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
-                yield number, record
+        line = file.readline(LONGEST_LINE + 1)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}). Check the path.") from error
+        raise InputError(f"{path} cannot be read ({_reason(error)}). Check the path.") from error
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes. Is it the right file?")
+    return line
+
+
+def check_text(text: str, where: str) -> None:
+    """Raises :class:`InputError` for a text with characters that are none: lone surrogates.
+
+    Args:
+        text: of the user's.
+        where: begins the message: file, line and field.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: holds {text[error.start]!a}, which is no character. Mend or remove it.") from None

@@ -9,7 +9,15 @@ from typing import BinaryIO
 import pytest
 
 from iaa_runtime.errors import InputError
-from iaa_runtime.jobs.files import json_line, numbered_jsonl, read_jsonl, write_atomically, write_bytes, write_jsonl
+from iaa_runtime.jobs.files import (
+    json_line,
+    numbered_jsonl,
+    read_jsonl,
+    read_text,
+    write_atomically,
+    write_bytes,
+    write_jsonl,
+)
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
@@ -51,9 +59,75 @@ def test_lines_are_counted_with_blank_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [(b"{'a': 1}", "line 1: not JSON"), (b'"a"', "line 1: str, not an"), (b"\xff", "line 1: not")]
+    ("line", "message"),
+    [
+        (b"{'a': 1}", "line 1: not JSON"),
+        (b'"a"', "line 1: str, not an"),
+        (b"\xff", "line 1: not"),
+        (b'{"a": ' + b"[" * 100_000, "line 1: not JSON"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "line 1: not JSON"),
+        (b'{"a": "' + b"x" * (1 << 24) + b'"}', "line 1: longer than 16777216 bytes"),
+    ],
+    ids=["quotes", "text", "bytes", "deep", "digits", "long"],
 )
 def test_a_bad_line_is_named(line: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(line)
     with pytest.raises(InputError, match=message):
         list(read_jsonl(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_with_other_content_is_replaced_only_if_told(overwrite: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_bytes(path, b"old")
+    write_bytes(path, b"old")  # the same is no conflict
+    if overwrite:
+        write_bytes(path, b"new", overwrite=True)
+    else:
+        with pytest.raises(InputError, match=r"a\.txt is there already\. .* --overwrite"):
+            write_bytes(path, b"new")
+    assert path.read_bytes() == (b"new" if overwrite else b"old")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_appears_while_one_writes_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+
+    def slowly(file: BinaryIO) -> None:
+        file.write(b"ours")
+        path.write_bytes(b"theirs")
+
+    with pytest.raises(InputError, match="is there already"):
+        write_atomically(path, slowly)
+    assert path.read_bytes() == b"theirs"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "\ud800.txt", "file/a.txt", ".."])
+def test_names_that_no_file_can_have_are_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"cannot be written|is a folder"):
+        write_bytes(tmp_path / name, b"")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero", ".", "a\0b", "x" * 300, "absent"):
+        with pytest.raises(InputError, match="cannot be read"):
+            list(read_jsonl(tmp_path / name))
+        with pytest.raises(InputError, match="cannot be read"):
+            read_text(tmp_path / name)
+
+
+def test_a_text_is_read_whole_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\n")
+    assert read_text(tmp_path / "a.txt") == "one\ntwo\n"
+    (tmp_path / "a.txt").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="no text in UTF-8"):
+        read_text(tmp_path / "a.txt")
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="larger than"):
+        read_text(tmp_path / "a.txt")
