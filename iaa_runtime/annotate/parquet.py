@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..jobs.files import write_atomically
+from ..jobs.files import open_input, write_atomically
 from ..jobs.job import Row
 
 _ROWS = 1024
@@ -36,20 +36,21 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
         InputError: pyarrow is not installed, or the file is not parquet.
     """
     pyarrow, parquet = _pyarrow()
+    number = 0
     try:
-        file = parquet.ParquetFile(path)
-    except (OSError, pyarrow.ArrowException) as error:
+        with open_input(path) as opened, parquet.ParquetFile(opened) as file:
+            names = file.schema_arrow.names
+            if columns[0] not in names:
+                yield 1, dict.fromkeys(names)
+                return
+            for batch in file.iter_batches(_ROWS, columns=[name for name in columns if name in names]):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except InputError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # texts in it may be no UTF-8
         raise InputError(f"{path} cannot be read as parquet ({error}). Check the file.") from error
-    with file:
-        names = file.schema_arrow.names
-        if columns[0] not in names:
-            yield 1, dict.fromkeys(names)
-            return
-        number = 0
-        for batch in file.iter_batches(_ROWS, columns=[name for name in columns if name in names]):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
 
 
 class Parquet:
@@ -77,13 +78,16 @@ class Parquet:
         """Writes a shard, whole or not at all; null stands for keys that a record lacks."""
         pa, parquet = _pyarrow()
         table = pa.Table.from_pylist([_valid(record) for record in records], schema=self._schema)
-        write_atomically(path, lambda file: parquet.write_table(table, file))
+        write_atomically(path, lambda file: parquet.write_table(table, file), overwrite=True)
 
     def read(self, path: Path) -> Iterator[Row]:
         """Yields a shard's records as they were written."""
-        _, parquet = _pyarrow()
-        for row in parquet.read_table(path).to_pylist():
+        for _, row in read_rows(path, self._schema.names):
             yield {name: value for name, value in row.items() if value is not None}
+
+    def count(self, path: Path) -> int:
+        """The number of records in a shard; raises :class:`InputError` where it is damaged."""
+        return sum(1 for _ in read_rows(path, self._schema.names))
 
 
 def _valid(record: Row) -> Row:

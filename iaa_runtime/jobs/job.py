@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import IAAError, InputError
-from .files import TEMPORARY, json_line, read_jsonl, write_bytes, write_jsonl
+from .files import TEMPORARY, check_output, json_line, make_folder, read_jsonl, read_text, write_bytes, write_jsonl
 from .process_group import ProcessGroup
+
+log = logging.getLogger(__name__)
 
 MANIFEST, LIST = "manifest.json", "items.jsonl"
 _FORMAT = 1
@@ -33,6 +37,7 @@ class ShardFormat(Protocol):
 
     def write(self, path: Path, records: list[Row]) -> None: ...
     def read(self, path: Path) -> Iterator[Row]: ...
+    def count(self, path: Path) -> int: ...
 
 
 class Jsonl:
@@ -42,11 +47,15 @@ class Jsonl:
 
     def write(self, path: Path, records: list[Row]) -> None:
         """Writes a shard, whole or not at all."""
-        write_jsonl(path, records)
+        write_jsonl(path, records, overwrite=True)
 
     def read(self, path: Path) -> Iterator[Row]:
         """Yields a shard's records."""
         return read_jsonl(path)
+
+    def count(self, path: Path) -> int:
+        """The number of records in a shard; raises :class:`InputError` where it is damaged."""
+        return sum(1 for _ in read_jsonl(path))
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,24 @@ class Job:
         """The numbers of shards that are still to be computed."""
         there = set(os.listdir(self.folder))  # one call: there may be tens of thousands
         return [number for number in range(self.shards) if self.shard(number).name not in there]
+
+    def discard_damaged(self) -> None:
+        """Removes shards that do not hold as many records as they were written with, so that they are made anew.
+
+        Raises:
+            InputError: the list of items is damaged.
+        """
+        if _whole(partial(Jsonl().count, self.folder / LIST)) != self.count:
+            raise InputError(
+                f"{self.folder / LIST} does not hold the {self.count:,} items that the job began with: it was changed "
+                "or cut. Start anew in another folder."
+            )
+        for number in set(range(self.shards)) - set(self.missing()):
+            path, size = self.shard(number), min(self.shard_size, self.count - number * self.shard_size)
+            if _whole(partial(self.format.count, path)) != size:
+                check_output(path, overwrite=True)  # a folder or a link of that name is not ours
+                log.warning("%s does not hold its %s records: it was changed or cut, and is made anew.", path, size)
+                path.unlink()
 
     def done(self) -> int:
         """Items in finished shards."""
@@ -124,8 +151,8 @@ class Job:
     def tidy(self) -> None:
         """Removes files that a killed process left half-written; nothing but our own."""
         for name in (LIST, MANIFEST, f"shard-*{self.format.suffix}"):
-            for partial in self.folder.glob(f".{name}.*{TEMPORARY}"):
-                partial.unlink(missing_ok=True)
+            for half in self.folder.glob(f".{name}.*{TEMPORARY}"):
+                half.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Removes the job's files, and its folder if nothing else is in it."""
@@ -134,6 +161,14 @@ class Job:
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
+
+
+def _whole(count: Callable[[], int]) -> int | None:
+    """What is counted in a file of a job; None where it is damaged."""
+    try:
+        return count()
+    except InputError:
+        return None
 
 
 def open_job(
@@ -158,7 +193,8 @@ def open_job(
         The job, and whether it was resumed.
 
     Raises:
-        InputError: the folder holds a job with other settings, or something else, or there are no items.
+        InputError: the folder holds a job with other settings, or something else, its list of items is damaged, or
+            there are no items.
     """
     group, shard_format = group or ProcessGroup(), shard_format or Jsonl()
     settings = json.loads(json.dumps({**settings, "shard_size": shard_size, "format": shard_format.suffix[1:]}))
@@ -169,12 +205,16 @@ def open_job(
     group.barrier()
     manifest = _read_manifest(folder)
     _compare(folder, manifest["settings"], settings)
-    return Job(folder, manifest["count"], shard_size, shard_format), known
+    job = Job(folder, manifest["count"], shard_size, shard_format)
+    if group.is_main and known:
+        job.discard_damaged()
+    group.barrier()  # before the others look which shards are missing
+    return job, known
 
 
 def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
+    make_folder(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         strange = [path.name for path in folder.iterdir() if not path.name.endswith(TEMPORARY)]
     except OSError as error:
         raise InputError(f"{folder} cannot be used ({error.strerror or error}). Choose another place.") from error
@@ -200,12 +240,15 @@ def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> No
 
 def _read_manifest(folder: Path) -> Row:
     try:
-        manifest: Row = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["version"] == _FORMAT and isinstance(manifest["count"], int):
+        manifest: Row = json.loads(read_text(folder / MANIFEST))
+        if manifest["version"] != _FORMAT:
+            reason = f"it has version {manifest['version']}, and this program writes {_FORMAT}"
+        elif type(manifest["count"]) is int and manifest["count"] > 0 and manifest["settings"].keys():
             return manifest
-        reason = f"it has version {manifest['version']}, and this program writes {_FORMAT}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        else:
+            reason = "it was not written so"
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     raise InputError(
         f"{folder / MANIFEST} cannot be read ({reason}). On several machines the folder must be on a disk that all "
         "share. Otherwise start anew in another folder."

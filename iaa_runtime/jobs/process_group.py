@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from ..errors import InputError
 
 PATIENCE = timedelta(days=30)
 """How long a process waits for the others: the slowest may need hours after the first is done."""
+POLL_SECONDS = 0.05
 
 _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers (torchrun and accelerate, Open MPI, Intel MPI, MVAPICH) write the number of processes."""
@@ -35,11 +37,16 @@ class ProcessGroup:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Waits until every process has called this."""
+        """Waits until every process has called this; signals are heard meanwhile."""
         if self.world_size > 1:
-            from accelerate import PartialState
+            import torch
+            from torch import distributed
 
-            PartialState().wait_for_everyone()
+            index = torch.device(self.device).index
+            everyone = distributed.barrier(async_op=True, device_ids=None if index is None else [index])
+            while not everyone.is_completed():
+                time.sleep(POLL_SECONDS)
+            everyone.wait()
 
     def leave(self) -> None:
         """Waits for the others, then leaves the group for good."""

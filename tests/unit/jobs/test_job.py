@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,19 @@ def test_an_empty_list_is_an_error(tmp_path: Path) -> None:
         open_job(tmp_path / "job", {}, lambda: [], 5)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"version": 99, "count": 3, "settings": {}}', '{"version": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{",
+        "[" * 100_000,
+        '{"version": 99, "count": 3, "settings": {}}',
+        '{"version": 1}',
+        '{"version": 1, "count": 0, "settings": {"a": 1}}',
+        '{"version": 1, "count": 1, "settings": 3}',
+    ],
+)
 def test_a_damaged_manifest_is_named(content: str, tmp_path: Path) -> None:
     start(tmp_path / "job")
     (tmp_path / "job" / "manifest.json").write_text(content)
@@ -222,3 +234,54 @@ def test_manifest_and_list_are_plain_json(tmp_path: Path) -> None:
         "settings": {"model": "m", "phrases": ["a", "b"], "shard_size": 5, "format": "jsonl"},
     }
     start(tmp_path / "job", phrases=["a", "b"])  # a tuple and a list are the same JSON
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda content: b"",
+        cut,
+        lambda content: content.partition(b"\n")[2],
+        lambda content: content + b'{"number": 99}\n',
+        lambda content: content.replace(b"{", b"\x00", 1),
+        lambda content: b"\n" * len(content),
+    ],
+    ids=["emptied", "cut", "a record gone", "a record too many", "damaged", "blank"],
+)
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_damaged_shard_is_made_anew(
+    harm: Callable[[bytes], bytes], number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = start(tmp_path / "job")
+    compute(job)
+    whole = {path.name: path.read_bytes() for path in job.folder.iterdir()}
+    job.shard(number).write_bytes(harm(job.shard(number).read_bytes()))
+    again = start(tmp_path / "job")
+    assert again.missing() == [number]
+    assert f"shard-00000{number}.jsonl does not hold its" in caplog.text
+    compute(again)
+    assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == whole
+    assert list(start(tmp_path / "job").records()) == [{"number": n, "square": n * n} for n in range(COUNT)]
+
+
+@pytest.mark.parametrize("harm", [lambda content: b"", cut, lambda content: content + b'{"number": 99}\n'])
+def test_a_damaged_list_is_named(harm: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    job = start(tmp_path / "job")
+    compute(job)
+    items = job.folder / "items.jsonl"
+    items.write_bytes(harm(items.read_bytes()))
+    with pytest.raises(InputError, match=r"items\.jsonl does not hold the 23 items"):
+        start(tmp_path / "job")
+    assert job.missing() == []
+
+
+def test_a_folder_in_a_shard_s_place_is_left_alone(tmp_path: Path) -> None:
+    job = start(tmp_path / "job")
+    job.shard(2).mkdir()
+    with pytest.raises(InputError, match=r"shard-000002\.jsonl is a folder"):
+        start(tmp_path / "job")
+    assert job.shard(2).is_dir()
