@@ -6,8 +6,11 @@ A checkpoint may be larger than memory: never more than a chunk of one tensor is
 from __future__ import annotations
 
 import errno
+import glob
 import json
+import logging
 import os
+import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +25,10 @@ from ..errors import InputError
 from .formats import SAFETENSORS_DTYPES
 from .json_files import write_json
 
+log = logging.getLogger(__name__)
+
+MARKER = ".iaa-partial"
+"""The file by which a folder that is being written is known as ours."""
 SHARD_BYTES = 1 << 30
 """How large a weight file grows before the next one is begun."""
 
@@ -69,6 +76,7 @@ def write_file(file: Path, tensors: Mapping[str, LazyTensor]) -> None:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
+    partial.touch(exist_ok=False)  # ours from here on: what is there already is somebody else's
     try:
         with partial.open("wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
@@ -118,25 +126,65 @@ def write_index(folder: Path, files: Mapping[str, Mapping[str, LazyTensor]]) -> 
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
+def _whose() -> str:
+    """What a folder that is being written says of its writer: the process and the machine."""
+    return f"{os.getpid()} {platform.node()}\n"
+
+
+def _remove_left_over(out: Path) -> None:
+    """Removes folders that killed processes of this machine have left of ``out``; they carry our mark."""
+    for left in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
+        process, marker = left.name.rpartition("-")[2], left / MARKER
+        if left.is_symlink() or marker.is_symlink() or not marker.is_file() or marker.stat().st_size > 1000:
+            continue
+        if not process.isdecimal() or marker.read_bytes() != f"{process} {platform.node()}\n".encode():
+            continue
+        if _runs(int(process)):
+            log.warning("%s is being written by process %s, and stays.", left, process)
+        else:
+            log.warning("%s is what a process that was killed has left; it is removed.", left)
+            shutil.rmtree(left)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine runs; True where that cannot be asked (Windows)."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails.
 
+    What a process that was killed has left of the same ``out`` is removed, and named in the log.
+
     Raises:
         InputError: ``out`` holds something already, the folder cannot be made, or the disk is full.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} holds something already. Choose another folder, or empty this one.")
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     try:
+        if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+            raise InputError(f"{out} holds something already, or is a link. Choose another folder, or empty this one.")
+        _remove_left_over(out)
+        partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
-            f"{partial}, where the files are written first, cannot be made ({error.strerror or error}). "
-            "Remove it, or choose another --out."
+            f"{out}.partial-{os.getpid()}, where the files are written first, cannot be made "
+            f"({getattr(error, 'strerror', None) or error}). Remove it, or choose another --out."
         ) from error
     try:
+        (partial / MARKER).write_text(_whose(), encoding="utf-8")
         yield partial
+        (partial / MARKER).unlink()
         if out.exists():
             out.rmdir()
         partial.rename(out)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import platform
+import signal
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from iaa_runtime.checkpoint.formats import SAFETENSORS_DTYPES
-from iaa_runtime.checkpoint.writer import LazyTensor, new_folder, write_file, write_shards
+from iaa_runtime.checkpoint.writer import MARKER, LazyTensor, new_folder, write_file, write_shards
+from iaa_runtime.errors import InputError
 
 
 def in_memory(tensors: dict[str, Tensor]) -> dict[str, LazyTensor]:
@@ -95,3 +101,61 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (folder / "file").touch()
         assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+@pytest.fixture
+def left(tmp_path: Path, project: Path) -> Path:
+    """What a process that was killed while it wrote ``out`` has left."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from iaa_runtime.checkpoint.writer import new_folder\n"
+        "with new_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'weights').write_bytes(bytes(1000)); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    killed = subprocess.run([sys.executable, "-c", code, tmp_path / "out"], env=os.environ | {"PYTHONPATH": path})
+    assert killed.returncode == -signal.SIGKILL
+    (folder,) = tmp_path.glob("out.partial-*")
+    return folder
+
+
+def test_what_a_killed_process_left_is_named_and_removed(
+    left: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with new_folder(tmp_path / "other"):
+        assert left.exists()  # another command's
+    with new_folder(tmp_path / "out"):
+        pass
+    assert f"{left} is what a process that was killed has left" in caplog.text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "out"]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("why", ["runs", "no mark", "another's mark", "another machine", "another name", "a link"])
+def test_what_is_not_ours_or_still_written_stays(left: Path, why: str, tmp_path: Path) -> None:
+    mark = left / MARKER
+    if why == "runs":
+        process = os.getppid()
+        left = left.rename(tmp_path / f"out.partial-{process}")
+        (left / MARKER).write_text(f"{process} {platform.node()}\n")
+    elif why == "no mark":
+        mark.unlink()
+    elif why == "another's mark":
+        mark.write_text("mine")
+    elif why == "another machine":
+        mark.write_text(mark.read_text().replace(platform.node(), "elsewhere"))
+    elif why == "another name":
+        left = left.rename(tmp_path / "out.partial-thesis")
+    else:
+        left.rename(tmp_path / "thesis")
+        left.symlink_to(tmp_path / "thesis")
+    with new_folder(tmp_path / "out"):
+        pass
+    assert (left / "weights").read_bytes() == bytes(1000)
+
+
+def test_a_link_is_no_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    with pytest.raises(InputError, match="is a link"), new_folder(tmp_path / "out"):
+        pytest.fail("it was taken")
+    assert list((tmp_path / "real").iterdir()) == [] and (tmp_path / "out").is_symlink()
