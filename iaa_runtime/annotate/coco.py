@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..jobs.files import write_atomically
+from ..jobs.files import make_folder, write_atomically
 from ..jobs.job import Row
 
 Records = Callable[[], Iterable[Row]]
 """Starts an iteration over all records, in order."""
 
 
-def write_coco_boxes(path: Path, records: Records) -> None:
-    """Writes boxes as COCO instances.
+def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -> None:
+    """Writes boxes as COCO instances; a file that is there stays, unless ``overwrite`` or it says the same.
 
     ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
     that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``area``, ``iscrowd`` 0
@@ -43,20 +43,19 @@ def write_coco_boxes(path: Path, records: Records) -> None:
             yield {"id": number, "name": name, "supercategory": "phrase"}
 
     # Categories come last in the file, since they are known only after the annotations.
-    _write(
-        path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations()), "categories": named}
-    )
+    lists = {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations()), "categories": named}
+    _write(path, lists, overwrite)
 
 
-def write_coco_captions(path: Path, records: Records) -> None:
-    """Writes captions as COCO captions: ``annotations`` with ``image_id`` and ``caption``."""
+def write_coco_captions(path: Path, records: Records, *, overwrite: bool = False) -> None:
+    """Writes captions likewise as COCO captions: ``annotations`` with ``image_id`` and ``caption``."""
 
     def annotations() -> Iterator[Row]:
         for number, record in _readable(records()):
             if "caption" in record:
                 yield {"image_id": number, "caption": record["caption"]}
 
-    _write(path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations())})
+    _write(path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations())}, overwrite)
 
 
 def _readable(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
@@ -78,7 +77,7 @@ def _with_ids(rows: Iterable[Row]) -> Iterator[Row]:
         yield {"id": number, **row}
 
 
-def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]]) -> None:
+def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]], overwrite: bool) -> None:
     def write(file: BinaryIO) -> None:
         file.write(b'{"info": {"description": "Annotated with IAA"}')
         for name, rows in lists.items():
@@ -88,5 +87,5 @@ def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]]) -> None:
             file.write(b"\n]")
         file.write(b"}\n")
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, write)
+    make_folder(path.parent)
+    write_atomically(path, write, overwrite=overwrite)

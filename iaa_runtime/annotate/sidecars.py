@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..errors import InputError
-from ..jobs.files import write_bytes
+from ..jobs.files import check_output, open_input, write_bytes
 from ..jobs.job import Row
 
 Pairs = Callable[[], Iterable[tuple[Row, Row]]]
@@ -29,13 +29,14 @@ def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
         The number of captions.
 
     Raises:
-        InputError: two pictures would share a file, or a file exists with other content.
+        InputError: two pictures would share a file, or what is there has other content or is no file.
     """
     with closing(sqlite3.connect("")) as table:  # on disk: there may be millions
         table.execute("CREATE TABLE files (path BLOB PRIMARY KEY, image TEXT) WITHOUT ROWID")
         for image, path, caption in _captions(pairs()):
             _claim(table, image, path)
-            if not overwrite and path.exists() and path.read_bytes() != caption:
+            check_output(path, overwrite=True)
+            if not overwrite and path.exists() and not _says(path, caption):
                 raise InputError(
                     f"{path} is there already and says something else. Give --overwrite to replace such files; the "
                     "annotations themselves are finished and kept."
@@ -43,9 +44,15 @@ def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
     count = 0
     for _, path, caption in _captions(pairs()):
         count += 1
-        if not path.exists() or path.read_bytes() != caption:
-            write_bytes(path, caption)
+        if not path.exists() or not _says(path, caption):
+            write_bytes(path, caption, overwrite=overwrite)
     return count
+
+
+def _says(path: Path, caption: bytes) -> bool:
+    """Whether a file, however large, holds this caption."""
+    with open_input(path) as file:
+        return file.read(len(caption) + 1) == caption
 
 
 def _claim(table: sqlite3.Connection, image: str, path: Path) -> None:

@@ -1,7 +1,8 @@
 """The ``iaa`` command: one module for each subcommand, imported when it runs, and what subcommands share.
 
-Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted. With ``--json``, stdout holds one JSON object a line and
-nothing else; everything for people goes to stderr. Not: what a command does (the folders that it calls).
+Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted or asked to end. With ``--json``, stdout holds one JSON
+object a line and nothing else; everything for people goes to stderr. Not: what a command does (the folders that it
+calls).
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 
 from .. import __version__
 from ..errors import IAAError, UsageError
 from ..text.printable import guarded
+from .failures import ended_like_ctrl_c, explain
 
 COMMANDS = {
     "demo": "all three workflows on one picture, with the checkpoint in the box",
@@ -32,6 +35,8 @@ COMMANDS = {
     "bench": "how fast it is here, against the machine's roofline and stock transformers",
 }
 
+DEBUG = "--debug"
+
 
 def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     """The command line's parser, with the arguments of ``command`` only, or of all commands when None."""
@@ -39,6 +44,7 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
         prog="iaa",
         description="Caption, ground and chat with IAA, a frozen Llama 3 that sees through inserted adaptors.",
     )
+    parser.add_argument(DEBUG, action="store_true", help="with any command: show where in the program it failed")
     parser.add_argument("--version", action="version", version=f"iaa-nodes {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
@@ -55,21 +61,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed, as by `iaa … >&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open
     with redirect_stdout(guarded(sys.stdout)), redirect_stderr(guarded(sys.stderr)):
         return _run(list(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(words: list[str]) -> int:
     command = next((word for word in words if word in COMMANDS), None)
+    options = argparse.Namespace(debug=DEBUG in words)
     try:
-        options = make_parser(command).parse_args(words)
-        return int(import_module(f".{options.command}", __package__).run(options))
+        with ended_like_ctrl_c(), _traceback_if(options.debug):
+            make_parser(command).parse_args([word for word in words if word != DEBUG], options)
+            code = int(import_module(f".{options.command}", __package__).run(options))
+            sys.stdout.flush()  # what cannot be written is a failure, too
+            return code
     except IAAError as error:
-        print(f"iaa {command}: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+        reason, code = str(error), 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
+        reason, code = "", 130
     except BrokenPipeError:  # `iaa … | head` closed our stdout; nobody is left to tell
+        reason, code = "", 1
+    except Exception as error:
+        reason, code = explain(error, options), 1
+    if code == 130:
+        print("\nInterrupted.", file=sys.stderr)
+    elif reason:
+        print(f"iaa {command}: {reason}", file=sys.stderr)
+    _finish_stdout()
+    return code
+
+
+@contextmanager
+def _traceback_if(debug: bool) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        if debug:
+            traceback.print_exc()
+        raise
+
+
+def _finish_stdout() -> None:
+    """Writes what is left; drops it where that fails, or it would fail once more when Python ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1

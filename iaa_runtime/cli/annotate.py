@@ -13,19 +13,27 @@ from ..annotate.parquet import Parquet
 from ..annotate.sidecars import write_sidecars
 from ..annotate.sources import list_images
 from ..errors import InputError
-from ..jobs.job import Job, Jsonl, ShardFormat, open_job
+from ..jobs.job import MANIFEST, Job, Jsonl, ShardFormat, open_job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
 from ..pipeline.base import BATCH_ROWS, Pipeline
 from ..text.prompts import CAPTION_PROMPTS
-from .arguments import add_pipeline_arguments, add_threshold_argument, check_count, generation_options
+from .arguments import (
+    MOST_ROWS,
+    add_pipeline_arguments,
+    add_threshold_argument,
+    check_count,
+    checked,
+    generation_options,
+)
 from .opening import join_processes, open_pipeline
 from .output import log, print_json
+from .outputs import Outputs, add_overwrite_argument
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
-SHARD_SIZE = 200
-"""Pictures in a shard: what a kill can cost."""
+SHARD_SIZE, MOST_IN_SHARD = 200, 100_000
+"""Pictures in a shard: what a kill can cost; the records of one are held in memory."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"pictures at once (default {BATCH_ROWS})"
     )
-    group.add_argument("--coco", metavar="FILE", help="when done, also write the boxes (or captions) as COCO JSON")
+    group.add_argument(
+        "--coco",
+        type=checked(_coco_path),
+        metavar="FILE.json",
+        help="when done, also write the boxes (or captions) as COCO JSON",
+    )
     group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
-    group.add_argument("--overwrite", action="store_true", help="let --sidecars replace files that say something else")
+    add_overwrite_argument(group)
     add_pipeline_arguments(parser)
 
 
@@ -73,6 +86,9 @@ def run(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.sidecars and settings.prompt is None:
         raise InputError("--sidecars writes captions: give --caption too.")
+    check_count("--batch", settings.batch, MOST_ROWS)
+    check_count("--shard-size", options.shard_size, MOST_IN_SHARD)
+    _check_coco(options, settings)
     group = join_processes(options)
     pipeline = open_pipeline(options)
     job, resumed = _open_job(options, settings, pipeline, group)
@@ -100,10 +116,38 @@ def _settings(options: argparse.Namespace) -> AnnotateSettings:
     )
 
 
+def _coco_path(text: str) -> str:
+    if Path(text).suffix.lower() != ".json":
+        raise InputError(f"{text!r} does not end in .json, as COCO's files do.")
+    return text
+
+
+def _coco_files(options: argparse.Namespace, settings: AnnotateSettings) -> dict[str, Path]:
+    """The files that --coco asks for: ``coco`` of boxes, ``coco_captions``, which alone has the very name."""
+    if not options.coco:
+        return {}
+    boxes = Path(options.coco)
+    captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
+    return ({"coco": boxes} if settings.ground else {}) | (
+        {"coco_captions": captions} if settings.prompt is not None else {}
+    )
+
+
+def _check_coco(options: argparse.Namespace, settings: AnnotateSettings) -> None:
+    """Raises if --coco names a file of the job, or one that is there.
+
+    A run that goes on may find what it had written when it was killed; whether that is the same is seen in the end.
+    """
+    manifest = Path(options.out) / MANIFEST
+    outputs = Outputs(options.overwrite or manifest.exists())
+    outputs.reads("the job's", manifest)
+    for target in _coco_files(options, settings).values():
+        outputs.writes("--coco", target)
+
+
 def _open_job(
     options: argparse.Namespace, settings: AnnotateSettings, pipeline: Pipeline, group: ProcessGroup
 ) -> tuple[Job, bool]:
-    check_count("--shard-size", options.shard_size)
     job_settings: dict[str, Any] = {
         **pipeline.identity(),
         "source": options.source,
@@ -148,15 +192,10 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
 
 def _export(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> dict[str, Any]:
     written: dict[str, Any] = {}
-    if options.coco:
-        target = Path(options.coco)
-        if settings.ground:
-            write_coco_boxes(target, job.records)
-            written["coco"] = str(target)
-            target = target.with_stem(f"{target.stem}-captions")
-        if settings.prompt is not None:
-            write_coco_captions(target, job.records)
-            written["coco_captions"] = str(target)
+    for name, target in _coco_files(options, settings).items():
+        write = write_coco_boxes if name == "coco" else write_coco_captions
+        write(target, job.records, overwrite=options.overwrite)
+        written[name] = str(target)
     if options.sidecars:
         written["sidecars"] = write_sidecars(job.pairs, overwrite=options.overwrite)
     return written

@@ -8,12 +8,17 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ..config import GenerationConfig
-from ..errors import IAAError, InputError, UsageError
+from ..errors import IAAError, InputError, UsageError, spelled
 from ..pipeline.remote import Timeouts
 from ..pipeline.remote.servers import parse_server
 from .devices import DTYPES, PRECISIONS
 
 Value = TypeVar("Value")
+
+MOST_ROWS = 4096
+"""Pictures or questions that are answered at once."""
+MOST_SECONDS = 7 * 24 * 3600
+"""That a server may be silent."""
 
 
 def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
@@ -29,10 +34,12 @@ def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
     return convert
 
 
-def check_count(option: str, value: int) -> None:
-    """Raises :class:`InputError` for a count below 1."""
+def check_count(option: str, value: int, most: int) -> None:
+    """Raises :class:`InputError` for a count that is not in 1..``most``."""
     if value < 1:
-        raise InputError(f"{option} is {value}; it must be at least 1.")
+        raise InputError(f"{option} is {spelled(value)}; it must be at least 1.")
+    if value > most:
+        raise InputError(f"{option} is {spelled(value)}; it can be at most {most:,}.")
 
 
 def add_pipeline_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +113,7 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--server-timeout",
-        type=float,
+        type=checked(_seconds),
         default=Timeouts().silence,
         metavar="S",
         help=f"seconds without a word after which it is asked again (default {Timeouts().silence:g})",
@@ -116,6 +123,13 @@ def add_server_arguments(parser: argparse.ArgumentParser) -> None:
 def _server(text: str) -> str:
     parse_server(text)
     return text
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= MOST_SECONDS:
+        raise InputError(f"it must be above 0 and at most {MOST_SECONDS} seconds, not {text}.")
+    return value
 
 
 def add_generation_arguments(parser: argparse.ArgumentParser) -> None:

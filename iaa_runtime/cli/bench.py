@@ -13,12 +13,17 @@ from ..bench import run as benchmark
 from ..bench.checkpoints import SIZES
 from ..bench.peers import PEERS
 from ..bench.timing import CLOCKS
+from ..config import GenerationConfig
 from ..errors import InputError
+from ..jobs.files import make_folder, write_bytes
 from ..model.dtypes import default_dtype
 from ..model.linear.kinds import QUANTIZED
-from .arguments import add_json_argument, check_count
+from .arguments import MOST_ROWS, add_json_argument, check_count
 from .devices import DTYPES, PRECISIONS, pick_device
 from .output import log, print_json
+from .outputs import Outputs, add_overwrite_argument
+
+MOST_NEW_TOKENS, MOST_REPEATS, MOST_THREADS = 1 << 16, 10_000, 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights and images")
     parser.add_argument("--folder", metavar="DIR", type=Path, help="keep the checkpoint there, and take it from there")
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="write the figures there")
+    add_overwrite_argument(parser)
     add_json_argument(parser)
 
 
@@ -56,12 +62,14 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
     """The run that the options ask for.
 
     Raises:
-        InputError: a count below 1, or a clock that cannot see the device's work.
+        InputError: a count out of its limits, or a clock that cannot see the device's work.
     """
-    check_count("--batch", min(options.batch or [1]))
-    check_count("--new-tokens", options.new_tokens)
-    check_count("--repeats", options.repeats)
-    check_count("--threads", 1 if options.threads is None else options.threads)
+    for batch in options.batch or ():
+        check_count("--batch", batch, MOST_ROWS)
+    check_count("--new-tokens", options.new_tokens, MOST_NEW_TOKENS)
+    check_count("--repeats", options.repeats, MOST_REPEATS)
+    check_count("--threads", 1 if options.threads is None else options.threads, MOST_THREADS)
+    GenerationConfig(seed=options.seed)  # raises if it is no seed
     device = pick_device(options.device)
     if options.clock == "cpu" and device != "cpu":
         raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
@@ -89,12 +97,14 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
 def run(options: argparse.Namespace) -> int:
     """Runs and reports."""
     settings = run_settings(options)
+    if options.out is not None:
+        Outputs(options.overwrite).writes("--out", options.out)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     results = benchmark.run(settings, log)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        make_folder(options.out.parent)
+        write_bytes(options.out, json.dumps(results, indent=1).encode() + b"\n", overwrite=options.overwrite)
     if options.json:
         print_json(results)
         return 0

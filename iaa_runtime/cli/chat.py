@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ..config import Task
-from ..errors import IAAError, InputError
+from ..errors import IAAError, InputError, spelled
 from ..images.load import load_image
-from ..jobs.files import numbered_jsonl, write_jsonl
+from ..jobs.files import check_text, numbered_jsonl, write_jsonl
 from ..pipeline.chat import Chat, Turn
 from .arguments import add_pipeline_arguments, checked, generation_options
+from .failures import Terminated, explain
 from .opening import open_pipeline
 from .output import BOX, log, print_json
+from .outputs import Outputs, add_overwrite_argument
 
 HELP = """Type a message. Commands:
   /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone)
@@ -40,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.jsonl",
         help='take turns from a file: {"task": "G", "text": "…"} a line; an "image" in a line shows another picture',
     )
+    add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
 
 
@@ -50,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     turns = list(_read_script(Path(options.script))) if options.script else None
     chat = open_pipeline(options).chat(load_image(options.image) if options.image else None)
     if turns is None:
-        return _converse(chat, task, settings, options.json)
+        return _converse(chat, task, settings, options)
     for turn in turns:
         if turn["image"]:
             chat.image = load_image(turn["image"])
@@ -66,13 +70,17 @@ def _read_script(path: Path) -> Iterator[dict[str, Any]]:
     for number, turn in numbered_jsonl(path):
         if not isinstance(turn.get("text"), str):
             raise InputError(f'{path}, line {number}: needs a "text", as in {{"task": "MM", "text": "What is this?"}}.')
-        if not isinstance(turn.get("image") or "", str):
-            raise InputError(f'{path}, line {number}: "image" is the path of a picture, not {turn["image"]!r}.')
-        yield {
-            "text": turn["text"],
-            "task": Task.parse(turn["task"]) if turn.get("task") else None,
-            "image": turn.get("image"),
-        }
+        check_text(turn["text"], f"{path}, line {number}")
+        image = turn.get("image") or ""
+        if not isinstance(image, str):
+            raise InputError(f'{path}, line {number}: "image" is the path of a picture, not {spelled(image)}.')
+        if image and not os.path.exists(image):
+            raise InputError(f"{path}, line {number}: there is no image at {spelled(image, 200)}. Check the path.")
+        try:
+            task = Task.parse(turn["task"]) if turn.get("task") else None
+        except IAAError as error:
+            raise InputError(f"{path}, line {number}: {error}") from None
+        yield {"text": turn["text"], "task": task, "image": image}
 
 
 def _take_turn(chat: Chat, text: str, task: Task, settings: dict[str, Any], as_json: bool) -> None:
@@ -98,8 +106,9 @@ def _record(turn: Turn) -> dict[str, Any]:
     return record
 
 
-def _converse(chat: Chat, task: Task, settings: dict[str, Any], as_json: bool) -> int:
+def _converse(chat: Chat, task: Task, settings: dict[str, Any], options: argparse.Namespace) -> int:
     log(HELP)
+    saver = _Saver(options)
     while True:
         print(f"{task.value}> ", end="", file=sys.stderr, flush=True)  # stdout is for answers
         try:
@@ -110,16 +119,24 @@ def _converse(chat: Chat, task: Task, settings: dict[str, Any], as_json: bool) -
             if line in ("/quit", "/exit"):
                 return 0
             if line.startswith("/"):
-                task = _command(chat, task, line)
+                task = _command(chat, task, line, saver)
             elif line:
-                _take_turn(chat, line, task, settings, as_json)
+                _take_turn(chat, line, task, settings, options.json)
         except IAAError as error:
             log(str(error))
+        except Terminated:
+            raise
         except KeyboardInterrupt:
             log("\n(stopped; this turn is not remembered)")
+        except OSError:  # of the terminal
+            raise
+        except Exception as error:  # the conversation so far is worth more than the end of the program
+            if options.debug:
+                raise
+            log(f"{explain(error, options)} (This turn is not remembered.)")
 
 
-def _command(chat: Chat, task: Task, line: str) -> Task:
+def _command(chat: Chat, task: Task, line: str, saver: _Saver) -> Task:
     """Carries out a slash command; returns the task that answers from now on."""
     name, _, argument = line.partition(" ")
     argument = argument.strip()
@@ -127,9 +144,10 @@ def _command(chat: Chat, task: Task, line: str) -> Task:
         return Task.parse(argument)
     if name == "/image":
         chat.image = load_image(argument)
+        saver.outputs.reads("/image", argument)
         log(f"{argument}: {chat.image.width}×{chat.image.height}")
     elif name == "/save":
-        _save(chat, argument)
+        saver.save(chat, argument)
     elif name == "/clear":
         chat.clear()
     elif name == "/help":
@@ -139,8 +157,22 @@ def _command(chat: Chat, task: Task, line: str) -> Task:
     return task
 
 
-def _save(chat: Chat, name: str) -> None:
-    if not name:
-        raise InputError("Say where: /save FILE.")
-    write_jsonl(Path(name), map(_record, chat.turns))
-    log(f"wrote {len(chat.turns)} turns to {name}")
+class _Saver:
+    """Saves the conversation; what it has written itself, it replaces."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.outputs = Outputs(options.overwrite)
+        self._mine: dict[Path, int] = {}
+        if options.image:
+            self.outputs.reads("--image", options.image)
+
+    def save(self, chat: Chat, name: str) -> None:
+        if not name:
+            raise InputError("Say where: /save FILE.")
+        path = Path(name)
+        mine = path in self._mine and path.is_file() and path.stat().st_mtime_ns == self._mine[path]
+        if not mine:
+            self.outputs.writes("/save", path)
+        write_jsonl(path, map(_record, chat.turns), overwrite=mine or self.outputs.overwrite)
+        self._mine[path] = path.stat().st_mtime_ns
+        log(f"wrote {len(chat.turns)} turns to {name}")

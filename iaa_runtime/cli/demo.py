@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from ..shapes.text_questions import text_question
 from .arguments import add_json_argument, add_model_arguments
 from .opening import open_model
 from .output import BOX, log, print_json
+from .outputs import add_overwrite_argument
 from .pictures import save_picture, slug
 
 T = TypeVar("T")
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--phrase", action="append", metavar="TEXT", help="what to find in it (repeatable)")
     parser.add_argument("--seed", type=int, default=3, help="which scene (default 3)")
     parser.add_argument("--out", default="iaa_demo", metavar="DIR", help="where pictures go (default iaa_demo)")
+    add_overwrite_argument(parser)
     add_json_argument(parser)
     add_model_arguments(parser)
 
@@ -54,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Captions, asks, grounds and answers a text; writes the pictures and prints how long each step took."""
     out = Path(options.out)
+    save = partial(save_picture, overwrite=options.overwrite)
     steps: list[dict[str, Any]] = []
 
     def step(name: str, question: str, work: Callable[[], T], show: Callable[[T], Any]) -> T:
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return result
 
     topic = choose_topic(options)
-    save_picture(topic.picture, out / "scene.png")
+    save(topic.picture, out / "scene.png")
     start = time.perf_counter()
     pipeline = open_model(options)
     pipeline.model.load()
@@ -82,11 +86,11 @@ def run(options: argparse.Namespace) -> int:
     )
     step("text", topic.prompt, lambda: pipeline.text(topic.prompt), str)
     files = [
-        save_picture(draw_detections(topic.picture, found), out / "annotated.png"),
-        save_picture(detections_mask(topic.picture.size, found), out / "mask.png"),
+        save(draw_detections(topic.picture, found), out / "annotated.png"),
+        save(detections_mask(topic.picture.size, found), out / "mask.png"),
     ]
     for number, (detection, crop) in enumerate(zip(found, crop_detections(topic.picture, found), strict=True), 1):
-        files.append(save_picture(crop, out / f"crop-{number}-{slug(detection.label)}.png"))
+        files.append(save(crop, out / f"crop-{number}-{slug(detection.label)}.png"))
     if options.json:
         print_json({"steps": steps, "files": [str(out / "scene.png"), *map(str, files)]})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import InputError
@@ -18,6 +19,7 @@ from ..jobs.progress import Progress
 from ..pipeline.base import BATCH_ROWS, Pipeline
 from ..shapes.evaluate import as_dict, evaluate
 from .arguments import (
+    MOST_ROWS,
     add_json_argument,
     add_model_arguments,
     add_pipeline_arguments,
@@ -27,10 +29,11 @@ from .arguments import (
 )
 from .opening import join_processes, open_pipeline
 from .output import print_json
+from .outputs import Outputs, add_overwrite_argument
 
 PARTS = ".parts"
 """Suffix of a result's name: the folder of the answers so far."""
-SCENES = 200
+SCENES, MOST_SCENES = 200, 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +71,7 @@ def _add_mme(parser: argparse.ArgumentParser) -> None:
 
 def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="FILE.html", help="write a page with the worst cases in pictures")
+    add_overwrite_argument(parser)
     parser.add_argument(
         "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"questions at once (default {BATCH_ROWS})"
     )
@@ -76,9 +80,28 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs a benchmark and scores it, or scores an existing result."""
+    _check_files(options)
     runners: dict[str, Callable[[argparse.Namespace], None]] = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes}
     runners[options.benchmark](options)
     return 0
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raises if the run would write a file over another one that it reads or writes, or over what is there."""
+    outputs = Outputs(getattr(options, "overwrite", False))
+    for name in ("annotations", "questions", "predictions"):
+        if given := getattr(options, name, None):
+            outputs.reads(f"--{name}", given)
+    result = getattr(options, "out", None)
+    if result and options.benchmark == "refcoco" and not _parts(result).exists():  # else it may be there, half scored
+        outputs.writes("--out", Path(result))
+    if getattr(options, "report", None):
+        outputs.writes("--report", Path(options.report))
+
+
+def _parts(result: str) -> Path:
+    """The folder of the answers so far, beside the result."""
+    return Path(f"{Path(result)}{PARTS}")
 
 
 Answer = Callable[[Pipeline, Path, EvalSettings, ProcessGroup], Job]
@@ -88,10 +111,10 @@ Answer = Callable[[Pipeline, Path, EvalSettings, ProcessGroup], Job]
 def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[[Path, Job], None]) -> bool:
     """Answers a benchmark together with the other processes and writes the result; True in the main process."""
     group = join_processes(options)
-    result, parts = Path(options.out), Path(options.out + PARTS)
-    if result.exists() and not parts.exists():
+    result, parts = Path(options.out), _parts(options.out)
+    if result.is_dir() and not parts.exists():
         raise InputError(f"{result} is there already. Score it as it is, or choose another place for a new run.")
-    check_count("--batch", options.batch)
+    check_count("--batch", options.batch, MOST_ROWS)
     settings = EvalSettings(options.batch, getattr(options, "grammar", False), generation_options(options))
     job = answer(open_pipeline(options), parts, settings, group)
     if group.is_main:
@@ -112,7 +135,7 @@ def _refcoco(options: argparse.Namespace) -> None:
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
     summary = refcoco.summarize(cases)
     if options.report:
-        write_refcoco_page(Path(options.report), cases, summary, images)
+        write_refcoco_page(Path(options.report), cases, summary, images, overwrite=options.overwrite)
     if options.json:
         print_json(summary)
         return
@@ -131,7 +154,7 @@ def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.T
     return _run_benchmark(
         options,
         lambda pipeline, *job: answer_refcoco(pipeline, targets, images, *job),
-        lambda result, job: write_jsonl(result, job.records()),
+        lambda result, job: write_jsonl(result, job.records(), overwrite=options.overwrite),
     )
 
 
@@ -153,7 +176,8 @@ def _mme(options: argparse.Namespace) -> None:
     summary = mme.summarize(results)
     if options.report:
         pictures = options.data or options.images
-        write_mme_page(Path(options.report), results, summary, lambda c, name: find_picture(pictures, c, name))
+        find = partial(find_picture, pictures)
+        write_mme_page(Path(options.report), results, summary, find, overwrite=options.overwrite)
     if options.json:
         print_json(summary | summary["scores"])
         return
@@ -179,7 +203,7 @@ def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
 
 
 def _shapes(options: argparse.Namespace) -> None:
-    check_count("--scenes", options.scenes)
+    check_count("--scenes", options.scenes, MOST_SCENES)
     group = join_processes(options)
     if group.is_main:  # the demo checkpoint is too small to be worth spreading
         _score_shapes(options, open_pipeline(options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from pathlib import Path
 
 from PIL import Image
@@ -20,7 +21,8 @@ from .arguments import (
 )
 from .opening import open_pipeline
 from .output import BOX, TokenCounter, log, print_json
-from .pictures import load_images, numbered, picture_path, save_picture, slug
+from .outputs import Outputs, add_overwrite_argument
+from .pictures import folder_path, load_images, numbered, picture_path, save_picture, slug
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     picture = checked(picture_path)
     parser.add_argument("--draw", type=picture, metavar="FILE", help="write the picture with its boxes")
     parser.add_argument("--mask", type=picture, metavar="FILE", help="write a mask, white inside the boxes")
-    parser.add_argument("--crops", metavar="DIR", help="write a picture of each box into DIR")
+    parser.add_argument(
+        "--crops", type=checked(folder_path), metavar="DIR", help="write a picture of each box into DIR"
+    )
+    add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
 
 
@@ -49,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     settings = generation_options(options)
     if not options.raw and options.num_beams not in (None, 1):
         raise UsageError("--beams does not go together with the grammar of boxes. Leave it out, or add --raw.")
-    _keep_apart(options)
+    outputs = _outputs(options)
     pipeline = open_pipeline(options)
     done = 0
     for number, path, image in load_images("ground", options.image):
@@ -75,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
                 print(f"  {answer.phrase}: {answer.text}")
             for d in found:
                 print(f"  {d.label}: {BOX.format(**d.to_dict())}")
-        _write(options, path, image, found, number)
+        _write(options, outputs, path, image, found, number)
         done += 1
     return 0 if done == len(options.image) else 1
 
@@ -85,31 +90,48 @@ def _phrase(text: str) -> str:
     return text
 
 
-def _keep_apart(options: argparse.Namespace) -> None:
-    """Raises if a picture would be written over another one of this call, above all over an input."""
-    seen = {Path(path).resolve(): f"--image {path}" for path in options.image}
-    for name, given in (("--draw", options.draw), ("--mask", options.mask)):
-        for number in range(1, len(options.image) + 1) if given else ():
-            target = numbered(given, number, len(options.image))
-            if target.resolve() in seen:
-                raise UsageError(f"{name} would write {target} over {seen[target.resolve()]}. Choose another name.")
-            seen[target.resolve()] = f"{name} {given}"
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """The files of this run; raises if one would be written over another, or over what is there."""
+    outputs, count = Outputs(options.overwrite), len(options.image)
+    for path in options.image:
+        outputs.reads("--image", path)
+    for option, given in (("--draw", options.draw), ("--mask", options.mask)):
+        for number in range(1, count + 1) if given else ():
+            outputs.writes(option, numbered(given, number, count))
+    if options.crops and not options.overwrite:
+        for number, path in enumerate(options.image, 1):
+            for there in Path(options.crops).glob(f"{glob.escape(_crop_prefix(path, number, count))}-[0-9]*-*.png"):
+                outputs.writes("--crops", there)  # which it refuses
+    return outputs
+
+
+def _crop_prefix(path: str, number: int, count: int) -> str:
+    """How the names of an image's crops begin."""
+    return Path(path).stem if count == 1 else f"{number}-{Path(path).stem}"
 
 
 def _boxes(count: int) -> str:
     return "nothing found" if not count else "1 box" if count == 1 else f"{count} boxes"
 
 
-def _write(options: argparse.Namespace, path: str, image: Image.Image, found: list[Detection], number: int) -> None:
-    count = len(options.image)
+def _write(
+    options: argparse.Namespace, outputs: Outputs, path: str, image: Image.Image, found: list[Detection], number: int
+) -> None:
+    count, prefix = len(options.image), _crop_prefix(path, number, len(options.image))
+    crops = [
+        Path(options.crops) / f"{prefix}-{index}-{slug(detection.label)}.png"
+        for index, detection in enumerate(found if options.crops else (), 1)
+    ]
+    for target in crops:
+        outputs.writes("--crops", target)
+
+    def save(picture: Image.Image, target: Path) -> None:
+        log(f"wrote {save_picture(picture, target, overwrite=options.overwrite)}")
+
     if options.draw:
-        target = numbered(options.draw, number, count)
-        log(f"wrote {save_picture(draw_detections(image, found), target)}")
+        save(draw_detections(image, found), numbered(options.draw, number, count))
     if options.mask:
-        target = numbered(options.mask, number, count)
-        log(f"wrote {save_picture(detections_mask(image.size, found), target)}")
+        save(detections_mask(image.size, found), numbered(options.mask, number, count))
     if options.crops:
-        prefix = Path(path).stem if count == 1 else f"{number}-{Path(path).stem}"
-        for index, (detection, crop) in enumerate(zip(found, crop_detections(image, found), strict=True), 1):
-            target = Path(options.crops) / f"{prefix}-{index}-{slug(detection.label)}.png"
-            log(f"wrote {save_picture(crop, target)}")
+        for target, crop in zip(crops, crop_detections(image, found), strict=True):
+            save(crop, target)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
-from ..errors import InputError
+from ..errors import InputError, spelled
 from ..jobs.process_group import ProcessGroup, join_process_group
 from ..pipeline.base import Pipeline
 from ..pipeline.local import IAAPipeline
@@ -33,7 +33,7 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
         dtype=DTYPES[options.dtype],
         device=pick_device(options.device),
         precision=PRECISIONS[options.precision],
-        vision_tower=options.vision_tower,
+        vision_tower=_place("--vision-tower", options.vision_tower),
         download=options.download,
     )
     if pipeline.is_demo:
@@ -43,11 +43,27 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
 
 def open_checkpoint(options: argparse.Namespace) -> Checkpoint:
     """Opens the headers of the checkpoint that the options name; no weights."""
-    return Checkpoint(_folder(options), options.vision_tower)
+    return Checkpoint(_folder(options), _place("--vision-tower", options.vision_tower))
 
 
 def _folder(options: argparse.Namespace) -> str | Path:
-    return DEMO_CHECKPOINT if options.model is None else options.model
+    given = _place("--model", options.model)
+    return DEMO_CHECKPOINT if given is None else given
+
+
+def _place(option: str, given: str | None) -> str | None:
+    """The path that an option gives, as given.
+
+    Raises:
+        InputError: no file can be called so.
+    """
+    if given is not None:
+        try:
+            Path(given).expanduser().exists()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, with NUL, or the home of nobody
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"{option} {spelled(given)} is no path ({reason}). Check it.") from None
+    return given
 
 
 def join_processes(options: argparse.Namespace) -> ProcessGroup:

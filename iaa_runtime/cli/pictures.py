@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import IAAError, InputError
 from ..images.load import load_image
-from ..jobs.files import write_atomically
+from ..jobs.files import make_folder, write_atomically
 from .output import log
 
 
@@ -29,25 +30,46 @@ def picture_path(text: str) -> str:
     """Checks the name of a picture to write; for use with :func:`.arguments.checked`.
 
     Raises:
-        InputError: its ending names no picture format.
+        InputError: its ending names no format that pictures and masks can be written in here.
     """
-    if Path(text).suffix.lower() not in Image.registered_extensions():
-        raise InputError(f"{text!r} has no ending of a picture format. Use .png, .jpg or .webp.")
+    file_format = Image.registered_extensions().get(Path(text).suffix.lower())
+    try:
+        # Formats that are only read, that know black and white alone, or that want a program that is not here.
+        for mode in ("RGB", "L"):
+            Image.new(mode, (1, 1)).save(io.BytesIO(), file_format or "")
+    except (KeyError, OSError, ValueError):
+        raise InputError(
+            f"{text!r} has no ending of a picture format that can be written. Use .png, .jpg or .webp."
+        ) from None
     return text
 
 
-def save_picture(picture: Image.Image, path: Path) -> Path:
+def folder_path(text: str) -> str:
+    """Checks the name of a folder for pictures; for use with :func:`.arguments.checked`.
+
+    Raises:
+        InputError: it is the name of a picture, or of something that is no folder.
+    """
+    path = Path(text)
+    if not path.is_dir() and (path.exists() or path.suffix.lower() in Image.registered_extensions()):
+        raise InputError(f"{text!r} is no folder. Give a new folder, or one that is there.")
+    return text
+
+
+def save_picture(picture: Image.Image, path: Path, *, overwrite: bool = False) -> Path:
     """Writes a picture, whole or not at all, and makes missing folders.
 
     Raises:
-        InputError: the ending names no picture format, or the file cannot be written.
+        InputError: the ending names no picture format, the file cannot be written, or it is there already and differs.
     """
     file_format = Image.registered_extensions()[Path(picture_path(str(path))).suffix.lower()]
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from error
-    write_atomically(path, lambda file: picture.save(file, file_format))
+        write_atomically(path, lambda file: picture.save(file, file_format), overwrite=overwrite)
+    except (IAAError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's writers raise nearly any, mostly for a size that the format does not know
+        raise InputError(f"{path} cannot be written ({error}). Use .png.") from error
     return path
 
 

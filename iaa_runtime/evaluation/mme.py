@@ -7,13 +7,14 @@ together: picture, question, truth and answer, separated by tabs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..jobs.files import write_bytes
+from ..jobs.files import make_folder, read_text, write_bytes
 from .statistics import bootstrap_interval
 
 PERCEPTION = ("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR")
@@ -57,9 +58,9 @@ def read_results(folder: Path, *, partial: bool = False) -> dict[str, list[Answe
     Raises:
         InputError: categories are missing, or a line is malformed; names file and line.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(f"There is no folder {folder}. Give the one that holds existence.txt, count.txt and so on.")
-    missing = [name for name in CATEGORIES if not (folder / f"{name}.txt").is_file()]
+    missing = [name for name in CATEGORIES if not os.path.isfile(folder / f"{name}.txt")]
     if len(missing) == len(CATEGORIES) or (missing and not partial):
         raise InputError(
             f"{folder} lacks {len(missing)} of {len(CATEGORIES)} categories: {', '.join(f'{m}.txt' for m in missing)}. "
@@ -69,13 +70,9 @@ def read_results(folder: Path, *, partial: bool = False) -> dict[str, list[Answe
 
 
 def _read_category(path: Path) -> list[Answer]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            lines = [line.removesuffix("\n") for line in file]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from error
+    lines = read_text(path).removesuffix("\n").split("\n")
     answers: list[Answer] = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(lines if any(lines) else (), 1):
         fields = line.split("\t")
         if len(fields) != 4:
             raise InputError(
@@ -167,8 +164,11 @@ def _interval(answers: Sequence[Answer]) -> tuple[float, float]:
 
 
 def write_results(folder: Path, results: Mapping[str, Sequence[Answer]]) -> None:
-    """Writes result files in the published scorer's format; line ends and tabs in answers become blanks."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes result files in the published scorer's format, over none that says something else.
+
+    Line ends and tabs in answers become blanks.
+    """
+    make_folder(folder)
     for name, answers in results.items():
         lines = ["\t".join((a.image, a.question, a.truth, " ".join(a.text.split()))) + "\n" for a in answers]
-        write_bytes(folder / f"{name}.txt", "".join(lines).encode())
+        write_bytes(folder / f"{name}.txt", "".join(lines).encode(errors="backslashreplace"))

@@ -8,13 +8,14 @@ without it, the picture folder must be the release's, where the answer is then l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..jobs.files import numbered_jsonl
+from ..jobs.files import check_text, numbered_jsonl, read_text
 from .mme import CATEGORIES, Answer, check_pairs
 
 YES_OR_NO = "Please answer yes or no."
@@ -75,7 +76,7 @@ def find_picture(folder: str | Path | None, category: str, name: str) -> Path | 
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def _inner_folder(category: Path, name: str) -> Path:
@@ -96,10 +97,7 @@ def _read_pair(category: str, file: Path) -> Iterator[MmeQuestion]:
 
 def _question_lines(file: Path) -> list[tuple[str, str]]:
     """(question, true answer) of each line."""
-    try:
-        lines = [line for line in file.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error}).") from error
+    lines = [line for line in read_text(file).split("\n") if line.strip()]
     pairs = []
     for number, line in enumerate(lines, 1):
         question, tab, truth = line.strip().partition("\t")
@@ -124,10 +122,11 @@ def read_question_file(path: Path, folder: Path) -> list[MmeQuestion]:
         where = f"{path}, line {number}"
         if not all(isinstance(row.get(name), str) and row[name].strip() for name in ("image", "text", "category")):
             raise InputError(f"{where}: needs 'image', 'text' and 'category', all texts; it has {', '.join(row)}.")
+        check_text(row["image"] + row["text"], where)
         if row["category"] not in CATEGORIES:
             raise InputError(f"{where}: there is no category {row['category']!r}. MME has {', '.join(CATEGORIES)}.")
         picture = folder / row["image"]
-        if not picture.is_file():
+        if not os.path.isfile(picture):
             raise InputError(f"{where}: there is no picture {picture}. Check --images.")
         question, truth = _truth(row, picture, where)
         questions.append(MmeQuestion(row["category"], picture.name, str(picture), question, row["text"], truth))

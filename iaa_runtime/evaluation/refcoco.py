@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..boxes.geometry import Box, iou, unpad_box
-from ..errors import InputError
-from ..jobs.files import numbered_jsonl
+from ..errors import InputError, spelled
+from ..jobs.files import check_text, numbered_jsonl
 from .statistics import bootstrap_interval, wilson_interval
 
 HIT = 0.5
@@ -29,6 +29,8 @@ SIZES = (("small", 32**2), ("medium", 96**2), ("large", math.inf))
 1405.0312)."""
 ASPECTS = (("square", 1.1), ("to 4:3", 1.34), ("to 3:2", 1.51), ("longer", math.inf))
 """Groups of pictures by long side over short side, each with its limit, inclusive: padding costs long ones pixels."""
+LONGEST_SIDE = 1 << 24
+"""Of a picture, in pixels, and the limit of a coordinate."""
 BINS = 10
 """Bars of the IoU histogram."""
 
@@ -99,11 +101,15 @@ def _target(row: Mapping[str, Any], identity: int | str, where: str) -> Target:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise InputError(f"{where}: needs an 'expression' and an 'img_path', both texts; it has {', '.join(row)}.")
     width, height = row.get("width"), row.get("height")
-    if not all(type(side) is int and side > 0 for side in (width, height)):
-        raise InputError(f"{where}: 'width' and 'height' are {width!r} and {height!r}; they must be pixels, above 0.")
+    check_text(f"{texts[0]}{texts[1]}", where)
+    if not all(type(side) is int and 0 < side <= LONGEST_SIDE for side in (width, height)):
+        raise InputError(
+            f"{where}: 'width' and 'height' are {spelled(width)} and {spelled(height)}; they must be "
+            f"pixels, in 1..{LONGEST_SIDE}."
+        )
     bbox = row.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(_is_number(edge) for edge in bbox):
-        raise InputError(f"{where}: 'bbox' is {bbox!r}; it must be [x1, y1, x2, y2] in pixels.")
+        raise InputError(f"{where}: 'bbox' is {spelled(bbox)}; it must be [x1, y1, x2, y2] in pixels.")
     x1, y1, x2, y2 = map(float, bbox)
     if not (x1 < x2 and y1 < y2):
         raise InputError(
@@ -116,14 +122,14 @@ def _new_id(row: Mapping[str, Any], name: str, where: str, known: Container[int 
     """The row's id, which must be valid and not yet known."""
     value = row.get(name)
     if type(value) is not int and not isinstance(value, str):
-        raise InputError(f"{where}: {name!r} is {value!r}; it must be a whole number or a text.")
+        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a whole number or a text.")
     if value in known:
-        raise InputError(f"{where}: {name} {value!r} is there already. Each may come once.")
+        raise InputError(f"{where}: {name} {spelled(value)} is there already. Each may come once.")
     return value
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LONGEST_SIDE
 
 
 def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[int | str, str]:
@@ -137,7 +143,7 @@ def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[in
         where = f"{path}, line {number}"
         identity = _new_id(row, "question_id", where, answers)
         if not isinstance(row.get("text"), str):
-            raise InputError(f"{where}: 'text' is {row.get('text')!r}; it must be the model's answer.")
+            raise InputError(f"{where}: 'text' is {spelled(row.get('text'))}; it must be the model's answer.")
         answers[identity] = row["text"]
     unknown = [identity for identity in answers if identity not in targets]
     if unknown:

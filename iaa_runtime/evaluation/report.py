@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from ..boxes.geometry import Box
 from ..errors import InputError
 from ..images.load import load_image
-from ..jobs.files import write_bytes
+from ..jobs.files import make_folder, write_bytes
 from .mme import Answer
 from .refcoco import Case
 
@@ -37,7 +37,12 @@ th { border-bottom: 1px solid #999 } td.number { text-align: right; font-variant
 
 
 def write_refcoco_page(
-    path: Path, cases: Sequence[Case], summary: Mapping[str, Any], images: Path | None, worst: int = WORST
+    path: Path,
+    cases: Sequence[Case],
+    summary: Mapping[str, Any],
+    images: Path | None,
+    worst: int = WORST,
+    overwrite: bool = False,
 ) -> None:
     """Writes the page of a RefCOCO result: precision, IoU distribution, groups, and the cases of the lowest IoU.
 
@@ -47,6 +52,7 @@ def write_refcoco_page(
         summary: of :func:`iaa_runtime.evaluation.refcoco.summarize`.
         images: the folder of the pictures; None shows the cases without them.
         worst: the most cases shown.
+        overwrite: replace a file with other content.
     """
     low, high = summary["interval_95"]
     mean_low, mean_high = summary["mean_iou_interval_95"]
@@ -66,7 +72,7 @@ def write_refcoco_page(
         *(_case(case, images) for case in shown),
         "</div>",
     ]
-    _write(path, "RefCOCO", body)
+    _write(path, "RefCOCO", body, overwrite)
 
 
 def write_mme_page(
@@ -75,6 +81,7 @@ def write_mme_page(
     summary: Mapping[str, Any],
     find: Callable[[str, str], Path | None],
     worst: int = WORST,
+    overwrite: bool = False,
 ) -> None:
     """Writes the page of an MME result: scores, and wrong answers of each category in turn, the weakest first.
 
@@ -84,6 +91,7 @@ def write_mme_page(
         summary: of :func:`iaa_runtime.evaluation.mme.summarize`.
         find: from a category and a picture's name in the results to its file; None if there is none.
         worst: the most wrong answers shown.
+        overwrite: replace a file with other content.
     """
     rows = [
         (
@@ -104,7 +112,7 @@ def write_mme_page(
         *(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
         "</div>",
     ]
-    _write(path, "MME", body)
+    _write(path, "MME", body, overwrite)
 
 
 def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
@@ -198,11 +206,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 
-def _write(path: Path, title: str, body: Iterable[str]) -> None:
+def _write(path: Path, title: str, body: Iterable[str], overwrite: bool) -> None:
     page = (
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         f"<meta name='viewport' content='width=device-width'><title>IAA on {title}</title><style>{_STYLE}</style>"
         f"<h1>IAA on {title}</h1>\n" + "\n".join(body) + "\n</html>\n"
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, page.encode(errors="backslashreplace"))
+    make_folder(path.parent)
+    write_bytes(path, page.encode(errors="backslashreplace"), overwrite=overwrite)

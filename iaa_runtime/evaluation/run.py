@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ def answer_refcoco(
     Raises:
         InputError: pictures are missing, unreadable or of another size than in the annotations.
     """
-    missing = sorted({target.img_path for target in targets.values() if not (images / target.img_path).is_file()})
+    missing = sorted({target.img_path for target in targets.values() if not os.path.isfile(images / target.img_path)})
     if missing:
         raise InputError(
             f"{len(missing)} pictures of the annotations are not in {images}: {', '.join(missing[:3])}"

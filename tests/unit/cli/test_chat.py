@@ -9,6 +9,7 @@ import pytest
 from command_line import FEW, records, run_module
 
 from iaa_runtime.cli import main
+from iaa_runtime.text.printable import printable
 
 
 def test_a_chat_of_five_interleaved_turns(
@@ -29,7 +30,7 @@ def test_a_chat_of_five_interleaved_turns(
     assert main(command) == 0
     shown = capsys.readouterr().out
     for turn in said:
-        assert f"[{turn['task']}] {turn['text']}\n{turn['answer']}" in shown
+        assert printable(f"[{turn['task']}] {turn['text']}\n{turn['answer']}") in shown
 
 
 def test_a_saved_chat_can_be_run_again(
