@@ -73,8 +73,10 @@ class GenerationConfig:
         elif isinstance(default, bool):
             fine, wanted = isinstance(value, bool), "True or False"
         else:
-            kind, wanted = (Integral, "a whole number") if isinstance(default, int) else (Real, "a finite number")
+            whole = isinstance(default, int)
+            kind: Any = Integral if whole else Real
             fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= LARGEST
+            wanted = "a whole number" if whole else "a finite number"
         if not fine:
             raise InputError(f"{name} is {spelled(value)}; it must be {wanted}.")
 
