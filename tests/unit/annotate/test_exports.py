@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,34 @@ def test_two_pictures_never_share_a_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.jpg and a\.png would share a\.txt"):
         write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg", "a.png"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_text_s_place_that_is_no_file_stays(kind: str, overwrite: bool, tmp_path: Path) -> None:
+    place = tmp_path / "b.txt"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        (tmp_path / "mine").write_text("mine")
+        place.symlink_to(tmp_path / "mine")
+    before = place.lstat()
+    with pytest.raises(InputError, match=r"b\.txt is a .*, and only files are replaced"):
+        write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg"), overwrite=overwrite)
+    assert place.lstat().st_ino == before.st_ino
+    assert not (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.parametrize("write", [write_coco_boxes, write_coco_captions])
+def test_coco_replaces_a_file_only_if_told(write: Callable[..., None], tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="is there already"):
+        write(path, lambda: RECORDS)
+    assert path.read_text() == "mine"
+    write(path, lambda: RECORDS, overwrite=True)
+    write(path, lambda: RECORDS)  # the same again is no conflict
+    assert json.loads(path.read_text())["images"]
+    assert [file.name for file in tmp_path.iterdir()] == ["coco.json"]

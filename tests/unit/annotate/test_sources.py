@@ -73,6 +73,12 @@ def test_a_list_keeps_its_order_and_brings_phrases_and_ids(photos: Path) -> None
     assert listed[0]["path"] == str(photos / "sub" / "c.webp")
 
 
+def test_a_picture_with_two_ids_has_two_rows(photos: Path) -> None:
+    rows = [{"image": "a.png", "id": "a"}, {"image": "a.png", "id": "b"}, {"image": "b.jpg", "id": "c"}]
+    listed = list(list_images([str(write(photos / "list.jsonl", *rows, rows[0]))]))
+    assert [(row["image"], row["id"]) for row in listed] == [("a.png", "a"), ("a.png", "b"), ("b.jpg", "c")]
+
+
 def test_a_list_may_lie_elsewhere_and_call_its_column_otherwise(photos: Path, tmp_path: Path) -> None:
     elsewhere = write(tmp_path / "list.jsonl", {"file_name": "a.png"})
     (row,) = list_images([str(elsewhere)], folder=str(photos), column="file_name")
@@ -89,6 +95,9 @@ def test_a_list_may_lie_elsewhere_and_call_its_column_otherwise(photos: Path, tm
         ({"image": "a.png", "phrases": "..."}, "line 1: 'phrases' is '...'"),
         ({"image": "a.png", "phrases": 5}, "line 1: 'phrases' is 5"),
         ({"image": "a.png", "id": 1.5}, "line 1: 'id' is 1.5"),
+        ({"image": "\ud800.png"}, "line 1: 'image' is .*, which no file is called"),
+        ({"image": "a.png", "id": "\ud800"}, "line 1: 'id': holds .*, which is no character"),
+        ({"image": "a.png", "phrases": ["\ud800"]}, "line 1: 'phrases' is"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named(row: Any, message: str, tmp_path: Path) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +45,38 @@ def test_accelerate_that_is_absent_is_asked_for(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(InputError, match="2 processes were launched, but accelerate"):
         join_process_group()
+
+
+WAITING = """
+import pathlib, sys, time
+from iaa_runtime.cli.failures import ended_like_ctrl_c
+from iaa_runtime.jobs.process_group import join_process_group
+group = join_process_group("cpu")
+here = pathlib.Path(sys.argv[1])
+try:
+    with ended_like_ctrl_c():
+        group.barrier()
+        (here / f"{group.rank}").touch()
+        time.sleep(600 if group.is_main else 0)
+        group.barrier()
+except KeyboardInterrupt:
+    (here / f"{group.rank} ended").touch()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no such signal elsewhere")
+def test_a_process_that_waits_for_the_others_hears_a_signal(tmp_path: Path, project: Path) -> None:
+    pytest.importorskip("accelerate")
+    (tmp_path / "waiting.py").write_text(WAITING)
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    environment = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, *launch, str(tmp_path / "waiting.py"), str(tmp_path)]
+    with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launcher:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "0").exists() or not (tmp_path / "1").exists():
+            assert launcher.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(25) != 0  # after 30 s the launcher would kill
+    assert (tmp_path / "0 ended").exists() and (tmp_path / "1 ended").exists()
