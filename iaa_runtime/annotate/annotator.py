@@ -63,10 +63,13 @@ def load_picture(row: Row) -> Image.Image | InputError:
 
     Raises:
         InputError: its folder is gone, so the disk rather than the picture is at fault.
+        MemoryError: there is no room for it; it may be fine.
     """
     listed = Listed.from_row(row)
     try:
         return load_image(listed.path)
+    except MemoryError as error:
+        raise MemoryError(f"for the picture {listed.name}") from error
     except InputError as error:
         folder = os.path.dirname(listed.path)
         if not os.path.isdir(folder):

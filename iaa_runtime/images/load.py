@@ -54,7 +54,7 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
     try:
         with Image.open(source, formats=_formats()) as image:
             return _decode(image, name)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise InputError(f"There is no image at {name}. Check the path.") from error
@@ -110,7 +110,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
         return to_rgb(_upright(image), image.format)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:
         raise _unreadable(name, error) from error

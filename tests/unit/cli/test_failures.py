@@ -117,6 +117,19 @@ def test_a_real_allocation_that_fails(
     assert "memory is not enough" in err and "--precision int8 or int4" in err
 
 
+def test_a_picture_that_memory_has_no_room_for_is_not_called_damaged(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    assert main(["annotate", photo, "--caption", "--out", str(tmp_path / "out"), "--model", model]) == 1
+    err = capsys.readouterr().err
+    assert f"memory is not enough (for the picture {photo})" in err and "a smaller --batch" in err
+    assert not list((tmp_path / "out").glob("shard-*"))
+
+
 # Signals -------------------------------------------------------------------------------------------------------------
 
 
