@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -178,3 +179,13 @@ def test_what_the_audit_says(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert audit.main() == status
     assert capsys.readouterr().out.startswith(said)
+
+
+def test_the_security_page_names_tests_that_there_are(project: Path) -> None:
+    page = (project / "docs" / "security.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`([^`]+)`", page)
+    places = [name for name in quoted if name.startswith(("tests/", "benchmarks/"))]
+    sources = "".join(path.read_text(encoding="utf-8") for path in (project / "tests").rglob("test_*.py"))
+    assert places and [place for place in places if not (project / place).exists()] == []
+    names = [name for name in quoted if name.startswith("test_") and not name.endswith(".py")]
+    assert names and [name for name in names if f"def {name}(" not in sources] == []
