@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from comfyui_server import run_inside
+from make_checkpoint import Geometry, make_checkpoint
+
+GEOMETRIES = {"tiny": Geometry(), "matrices in tiles": Geometry(hidden_size=128, intermediate_size=256)}
 
 
-def test_streamed_weights_meet_on_the_device_and_nothing_is_left_there(comfyui: Path, shared_models: Path) -> None:
-    report = run_inside(comfyui, Path(__file__).parent / "inside" / "on_cuda.py", str(shared_models / "iaa" / "sub"))
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_streamed_weights_meet_on_the_device_and_nothing_is_left_there(
+    geometry: str, comfyui: Path, tmp_path: Path
+) -> None:
+    make_checkpoint(tmp_path / "tiny", GEOMETRIES[geometry])
+    report = run_inside(comfyui, Path(__file__).parent / "inside" / "on_cuda.py", str(tmp_path))
     whole = report.pop("bf16, all of it")
     assert 0.99 * whole["all"] < whole["used"] <= whole["all"], "after an answer, weights alone are there"
     assert whole["left"] == 0
