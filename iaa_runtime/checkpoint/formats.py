@@ -6,11 +6,14 @@ device, in chunks of rows, each mapped on its own, so that neither the file's pa
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import mmap
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -56,7 +59,7 @@ class Entry:
     @property
     def numel(self) -> int:
         """How many elements it has."""
-        return torch.Size(self.shape).numel()
+        return math.prod(self.shape)  # torch's own count of a header's claim may overflow
 
     @property
     def nbytes(self) -> int:
@@ -157,22 +160,30 @@ class _SafetensorsFile(WeightFile):
     chunk_bytes = 1 << 20  # little beside the smallest bank; a mapping costs microseconds
 
     def entries(self) -> Iterator[Entry]:
-        length = self._header_length()
-        with self._open() as opened:  # which checks the header, so that the offsets in it can be trusted
-            starts = self._starts(length)
-            for name in opened.keys():  # noqa: SIM118 - not a dict
-                part = opened.get_slice(name)
-                dtype = SAFETENSORS_DTYPES.get(part.get_dtype())
-                if dtype is None:
-                    raise CheckpointError(
-                        f"{name} in {self.file} is stored as {part.get_dtype()}, which cannot be read. Use a "
-                        "checkpoint in 16 or 32 bits."
-                    )
-                yield Entry(name, self.file, tuple(part.get_shape()), dtype, starts[name])
+        header, start = self._header()
+        size = self._size() - start
+        end = 0
+        for name, about in sorted(header.items(), key=lambda item: _begin(item[1])):
+            if name == "__metadata__":
+                continue
+            kind, shape, place = self._described(name, about)
+            dtype = SAFETENSORS_DTYPES.get(kind)
+            if dtype is None:
+                raise CheckpointError(
+                    f"{name} in {self.file} is stored as {kind[:20]}, which cannot be read. Use a checkpoint in 16 or "
+                    "32 bits."
+                )
+            entry = Entry(name, self.file, shape, dtype, start + end)
+            if place != (end, end + entry.nbytes) or place[1] > size:
+                raise self._broken(f"{name} is not where its shape and its neighbours say")
+            end = place[1]
+            yield entry
+        if end != size:
+            raise self._broken(f"it holds {size} bytes of tensors, and its header tells of {end}")
 
     def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         if entries:
-            with self._open() as opened:  # once, so that all views share one mapping
+            with self._opened() as opened:  # once, so that all views share one mapping
                 for entry in entries:
                     yield entry.name, opened.get_tensor(entry.name)
 
@@ -190,29 +201,74 @@ class _SafetensorsFile(WeightFile):
         rows = torch.frombuffer(mapped, dtype=entry.dtype, offset=before)  # holds the mapping
         return rows.view(end - start, *entry.shape[1:])
 
-    def _header_length(self) -> int:
-        with self.file.open("rb") as opened:
-            length = int.from_bytes(opened.read(8), "little")
-        if length > LONGEST_HEADER:
-            raise CheckpointError(
-                f"{self.file} cannot be read as safetensors (its header would have {length} bytes, and "
-                f"{LONGEST_HEADER} are the most). Fetch the file again."
-            )
-        return length
-
-    def _starts(self, length: int) -> dict[str, int]:
-        with self.file.open("rb") as opened:
-            opened.seek(8)
-            header = json.loads(opened.read(length))
-        return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}
-
-    def _open(self) -> Any:
+    def _header(self) -> tuple[dict[str, Any], int]:
+        """The header, and the byte at which tensors begin. The file is not mapped for it, whatever its size."""
         try:
-            return safe_open(str(self.file), framework="pt", device="cpu")
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"{self.file} cannot be read as safetensors ({error}). Fetch the file again."
-            ) from error
+            with self.file.open("rb") as opened:
+                length = int.from_bytes(opened.read(8), "little")
+                if length > LONGEST_HEADER:
+                    raise self._broken(f"its header would have {length} bytes, and {LONGEST_HEADER} are the most")
+                header = json.loads(opened.read(length))
+        except (ValueError, RecursionError) as error:
+            raise self._broken(str(error)) from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+        if not isinstance(header, dict):
+            raise self._broken("its header is no table")
+        return header, 8 + length
+
+    def _described(self, name: str, about: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
+        """What a header says of a tensor: its dtype by the format's name, its shape, and where its bytes are."""
+        about = about if isinstance(about, dict) else {}
+        kind, shape, place = (about.get(key) for key in ("dtype", "shape", "data_offsets"))
+        if not isinstance(kind, str) or not _is_numbers(shape) or not _is_numbers(place) or len(place) != 2:
+            raise self._broken(f"what its header says of {name[:80]} is no dtype, shape and place")
+        return kind, tuple(shape), (place[0], place[1])
+
+    def _size(self) -> int:
+        return self.file.stat().st_size
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """The file, mapped as a whole; what goes wrong is told by its cause."""
+        try:
+            with safe_open(str(self.file), framework="pt", device="cpu") as opened:
+                yield opened
+        except SafetensorError as error:
+            raise self._broken(str(error)) from error
+        except (OSError, MemoryError) as error:
+            raise self._unreadable(error) from error
+        except RuntimeError as error:  # of torch, which maps the file
+            if not any(sign in str(error) for sign in ("Cannot allocate memory", f"<{PAGE_FILE}>")):
+                raise
+            raise self._unreadable(MemoryError()) from error
+
+    def _broken(self, why: str) -> CheckpointError:
+        return CheckpointError(f"{self.file} cannot be read as safetensors ({why}). Fetch the file again.")
+
+    def _unreadable(self, error: OSError | MemoryError) -> CheckpointError:
+        """The file may well be whole: it is the system that says no."""
+        if isinstance(error, MemoryError) or error.errno == errno.ENOMEM or getattr(error, "winerror", 0) == PAGE_FILE:
+            return CheckpointError(
+                f"{self.file} cannot be mapped: the system has no room for its {self._size() / 1e9:.1f} GB. Free "
+                "memory, or on Windows let the page file grow; a checkpoint in fewer bits (iaa convert) is smaller."
+            )
+        return CheckpointError(f"{self.file} cannot be read ({error.strerror or error}). Check its permissions.")
+
+
+PAGE_FILE = 1455
+"""Windows' number for a page file that is too small for what is to be mapped."""
+
+
+def _begin(about: Any) -> int:
+    """Where a tensor begins, by a header that may say anything."""
+    place = about.get("data_offsets") if isinstance(about, dict) else None
+    return place[0] if _is_numbers(place) and place else -1
+
+
+def _is_numbers(value: Any) -> bool:
+    """Whether it is a list of whole numbers that sizes can be."""
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 1 << 63 for number in value)
 
 
 class _PickledFile(WeightFile):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 import traceback
 import zipfile
@@ -17,8 +21,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from iaa_runtime.checkpoint import formats
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.checkpoint.files import WeightFiles
+from iaa_runtime.checkpoint.formats import open_weights
 from iaa_runtime.checkpoint.staging import Staging
+from iaa_runtime.cli import main
 from iaa_runtime.errors import CheckpointError
 
 TENSORS = {
@@ -286,3 +293,81 @@ def test_a_header_of_terabytes_is_not_read(tmp_path: Path) -> None:
     os.truncate(file, 1 << 41)
     with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read as safetensors .*16777216"):
         _ = WeightFiles.find(tmp_path).names
+
+
+@pytest.mark.parametrize(
+    "words", [["info"], ["caption", "--image", "scene/scene.png", "--dtype", "fp32"]], ids="-".join
+)
+def test_a_file_larger_than_the_address_space(project: Path, tmp_path: Path, words: list[str]) -> None:
+    """Its table is read all the same; where it must be mapped, the message does not call it damaged."""
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    assert main(["demo", "--out", str(tmp_path / "scene")]) == 0
+    big = tmp_path / "big"
+    shutil.copytree(DEMO_CHECKPOINT, big)
+    file = big / "model.safetensors"
+    length = int.from_bytes(file.read_bytes()[:8], "little")
+    header, end = json.loads(file.read_bytes()[8 : 8 + length]), file.stat().st_size - 8 - length
+    header["model.layers.0.self_attn.rotary_emb.inv_freq"] = {
+        "dtype": "U8",
+        "shape": [1 << 36],
+        "data_offsets": [end, end + (1 << 36)],
+    }
+    text = json.dumps(header).encode()
+    content = file.read_bytes()[8 + length :]
+    with file.open("wb") as written:
+        written.write(len(text).to_bytes(8, "little") + text + content)
+        written.truncate(8 + len(text) + end + (1 << 36))  # 64 GiB that take no room on the disk
+    done = subprocess.run(
+        [sys.executable, "-m", "iaa_runtime", *words, "--model", str(big)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (16 << 30, 16 << 30)),
+        capture_output=True,
+        text=True,
+    )
+    if words == ["info"]:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1
+        assert "cannot be mapped: the system has no room for its 68.7 GB" in done.stderr
+        assert "Fetch" not in done.stderr
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may read everything, so the system's answer is given for it."""
+    save_file(TENSORS, tmp_path / "model.safetensors")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\)\. Check its permissions"):
+        list(open_weights(tmp_path / "model.safetensors").entries())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [7, 6]},
+        {"shape": [1 << 40, 1 << 40]},
+        {"shape": [-7, -5]},
+        {"dtype": "F16"},
+        {"data_offsets": [0, 8]},
+        {"data_offsets": [8, 148]},
+        {"data_offsets": [1 << 62, (1 << 62) + 140]},
+        {"data_offsets": ["0", "140"]},
+        {"dtype": None},
+    ],
+    ids=str,
+)
+def test_a_header_that_lies_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a.weight": TENSORS["a.weight"]}, path)
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["a.weight"] |= change
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        list(open_weights(path).entries())
