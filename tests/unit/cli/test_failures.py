@@ -87,6 +87,12 @@ def test_a_stdout_that_takes_nothing(where: str, code: int, model: str, project:
         assert done.stderr == f"{code}\n"
 
 
+def hear_signals() -> None:
+    """In a new process: what runs these tests may ignore Ctrl-C, as a job in the background, or hanging up (nohup)."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
@@ -151,7 +157,9 @@ def test_signals_end_a_command_alike_and_it_tidies_up(number: int, tmp_path: Pat
     ]
     environment = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "iaa_runtime", *words, *FEW]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, preexec_fn=hear_signals
+    ) as process:
         deadline = time.monotonic() + PATIENCE
         while not list((tmp_path / "out").glob("shard-*")):
             assert process.poll() is None and time.monotonic() < deadline
