@@ -139,6 +139,7 @@ def test_a_picture_that_memory_has_no_room_for_is_not_called_damaged(
 # Signals -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals elsewhere")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_signals_end_a_command_alike_and_it_tidies_up(number: int, tmp_path: Path, project: Path) -> None:

@@ -37,6 +37,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 def test_every_command_runs(project: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()

@@ -227,6 +227,7 @@ def test_refcoco_needs_pictures_to_run(refcoco: Path, capsys: pytest.CaptureFixt
     assert "give the folder of the pictures" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_shapes_are_scored_through_the_pipeline(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "shapes", "--scenes", "1", "--model", str(tiny), "--json"]) == 0
     measures = json.loads(capsys.readouterr().out)["measures"]

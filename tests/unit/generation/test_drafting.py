@@ -82,6 +82,7 @@ def same(drafted: list[Answer], plain: list[Answer]) -> None:
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("several", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 7])
 def test_the_demo_answers_the_same(demo: IAAPipeline, rows: int, several: bool) -> None:

@@ -61,6 +61,7 @@ def test_beams_are_the_pipeline_s(pipeline: IAAPipeline, pictures: list[Image.Im
     assert [a.text for a in answers] == pipeline.caption(pictures, "What?", max_new_tokens=5, num_beams=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 3, 8])
 @pytest.mark.parametrize("grammar", [True, False])
 def test_boxes_are_the_pipeline_s(rows: int, grammar: bool, pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:

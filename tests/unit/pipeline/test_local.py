@@ -155,6 +155,7 @@ def test_every_phrase_in_every_image(pipeline: IAAPipeline, pictures: list[Image
     ]
 
 
+@pytest.mark.slow
 def test_phrases_alone_in_small_batches_and_at_once_are_alike(
     pipeline: IAAPipeline, pictures: list[Image.Image]
 ) -> None:

@@ -42,6 +42,7 @@ TOO_MUCH: dict[str, tuple[Behaviour, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("endless", "message"), TOO_MUCH.values(), ids=TOO_MUCH)
 def test_an_answer_without_an_end_is_no_answer(
     server: ModelServer, remote: RemotePipeline, endless: Behaviour, message: str
