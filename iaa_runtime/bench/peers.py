@@ -68,7 +68,9 @@ def answers(
 
 def _stock(folder: Path, dtype: torch.dtype, device: torch.device, work: Workload) -> Any:
     from transformers import LlamaForCausalLM, LlavaForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # which steers the terminal, as no foreign text may
     kind: Any = LlamaForCausalLM if work.pixels is None else LlavaForConditionalGeneration
     return kind.from_pretrained(folder, dtype=dtype).to(device).eval()
 
