@@ -20,6 +20,8 @@ JOIN, BEST, UNION, INTERSECTION, AROUND = (
 )
 MOST_PAIRS = 1 << 24
 """Boxes of an image times boxes that they are compared with: 4096 each, which take a second and a gigabyte."""
+MOST_COMMON = 1 << 16
+"""Common parts of an image's boxes: what all of them share with all of them is nobody's selection."""
 MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
 
 
@@ -42,7 +44,7 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
 
     Raises:
         InputError: If there is no such mode, the searches are of different numbers of images, or there are more than
-            ``MOST_PAIRS`` boxes to compare.
+            ``MOST_PAIRS`` boxes to compare, or ``MOST_COMMON`` common parts.
     """
     if mode not in MODES:
         raise InputError(f"There is no way to merge called {mode!r}. Choose one of: {', '.join(MODES)}.")
@@ -113,6 +115,11 @@ def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_labe
     common = list(searches[0])
     for boxes in searches[1:]:
         overlapping = _overlaps(common, boxes, threshold, same_label)
+        if np.count_nonzero(overlapping) > MOST_COMMON:
+            raise InputError(
+                f"More than {MOST_COMMON} pairs of boxes overlap in an image, of which each would become a box. Keep "
+                "fewer before they are merged: IAA Select Boxes has a 'limit'."
+            )
         common = [_shared(common[i], boxes[j]) for i, j in np.argwhere(overlapping)]
     return common
 

@@ -45,6 +45,9 @@ SAFETENSORS_DTYPES = {
 LONGEST_HEADER = 16 << 20
 """Bytes; each shard of the published checkpoint has about 20 kB."""
 
+MOST_DIMENSIONS = 16
+"""Of a tensor. Their product is a number of many digits that takes long."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -221,7 +224,8 @@ class _SafetensorsFile(WeightFile):
         """What a header says of a tensor: its dtype by the format's name, its shape, and where its bytes are."""
         about = about if isinstance(about, dict) else {}
         kind, shape, place = (about.get(key) for key in ("dtype", "shape", "data_offsets"))
-        if not isinstance(kind, str) or not _is_numbers(shape) or not _is_numbers(place) or len(place) != 2:
+        fine = isinstance(kind, str) and _is_numbers(shape) and len(shape) <= MOST_DIMENSIONS
+        if not fine or not _is_numbers(place) or len(place) != 2:
             raise self._broken(f"what its header says of {name[:80]} is no dtype, shape and place")
         return kind, tuple(shape), (place[0], place[1])
 

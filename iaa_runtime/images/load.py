@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -52,6 +53,8 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         return _decode(source, "The image")
     name = str(getattr(source, "name", "the given file") if hasattr(source, "read") else source)
     try:
+        if not hasattr(source, "read"):
+            _check_regular(source)
         with Image.open(source, formats=_formats()) as image:
             return _decode(image, name)
     except (InputError, MemoryError):
@@ -64,6 +67,13 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         raise InputError(f"{name} may not be read. Check its permissions, and that it is not a folder.") from error
     except Exception as error:
         raise _unreadable(name, error) from error
+
+
+def _check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises :class:`InputError` for a pipe or a device, which may never end; folders have a message of their own."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is no regular file, but a pipe or a device. Give the picture's file itself.")
 
 
 @cache

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO, cast
 
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
-_BIDI = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 """These show a line in another order than it is read in."""
 _SPELLED = {code: f"\\u{code:04x}" for code in [*_CONTROLS, *_BIDI] if chr(code) not in "\n\t"}
 """Spelled as in JSON, in whose texts they may stand, so that JSON stays JSON."""

@@ -146,3 +146,9 @@ def test_more_boxes_than_can_be_compared_are_refused() -> None:
     for mode in (BEST, UNION):
         with pytest.raises(InputError, match=r"5000 times 5000 boxes.*IAA Select Boxes"):
             merge_boxes([many], mode)
+
+
+def test_common_parts_of_all_with_all_are_refused() -> None:
+    found = [[{"x": 0, "y": 0, "width": 9, "height": 9} for _ in range(300)]]
+    with pytest.raises(InputError, match="pairs of boxes overlap"):
+        merge_boxes([found, found], INTERSECTION)

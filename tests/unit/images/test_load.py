@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
 import warnings
@@ -204,6 +205,14 @@ def test_decoders_that_take_much_memory_get_smaller_pictures(file_format: str, m
     assert load_image(saved(Image.new("RGB", (9, 11)), file_format)).size == (9, 11)
     with pytest.raises(InputError, match=r"10 x 10 pixels of a kind that would take much memory .* 99 are the most"):
         load_image(saved(Image.new("RGB", (10, 10)), file_format))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for place in (tmp_path / "pipe.png", Path("/dev/zero")):
+        with pytest.raises(InputError, match="is no regular file, but a pipe or a device"):
+            load_image(place)
 
 
 @settings(max_examples=60, deadline=None)
