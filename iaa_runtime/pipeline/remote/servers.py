@@ -118,6 +118,8 @@ def _name_and_context(model: dict[str, Any]) -> tuple[str, int]:
     name, context = model["id"], model.get("max_model_len") or 0
     if not isinstance(name, str) or not name.isprintable() or len(name) > _LONGEST_NAME or type(context) is not int:
         raise TypeError
+    if without_key(name) != name:  # which messages and jobs would show
+        raise TypeError
     return name, max(0, context)
 
 

@@ -168,6 +168,14 @@ def test_a_list_of_models_that_is_none_is_not_shown(server: ModelServer, listing
     assert SECRET not in str(error.value)
 
 
+def test_the_key_is_no_name_of_a_model(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IAA_API_KEY", SECRET)
+    server.lists = lambda exchange, body: exchange.send(200, json.dumps({"data": [{"id": f"{SECRET}-mm"}]}))
+    with pytest.raises(RemoteError, match="gives no list of models") as error:
+        RemotePipeline.connect([server.url])
+    assert SECRET not in str(error.value)
+
+
 def test_the_apis_own_message_is_shown_clean_and_short(server: ModelServer, remote: RemotePipeline) -> None:
     for error in (
         {"error": {"message": "no\n\x1b[2J \x9b8m\u202eroom" + "!" * 999}},
