@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from ...config import Task
 from ...errors import InputError, RemoteError
-from .keys import KEY_VARIABLE, key_for
+from .keys import KEY_VARIABLE, key_for, without_key
 from .retries import Retries, with_retries
 from .said import one_line
 from .transport import CancelToken, Timeouts, get_json
