@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from reprlib import Repr
 
 Cancel = Callable[[], bool] | None
 """A caller's callback, asked ever so often: True ends the work. It may also raise what its own program stops by."""
@@ -54,10 +55,14 @@ def check_cancelled(cancelled: Cancel) -> None:
         raise Cancelled("It was cancelled.")
 
 
+_BEGINNING = Repr()
+_BEGINNING.maxlevel, _BEGINNING.maxstring, _BEGINNING.maxother, _BEGINNING.maxlong = 4, 100, 100, 100
+
+
 def spelled(value: object, longest: int = 60) -> str:
-    """How a value is written in a message: as Python writes it, cut to ``longest`` characters."""
+    """How a value is written in a message: of a large or deep one its beginning, at most ``longest`` characters."""
     try:
-        text = repr(value)
+        text = _BEGINNING.repr(value)
     except ValueError:  # more digits than Python spells
         return "a number of thousands of digits"
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

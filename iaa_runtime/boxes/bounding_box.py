@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
-from reprlib import Repr
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, spelled
 from .geometry import Box, intersection
 
 BoxDict = dict[str, Any]
@@ -131,12 +130,8 @@ def editor_metadata(label: str) -> dict[str, Any]:
 
 
 def shortened(value: object) -> str:
-    """How a value is written in an error message: at most 100 characters, of a large or deep value its beginning."""
-    try:
-        text = _BEGINNING.repr(value)
-    except ValueError:  # more digits than Python spells
-        return "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    """How boxes, which are long, are written in an error message: at most 100 characters."""
+    return spelled(value, 100)
 
 
 def finite(value: Any) -> int | float | None:
@@ -156,10 +151,6 @@ _HINT = (
     "A box is a dict of x, y, width and height; several are a list, a batch of images has a list of lists. "
     "IAA Convert Boxes reads other formats."
 )
-
-
-_BEGINNING = Repr()
-_BEGINNING.maxlevel, _BEGINNING.maxstring, _BEGINNING.maxother, _BEGINNING.maxlong = 4, 100, 100, 100
 
 
 def _checked(box: Mapping[str, Any], where: str) -> BoxDict:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from reprlib import repr as short
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, spelled
 from .formats import Entry, Target, open_weights
 from .json_files import load_json
 from .names import count_by_part
@@ -90,7 +89,7 @@ def _indexed(index: Path) -> list[Path]:
     except CheckpointError as error:
         raise CheckpointError(f"{index} is not a weight index. {error}") from None
     except (KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index} is not a weight index ({short(error)}). Fetch the file again.") from None
+        raise CheckpointError(f"{index} is not a weight index ({spelled(error)}). Fetch the file again.") from None
     return _present(index.parent, names, len(names), f"{index.name} names")
 
 

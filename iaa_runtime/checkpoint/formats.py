@@ -337,7 +337,7 @@ class _PickledFile(WeightFile):
         try:
             with zipfile.ZipFile(self.file) as content:
                 return any(part.compress_type != zipfile.ZIP_STORED for part in content.infolist())
-        except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):  # broken, or of a kind that zipfile lacks
             return True
 
 

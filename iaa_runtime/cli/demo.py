@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
+from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
 from ..images.load import load_image
 from ..shapes.language import expression
@@ -57,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Captions, asks, grounds and answers a text; writes the pictures and prints how long each step took."""
     out = Path(options.out)
+    if options.image and os.path.realpath(Path(options.image).parent) == os.path.realpath(out):
+        raise UsageError(f"{options.image} lies in {out}, where the demo's pictures go. Choose another --out.")
     save = partial(save_picture, overwrite=options.overwrite)
     steps: list[dict[str, Any]] = []
 

@@ -27,10 +27,9 @@ def pick_device(name: str) -> str:
         return next((kind for kind in ACCELERATORS if _is_there(kind)), "cpu")
     try:
         torch.empty(1, device=name).cpu()  # which the meta device cannot do
-    except (RuntimeError, AssertionError, ImportError, NotImplementedError) as error:
-        raise InputError(
-            f"The device {name!r} cannot be used ({str(error).splitlines()[0]}). Try --device cpu."
-        ) from None
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"The device {name!r} cannot be used ({why}). Try --device cpu.") from None
     return name
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
-from reprlib import repr as short
 from typing import Any, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, spelled
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,7 +30,7 @@ def _require_supported(raw: Mapping[str, Any], supported: Mapping[str, tuple[Any
     for key, values in supported.items():
         if key in raw and raw[key] not in values:
             raise ConfigError(
-                f"{where} sets {key!r} to {short(raw[key])}, but only {' or '.join(map(repr, values))} is supported. "
+                f"{where} sets {key!r} to {spelled(raw[key])}, but only {' or '.join(map(repr, values))} is supported. "
                 "Is this an IAA checkpoint in the published layout?"
             )
 
@@ -40,7 +39,9 @@ def _section(raw: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]
     """A mapping inside a config, empty where it is absent."""
     section = raw.get(name) or {}
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where} sets {name!r} to {short(section)}, which is no table of settings. Fetch it again.")
+        raise ConfigError(
+            f"{where} sets {name!r} to {spelled(section)}, which is no table of settings. Fetch it again."
+        )
     return section
 
 
@@ -82,7 +83,7 @@ def _check(config: object, kind: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not _KINDS[kind](value):
-            raise ConfigError(f"The config sets {name!r} to {short(value)}, which is not {kind}. Fetch it again.")
+            raise ConfigError(f"The config sets {name!r} to {spelled(value)}, which is not {kind}. Fetch it again.")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class IAAConfig:
         layers = self.iaa_insert_layers
         if any(b <= a for a, b in pairwise(layers)) or any(not 0 <= n < self.num_hidden_layers for n in layers):
             raise ConfigError(
-                f"iaa_insert_layers {short(list(layers))} must rise strictly and lie in "
+                f"iaa_insert_layers {spelled(list(layers))} must rise strictly and lie in "
                 f"0..{self.num_hidden_layers - 1}, the base layers that the checkpoint has. "
                 "Set it in config.json to where the adaptors were trained."
             )
@@ -230,7 +231,7 @@ class IAAConfig:
         """
         if raw.get("model_type", "IAA") != "IAA":
             raise ConfigError(
-                f"{where} describes a {short(raw['model_type'])} model, not 'IAA'. Point to the folder of an IAA "
+                f"{where} describes a {spelled(raw['model_type'])} model, not 'IAA'. Point to the folder of an IAA "
                 "checkpoint."
             )
         _require_supported(

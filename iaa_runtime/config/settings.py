@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from reprlib import repr as short
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, spelled
 from .small_files import load_json
 
 _TOKEN, _FLAG, _WHOLE, _NUMBER, _IDS = (str, dict), (bool,), (int,), (int, float), (int, list)
@@ -60,8 +59,6 @@ def load_settings(file: Path) -> dict[str, Any]:
     for name, kinds in SETTINGS[file.name].items():
         value = found.get(name)
         if value is not None and (not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds)):
-            raise ConfigError(
-                f"{file} sets {name!r} to {short(value)}, which is not {' or '.join(_WORDS[kind] for kind in kinds)}. "
-                "Fetch the file again."
-            )
+            wanted = " or ".join(_WORDS[kind] for kind in kinds)
+            raise ConfigError(f"{file} sets {name!r} to {spelled(value)}, which is not {wanted}. Fetch the file again.")
     return found

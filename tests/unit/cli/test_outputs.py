@@ -166,6 +166,15 @@ def test_the_demo_keeps_pictures_of_others(tmp_path: Path, capsys: pytest.Captur
     assert main([*words, "--seed", "4", "--overwrite"]) == 0
 
 
+def test_the_demo_does_not_write_where_its_picture_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "scene.png")
+    before = (tmp_path / "scene.png").read_bytes()
+    out = f"{tmp_path}/../{tmp_path.name}"
+    assert main(["demo", "--image", str(tmp_path / "scene.png"), "--out", out, "--overwrite"]) == 2
+    assert "Choose another --out" in capsys.readouterr().err
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("scene.png", before)]
+
+
 def test_a_chat_is_saved_over_nothing_but_itself(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
