@@ -18,7 +18,7 @@ from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..config.settings import load_settings
 from ..errors import CheckpointError, ConfigError
 from . import names
-from .files import WeightFiles
+from .files import WeightFiles, path_parts
 from .formats import Entry, open_weights
 from .json_files import load_json
 from .tower import find_tower
@@ -89,8 +89,8 @@ class Checkpoint:
             raise CheckpointError(
                 f"The CLIP vision tower {self.config.mm_vision_tower!r} of {self.folder} was not found. Looked at: "
                 + "; ".join(self._searched)
-                + f". Get {self.config.mm_vision_tower} (config.json and model.safetensors), put it into a folder of "
-                "that name beside the checkpoint, or pass its folder as vision_tower."
+                + f". Get {'/'.join(path_parts(self.config.mm_vision_tower))} (config.json and model.safetensors), put "
+                "it into a folder of that name beside the checkpoint, or pass its folder as vision_tower."
             )
         return self._tower.config
 

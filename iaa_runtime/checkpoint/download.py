@@ -15,7 +15,9 @@ from ..text.printable import unguarded
 PUBLISHED_REPOSITORY = "qihoo360/Inner-Adaptor-Architecture"
 PUBLISHED_REVISION = "ed8ecf26450df9b4a832812dbb9462aa2492ce67"
 PATTERNS = ("*.safetensors", "*.json", "tokenizer*", "*.model")
-"""What a checkpoint needs. Python files, which the published repository has too, are never fetched."""
+"""What a checkpoint needs."""
+NEVER = ("*.py", "*:*", "*..*", "[/\\\\]*")
+"""Python files, of which ``tokenizer*`` would let some through, and names that leave the folder on some system."""
 
 
 def fetch(
@@ -54,7 +56,7 @@ def fetch(
                 revision=revision,
                 local_dir=folder,
                 allow_patterns=list(PATTERNS),
-                ignore_patterns=["*.py"],  # "tokenizer*" would let one through
+                ignore_patterns=list(NEVER),
                 **options,
             )
     except LocalEntryNotFoundError as error:

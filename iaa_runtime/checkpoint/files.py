@@ -82,10 +82,22 @@ class WeightFiles:
         )
 
 
+def path_parts(text: str) -> list[str]:
+    """The names of which a path in a checkpoint's file consists, whichever system wrote it; at least one, maybe empty.
+
+    Of one that does not stay below where it starts (absolute, on a drive, a home or a share, or upwards), the last
+    alone: Windows logs in to a share that it is asked to look at.
+    """
+    names = re.split(r"[/\\:]", text)
+    parts = [name for name in names if name not in ("", ".", "..")] or [""]
+    leaves = not names[0] or names[0].startswith("~") or ":" in text or ".." in names
+    return parts[-1:] if leaves else parts
+
+
 def _indexed(index: Path) -> list[Path]:
     """The shards that an index names; they lie beside it, whatever it says."""
     try:
-        names = sorted({Path(name).name for name in load_json(index)["weight_map"].values()})
+        names = sorted({path_parts(name)[-1] for name in load_json(index)["weight_map"].values()})
     except CheckpointError as error:
         raise CheckpointError(f"{index} is not a weight index. {error}") from None
     except (KeyError, AttributeError, TypeError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..config import PUBLISHED_VISION_TOWER, VisionConfig
 from ..config.settings import load_settings
 from ..errors import CheckpointError
-from .files import WeightFiles
+from .files import WeightFiles, path_parts
 from .json_files import load_json
 from .names import TOWER_MARK, find_tower_prefix
 
@@ -31,7 +31,9 @@ def find_tower(
     Args:
         folder: of the checkpoint.
         files: the checkpoint's weights.
-        name: what its config calls the tower (``mm_vision_tower``).
+        name: what its config calls the tower (``mm_vision_tower``): a path below the checkpoint's folder or beside
+            it, or the name of a repository. A stranger wrote it, so it names no other place: of an absolute path, as
+            configs bring along from their author's machine, the last name counts.
         given: the folder that the user names; only there and in the shards is looked then.
 
     Returns:
@@ -53,8 +55,8 @@ def find_tower(
                 "config.json, and weights unless the checkpoint holds them."
             )
         return tower, searched
-    named = Path(os.path.expanduser(name))
-    folders = [where / part for where in (folder, folder.parent) for part in (named, named.name)]
+    parts = path_parts(name)
+    folders = [where.joinpath(*some) for where in (folder, folder.parent) for some in (parts, parts[-1:])]
     if prefix is None:
         searched.append(f"the weights in {folder} (no name ends in {TOWER_MARK})")
         towers = (_tower_in(place, searched) for place in dict.fromkeys(folders))
@@ -62,7 +64,7 @@ def find_tower(
     for place in folders:
         if _has_config(place):
             return Tower(files, prefix, _vision_config(place)), searched
-    if name.rstrip("/").endswith(PUBLISHED_VISION_TOWER.rsplit("/", 1)[-1]):
+    if parts[-1].endswith(path_parts(PUBLISHED_VISION_TOWER)[-1]):
         return Tower(files, prefix, VisionConfig()), searched
     searched.append(
         f"the weights in {folder}, which hold a tower, but its geometry (a config.json) was not in "

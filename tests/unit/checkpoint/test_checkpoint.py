@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from iaa_runtime import IAAModel
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
-from iaa_runtime.checkpoint.files import WeightFiles
+from iaa_runtime.checkpoint.files import WeightFiles, path_parts
 from iaa_runtime.errors import CheckpointError, ConfigError
 from iaa_runtime.export.convert import convert
 
@@ -185,9 +185,64 @@ def test_a_folder_that_the_caller_names_must_hold_the_tower(folder: Path, tmp_pa
     assert str(tmp_path / "nowhere") in complaint(folder, vision_tower=tmp_path / "nowhere")
 
 
-def test_a_tower_in_the_checkpoint_under_the_last_part_of_its_name(folder: Path) -> None:
-    config(folder, mm_vision_tower="/another/machine/clip")
+ELSEWHERE = [
+    "/another/machine/clip",
+    "//a.share/on/clip/",
+    "\\\\a.share\\on\\clip",
+    "\\\\?\\C:\\models\\clip",
+    "C:\\models\\clip",
+    "C:clip",
+    "~/clip",
+    "../../models/clip",
+    "models\\..\\..\\clip",
+]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_tower_in_the_checkpoint_under_the_last_part_of_its_name(folder: Path, name: str) -> None:
+    config(folder, mm_vision_tower=name)
     assert Checkpoint(folder).require_vision().image_size == 28
+    (folder / "clip").rename(folder.parent / "clip")
+    assert Checkpoint(folder).require_vision().image_size == 28
+
+
+@pytest.mark.parametrize("name", [*ELSEWHERE, "CON", "..", "/", "", "models/clip", "models\\clip"])
+def test_no_name_leads_out_of_the_folder_on_any_system(name: str) -> None:
+    for system in (PurePosixPath, PureWindowsPath):
+        folder = system("D:/models/checkpoint")
+        place = folder.joinpath(*path_parts(name))
+        assert place.is_relative_to(folder)
+        assert ".." not in place.parts
+
+
+def test_a_config_names_no_place_elsewhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = make_checkpoint(tmp_path / "elsewhere" / "home") / "clip"
+    monkeypatch.setenv("HOME", str(strange.parent))
+    (folder / "clip").rename(folder / "kept")
+    (folder / "elsewhere").mkdir()
+    for name in (str(strange), "~/clip", "../../elsewhere/home/clip", "elsewhere/../../elsewhere/home/clip"):
+        config(folder, mm_vision_tower=name)
+        with pytest.raises(CheckpointError, match="Get clip ") as caught:
+            Checkpoint(folder).require_vision()
+        assert f"{strange} (" not in str(caught.value)
+
+
+def test_slashes_of_either_kind_lead_to_a_tower_below(folder: Path) -> None:
+    (folder / "towers").mkdir()
+    (folder / "clip").rename(folder / "towers" / "large")
+    for name in ("towers/large", "towers\\large", "./towers/large/"):
+        config(folder, mm_vision_tower=name)
+        assert Checkpoint(folder).require_vision().image_size == 28
+
+
+def test_the_shards_of_an_index_lie_beside_it(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    index = folder / "model.safetensors.index.json"
+    content = json.loads(index.read_text())
+    for start in ("/another/machine/", "\\\\a.share\\on\\", "C:", "sub\\", "../"):
+        moved = {tensor: start + shard for tensor, shard in content["weight_map"].items()}
+        index.write_text(json.dumps(content | {"weight_map": moved}))
+        assert {file.parent for file in Checkpoint(folder).files.files} == {folder}
 
 
 def test_a_tower_with_more_layers_than_its_config_says(folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_published_repository_is_pinned(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked(monkeypatch, "someone/something")["revision"] is None
 
 
-def test_code_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_code_nor_what_leads_elsewhere_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.utils import filter_repo_objects
 
     seen = asked(monkeypatch, PUBLISHED_REPOSITORY)
@@ -106,6 +106,12 @@ def test_code_is_never_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
         "modeling_iaa.py",
         "tokenizer_iaa.py",
         "README.md",
+        "C:\\config.json",
+        "D:model.safetensors",
+        "\\\\a.share\\on\\config.json",
+        "/etc/config.json",
+        "clip\\..\\..\\config.json",
+        "config.json:hidden.json",
     ]
     patterns = {name: seen[name] for name in ("allow_patterns", "ignore_patterns")}
     assert list(filter_repo_objects(files, **patterns)) == files[:4]
