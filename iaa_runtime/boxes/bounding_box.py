@@ -29,8 +29,8 @@ def as_boxes(value: object) -> Boxes:
         One list per image (at least one) of new dicts with Python numbers; keys that are not ours are kept.
 
     Raises:
-        InputError: If it is something else, or a box lacks a side, or has a side or a score that is no finite number
-            up to ``LARGEST``, or a label that is no text.
+        InputError: If it is something else, or a box lacks a side, or has a side that is no finite number up to
+            ``LARGEST``, a score that is none in 0..1, or a label that is no text.
     """
     if isinstance(value, Mapping):
         return [[_checked(value, "the box")]]
@@ -151,6 +151,8 @@ _HINT = (
     "A box is a dict of x, y, width and height; several are a list, a batch of images has a list of lists. "
     "IAA Convert Boxes reads other formats."
 )
+_ROUNDING = 1e-6
+"""How far beyond 0..1 a score may lie that was computed in 32 bits."""
 
 
 def _checked(box: Mapping[str, Any], where: str) -> BoxDict:
@@ -166,6 +168,13 @@ def _checked(box: Mapping[str, Any], where: str) -> BoxDict:
                 f"{key!r} of {where}, {shortened(box)}, is not a finite number of at most {LARGEST}. {remedy}"
             )
         checked[key] = number
+    if (score := checked.get("score")) is not None:
+        if not -_ROUNDING <= score <= 1 + _ROUNDING:
+            raise InputError(
+                f"'score' of {where}, {shortened(box)}, is not in 0..1. Divide percents by 100, or leave it out where "
+                "nothing is known."
+            )
+        checked["score"] = min(max(score, 0), 1)
     if checked["width"] < 0 or checked["height"] < 0:
         raise InputError(
             f"The width or height of {where}, {shortened(box)}, is negative. Give left, top, width, height."

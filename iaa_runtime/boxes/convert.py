@@ -100,7 +100,8 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
 
     Raises:
         InputError: If it is none of these, or mixes boxes and lists of them, or the text holds no JSON, or that of
-            several values, or the size is needed and missing.
+            several values, or the size is needed and missing; or a dict holds boxes under two names, or fewer or more
+            labels or scores than boxes.
     """
     if isinstance(value, str):
         value = json_in(value)
@@ -149,7 +150,7 @@ class _Reader:
                 for box in (self.image(item) if _is_several(item) else [self.box(item)])
             ]
         assert isinstance(value, Mapping)
-        if "detections" in value:
+        if _form(value) == "detections":
             return [self.box(item) for item in _items(value["detections"], "'detections'")]
         found = _items(value["bboxes"], "'bboxes'")
         columns = [_column(value, name, len(found)) for name in ("labels", "scores")]
@@ -163,10 +164,10 @@ class _Reader:
         value = _plain(value)
         if not isinstance(value, Mapping):
             return self._numbers(value)
-        if all(side in value for side in SIDES):
+        name = _form(value)
+        if name == _OWN:
             return dict(value)
-        name = next((name for name in ("bbox", "bbox_2d", "box") if name in value), None)
-        if name is None:
+        if name not in _SINGLE:
             raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox. {_HINT}")
         if name == "bbox" and value.get("type") in _ELEMENTS and "desc" in value:
             y1, x1, y2, x2 = _four(value[name])
@@ -223,6 +224,8 @@ def json_in(text: str) -> object:
 
 
 _HINT = "Give boxes as ComfyUI's nodes make them, or JSON such as [[x1, y1, x2, y2]], one list an image."
+_OWN, _SINGLE, _SEVERAL = "x, y, width, height", ("bbox", "bbox_2d", "box"), ("bboxes", "detections")
+"""What a dict may hold one box under, or those of an image."""
 _ELEMENTS = ("obj", "text")
 """Types of the elements that ComfyUI's CreateBoundingBoxes makes: [ymin, xmin, ymax, xmax] in thousandths."""
 _DECODER = json.JSONDecoder()
@@ -240,13 +243,31 @@ def _items(value: object, what: str) -> Sequence[Any]:
     return value
 
 
+def _form(value: Mapping[str, Any]) -> str | None:
+    """The one name under which a dict holds a box or boxes, None if it has none.
+
+    Raises:
+        InputError: it holds some under several names, which may say different things.
+    """
+    names = [name for name in (*_SEVERAL, *_SINGLE) if name in value]
+    names += [_OWN] if all(side in value for side in SIDES) else []
+    if len(names) > 1:
+        raise InputError(f"{shortened(value)} holds boxes under several names: {', '.join(names)}. Keep one of them.")
+    return names[0] if names else None
+
+
 def _column(value: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
-    """The labels or scores of ``count`` boxes, None where there are fewer; a single one is that of every box."""
+    """The labels or scores of ``count`` boxes, None if none is given; a single one is that of every box."""
     column = _plain(value.get(name))
     if column is None or isinstance(column, (str, Real)):
         return [column] * count
-    column = list(_items(column, f"{name!r}"))
-    return (column + [None] * count)[:count]
+    column = _items(column, f"{name!r}")
+    if len(column) not in (0, count) and count:
+        raise InputError(
+            f"There are {count} 'bboxes' and {len(column)} {name!r} in {shortened(value)}, so which belongs to which "
+            "cannot be told. Give one for each box."
+        )
+    return column if len(column) == count else [None] * count
 
 
 def _given(more: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,7 +300,7 @@ def _is_four(value: object) -> bool:
 
 def _is_several(value: object) -> bool:
     """Whether it is a dict of all boxes of an image."""
-    return isinstance(value, Mapping) and ("bboxes" in value or "detections" in value)
+    return isinstance(value, Mapping) and any(name in value for name in _SEVERAL)
 
 
 def _is_box(value: object) -> bool:

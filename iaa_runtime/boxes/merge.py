@@ -19,7 +19,7 @@ JOIN, BEST, UNION, INTERSECTION, AROUND = (
     "one around all",
 )
 MOST_PAIRS = 1 << 24
-"""Boxes of an image times boxes that they are compared with: 4096 each, which take a second and a gigabyte."""
+"""Boxes of an image times boxes that they are compared with: 4096 each, which take less than a second."""
 MOST_COMMON = 1 << 16
 """Common parts of an image's boxes: what all of them share with all of them is nobody's selection."""
 MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
@@ -60,44 +60,58 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
     return [[_around(boxes)] if boxes else [] for boxes in joined] if mode == AROUND else joined
 
 
-def _overlaps(
-    first: Sequence[BoxDict], second: Sequence[BoxDict], threshold: float, same_label: bool
-) -> npt.NDArray[np.bool_]:
-    """(N, M) booleans: which boxes count as overlapping."""
-    if len(first) * len(second) > MOST_PAIRS:
-        raise InputError(
-            f"There are {len(first)} times {len(second)} boxes to compare in an image, and {MOST_PAIRS} pairs are the "
-            "most. Keep fewer before they are merged: IAA Select Boxes has a 'limit'."
-        )
-    shared = pairwise_iou([corners(box) for box in first], [corners(box) for box in second])
-    overlapping: npt.NDArray[np.bool_] = (shared > 0) & (shared >= threshold)
-    if same_label:
-        a, b = (np.array([label_of(box).casefold() for box in boxes], dtype=object) for boxes in (first, second))
-        overlapping &= a[:, None] == b[None]
-    return overlapping
+class _Overlaps:
+    """Which boxes of an image overlap, told a row at a time: a table of all pairs would take a gigabyte.
+
+    Args:
+        boxes: N boxes.
+        others: M boxes that they are compared with.
+        threshold: the least IoU.
+        same_label: whether only boxes with the same label overlap.
+    """
+
+    def __init__(self, boxes: Sequence[BoxDict], others: Sequence[BoxDict], threshold: float, same_label: bool) -> None:
+        if len(boxes) * len(others) > MOST_PAIRS:
+            raise InputError(
+                f"There are {len(boxes)} times {len(others)} boxes to compare in an image, and {MOST_PAIRS} pairs are "
+                "the most. Keep fewer before they are merged: IAA Select Boxes has a 'limit'."
+            )
+        self._threshold = threshold
+        self._edges = [np.array([corners(box) for box in found], dtype=np.float64) for found in (boxes, others)]
+        labels = [[label_of(box).casefold() if same_label else "" for box in found] for found in (boxes, others)]
+        numbers = {label: number for number, label in enumerate({*labels[0], *labels[1]})}
+        self._labels = [np.array([numbers[label] for label in found], dtype=np.int64) for found in labels]
+
+    def among(self, index: int, rest: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of the others numbered in ``rest`` overlap with the box ``index``; booleans of the same length."""
+        shared = pairwise_iou(self._edges[0][index], self._edges[1][rest])[0]
+        overlapping: npt.NDArray[np.bool_] = (shared > 0) & (shared >= self._threshold)
+        overlapping &= self._labels[1][rest] == self._labels[0][index]
+        return overlapping
 
 
 def _best(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:
     """Greedy non-maximum suppression; what is kept stays in its order."""
-    overlapping = _overlaps(boxes, boxes, threshold, same_label)
+    overlaps = _Overlaps(boxes, boxes, threshold, same_label)
+    rest = np.array(sorted(range(len(boxes)), key=lambda index: -score_of(boxes[index])), dtype=np.int64)
     kept: list[int] = []
-    for index in sorted(range(len(boxes)), key=lambda index: -score_of(boxes[index])):
-        if not overlapping[index, kept].any():
-            kept.append(index)
+    while len(rest):
+        kept.append(int(rest[0]))
+        rest = rest[1:][~overlaps.among(kept[-1], rest[1:])]
     return [boxes[index] for index in sorted(kept)]
 
 
 def _unions(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:
     """One box around each connected group, at the place of the group's first box."""
-    overlapping = _overlaps(boxes, boxes, threshold, same_label)
+    overlaps = _Overlaps(boxes, boxes, threshold, same_label)
     groups: list[list[int]] = []
-    rest = list(range(len(boxes)))
-    while rest:
-        group = [rest.pop(0)]
+    rest = np.arange(len(boxes))
+    while len(rest):
+        group, rest = [int(rest[0])], rest[1:]
         for index in group:  # grows while it is walked through
-            near = [other for other in rest if overlapping[index, other]]
-            group += near
-            rest = [other for other in rest if other not in near]
+            near = overlaps.among(index, rest)
+            group += rest[near].tolist()
+            rest = rest[~near]
         groups.append(sorted(group))
     return [_around([boxes[index] for index in group]) for group in groups]
 
@@ -114,13 +128,16 @@ def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_labe
     """The common parts of one image's boxes, search by search."""
     common = list(searches[0])
     for boxes in searches[1:]:
-        overlapping = _overlaps(common, boxes, threshold, same_label)
-        if np.count_nonzero(overlapping) > MOST_COMMON:
-            raise InputError(
-                f"More than {MOST_COMMON} pairs of boxes overlap in an image, of which each would become a box. Keep "
-                "fewer before they are merged: IAA Select Boxes has a 'limit'."
-            )
-        common = [_shared(common[i], boxes[j]) for i, j in np.argwhere(overlapping)]
+        overlaps, every = _Overlaps(common, boxes, threshold, same_label), np.arange(len(boxes))
+        pairs: list[tuple[int, int]] = []
+        for i in range(len(common)):
+            pairs += [(i, j) for j in np.flatnonzero(overlaps.among(i, every)).tolist()]
+            if len(pairs) > MOST_COMMON:
+                raise InputError(
+                    f"More than {MOST_COMMON} pairs of boxes overlap in an image, of which each would become a box. "
+                    "Keep fewer before they are merged: IAA Select Boxes has a 'limit'."
+                )
+        common = [_shared(common[i], boxes[j]) for i, j in pairs]
     return common
 
 

@@ -78,6 +78,8 @@ def test_numbers_become_pythons() -> None:
         ({**BOX, "score": float("nan")}, "'score' of the box, .*, is not a finite number"),
         ([{**BOX, "score": float("-inf")}], "'score' of box 1, .*, is not a finite number"),
         ({**BOX, "score": 10**400}, "'score' of the box, .*, is not a finite number"),
+        ({**BOX, "score": 5}, r"'score' of the box, .*, is not in 0..1"),
+        ([{**BOX, "score": -0.1}], r"'score' of box 1, .*, is not in 0..1"),
         ({**BOX, "score": "0.9"}, "'score' of the box, .*, is not a finite number"),
         ({**BOX, "score": True}, "'score' of the box, .*, is not a finite number"),
         ({**BOX, "width": -1}, "negative"),
@@ -115,6 +117,11 @@ def test_corners_and_back(batch: tuple[Any, list[list[dict[str, Any]]]]) -> None
             x1, y1, x2, y2 = corners(box)
             assert from_corners((x1, y1, x2, y2), box) == box
             assert from_corners((x2, y2, x1, y1), box) == box
+
+
+def test_a_score_that_rounding_left_above_one_is_one() -> None:
+    ((box,),) = as_boxes({**BOX, "score": torch.tensor(1, dtype=torch.float32).nextafter(torch.tensor(2.0))})
+    assert box["score"] == 1
 
 
 def test_labels_and_scores_of_boxes_by_others() -> None:

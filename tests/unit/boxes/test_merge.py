@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -146,6 +147,18 @@ def test_more_boxes_than_can_be_compared_are_refused() -> None:
     for mode in (BEST, UNION):
         with pytest.raises(InputError, match=r"5000 times 5000 boxes.*IAA Select Boxes"):
             merge_boxes([many], mode)
+
+
+@pytest.mark.parametrize("mode", [BEST, UNION, INTERSECTION])
+def test_boxes_are_compared_without_a_table_of_all_pairs(mode: str) -> None:
+    chain = [[{"x": 6 * number, "y": 0, "width": 10, "height": 10} for number in range(4096)]]
+    tracemalloc.start()
+    try:
+        (merged,) = merge_boxes([chain] if mode != INTERSECTION else [chain, chain], mode, 0.1)
+        assert tracemalloc.get_traced_memory()[1] < 4096 * 4096
+    finally:
+        tracemalloc.stop()
+    assert len(merged) == {BEST: 2048, UNION: 1, INTERSECTION: 3 * 4096 - 2}[mode]
 
 
 def test_common_parts_of_all_with_all_are_refused() -> None:
