@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import Cancel, check_cancelled
@@ -26,17 +28,32 @@ OnAnswer = Callable[[int, str, int], None] | None
 """Called with (row, its text so far, its tokens so far)."""
 
 
+def begin(work: Callable[[], Result]) -> Future[Result]:
+    """Starts ``work`` in a thread that nobody waits for when the program ends.
+
+    No token wakes a thread that looks up a name, connects or agrees on a key, and a pool's threads would be joined.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="remote", daemon=True).start()
+    return future
+
+
 def cancellable(work: Callable[[], Result], cancel_token: CancelToken, cancelled: Cancel = None) -> Result:
     """Runs ``work`` in a thread. Once ``cancelled`` is True, cancels the token and raises :class:`Cancelled`."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="remote")
     try:
-        future = pool.submit(work)
+        future = begin(work)
         while not wait([future], POLL_SECONDS).done:
             check_cancelled(cancelled)
         return future.result()
     finally:
         cancel_token.cancel()
-        pool.shutdown(wait=False)
 
 
 @dataclass(frozen=True)
@@ -73,7 +90,6 @@ class Workers:
         """
         updates: queue.SimpleQueue[Update] = queue.SimpleQueue()
         cancel_token = CancelToken()
-        pool = ThreadPoolExecutor(self.count, thread_name_prefix="remote")
         waiting = enumerate(bodies)
         under_way: dict[int, Future[Completion]] = {}
         done: dict[int, Completion] = {}
@@ -81,7 +97,7 @@ class Workers:
             while True:
                 while len(under_way) < self.count and (following := next(waiting, None)) is not None:
                     row, body = following
-                    under_way[row] = pool.submit(self._send, endpoint, row, body, updates, cancel_token)
+                    under_way[row] = begin(partial(self._send, endpoint, row, body, updates, cancel_token))
                 if not under_way:
                     return [done[row] for row in sorted(done)]
                 finished = [row for row, future in under_way.items() if future.done()]
@@ -94,7 +110,6 @@ class Workers:
                     done[row] = under_way.pop(row).result()
         finally:
             cancel_token.cancel()
-            pool.shutdown(wait=False, cancel_futures=True)
 
     def _send(
         self, endpoint: Endpoint, row: int, body: Body, updates: queue.SimpleQueue[Update], cancel_token: CancelToken

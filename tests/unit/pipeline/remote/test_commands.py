@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +114,17 @@ def test_refcoco_over_a_server(
     assert json.loads(capsys.readouterr().out)["precision_at_0.5"] == 1
     asked = server.bodies[0]["messages"][1]["content"][1]["text"]
     assert asked.endswith(": the bar"), "as the published evaluation asks"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as a signal")
+def test_ctrl_c_does_not_wait_for_a_server_that_is_silent_while_a_key_is_agreed_on(project: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        words = ["text", "--prompt", "hi", "--server", f"https://127.0.0.1:{silent.getsockname()[1]}/v1"]
+        process = subprocess.Popen([sys.executable, "-m", "iaa_runtime", *words], cwd=project, stderr=subprocess.PIPE)
+        with silent.accept()[0] as connected:
+            assert connected.recv(1) == b"\x16", "the handshake has begun"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=5)[1] == b"\nInterrupted.\n", "the connection has 10 s"
+            assert process.returncode == 130
