@@ -13,13 +13,15 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
+from typing import TextIO
 
 from .. import __version__
 from ..errors import IAAError, UsageError
 from ..text.printable import guarded
 from .failures import ended_like_ctrl_c, explain
+from .output import use_what_the_console_shows
 
 COMMANDS = {
     "demo": "all three workflows on one picture, with the checkpoint in the box",
@@ -39,7 +41,7 @@ DEBUG = "--debug"
 
 
 def make_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The command line's parser, with the arguments of ``command`` only, or of all commands when None."""
+    """The command line's parser, with the arguments of ``command`` alone: what they stand for takes long to import."""
     parser = argparse.ArgumentParser(
         prog="iaa",
         description="Caption, ground and chat with IAA, a frozen Llama 3 that sees through inserted adaptors.",
@@ -49,16 +51,16 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         sub = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-        if command in (None, name):
+        if name == command:
             import_module(f".{name}", __package__).add_arguments(sub)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code (argparse itself exits with 2 for bad arguments)."""
-    # Text in any script, whatever the terminal's code page; a file name may not even be valid text.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    # Text in any script, whatever the console's code page; a file name may not even be valid text.
+    for stream in (sys.stdout, sys.stderr):
+        use_what_the_console_shows(stream)
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
     for name in ("stdout", "stderr"):
@@ -85,11 +87,13 @@ def _run(words: list[str]) -> int:
         reason, code = "", 1
     except Exception as error:
         reason, code = explain(error, options), 1
-    if code == 130:
-        print("\nInterrupted.", file=sys.stderr)
-    elif reason:
-        print(f"iaa {command}: {reason}", file=sys.stderr)
-    _finish_stdout()
+    with suppress(BrokenPipeError):
+        if code == 130:
+            print("\nInterrupted.", file=sys.stderr)
+        elif reason:
+            print(f"iaa {command}: {reason}", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        _finish(stream)
     return code
 
 
@@ -103,9 +107,9 @@ def _traceback_if(debug: bool) -> Iterator[None]:
         raise
 
 
-def _finish_stdout() -> None:
+def _finish(stream: TextIO) -> None:
     """Writes what is left; drops it where that fails, or it would fail once more when Python ends."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -258,6 +259,21 @@ def test_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert all(name in shown for name in ([command] if command else COMMANDS))
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_what_is_asked_first_does_not_wait_for_torch(word: str, project: Path) -> None:
+    code = f"""
+import sys
+from iaa_runtime.cli import main
+try:
+    main([{word!r}])
+finally:
+    print({{"torch", "numpy", "transformers"}} & sys.modules.keys(), file=sys.stderr)
+"""
+    asked = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert (asked.returncode, asked.stderr) == (0, "set()\n")
+    assert asked.stdout.startswith(("usage: iaa", "iaa-nodes"))
 
 
 def test_interrupted(model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -85,6 +86,26 @@ def test_a_stdout_that_takes_nothing(where: str, code: int, model: str, project:
         assert ("No space left" in done.stderr) == (code == 1)
     else:
         assert done.stderr == f"{code}\n"
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="a device of Linux that refuses writing as Windows' pipes do")
+def test_a_closed_pipe_of_windows(model: str, project: Path) -> None:
+    with select.epoll() as closed:
+        done = subprocess.run(
+            [sys.executable, "-m", "iaa_runtime", "info", "--model", model],
+            stdout=closed.fileno(),
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(project)},
+        )
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_stderr_that_nobody_reads(project: Path) -> None:
+    command = f"'{sys.executable}' -m iaa_runtime info --model nowhere"
+    shell = f"(sleep 1; {command} 2>&1 >/dev/null; echo $? >&3) 3>&2 | true"
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environment, timeout=PATIENCE)
+    assert done.stderr == "1\n"
 
 
 def hear_signals() -> None:
@@ -182,6 +203,23 @@ def test_a_chat_that_is_asked_to_end_ends_in_mid_turn(
     )
     assert main(["chat", "--model", model]) == 130
     assert capsys.readouterr().err.endswith("\nInterrupted.\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends Ctrl-C as a signal")
+@pytest.mark.parametrize("module", ["iaa_runtime.cli", "iaa_runtime.cli.failures", "iaa_runtime.cli.info", "torch.nn"])
+def test_ctrl_c_while_the_program_is_imported_shows_no_traceback(module: str, project: Path) -> None:
+    code = f"""
+import os, runpy, signal, sys
+class Finder:
+    def find_spec(name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder)
+sys.argv[1:] = ["info"]
+runpy.run_module("iaa_runtime", run_name="__main__")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) in [(130, "", ""), (130, "", "Interrupted.")]
 
 
 def test_a_signal_that_is_ignored_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
