@@ -10,7 +10,6 @@ import errno
 import json
 import math
 import mmap
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .pickles import is_tame, is_zip
 from .staging import Staging
 
 SAFETENSORS_DTYPES = {
@@ -285,9 +285,10 @@ class _PickledFile(WeightFile):
         self._unmapped: dict[str, Tensor] | None = None
 
     def entries(self) -> Iterator[Entry]:
-        if self._is_compressed():  # what it unpacks to is limited by nothing
+        if not is_tame(self.file):
             raise CheckpointError(
-                f"{self.file} cannot be read as PyTorch weights: it is compressed, or broken. Use safetensors."
+                f"{self.file} cannot be read as PyTorch weights: it is broken, compressed, or holds more than tensors, "
+                "which could run code or never end and is never opened. Fetch the file again, or use safetensors."
             )
         content = self._content()
         size, described = self.file.stat().st_size, sum(tensor.nbytes for tensor in content.values())
@@ -312,10 +313,10 @@ class _PickledFile(WeightFile):
         if self._unmapped is not None:
             return self._unmapped
         try:
-            try:
-                content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=True)
-            except RuntimeError:  # not to be mapped
-                content = self._unmapped = torch.load(self.file, map_location="cpu", weights_only=True)
+            mapped = is_zip(self.file)  # in memory, entries that share their bytes would be larger than all of the file
+            content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=mapped)
+            if not mapped:
+                self._unmapped = content
         except Exception as error:
             # Not torch's own words: they advise to switch off what keeps a file's code from running.
             raise CheckpointError(
@@ -329,16 +330,6 @@ class _PickledFile(WeightFile):
                 f"{self.file} is no table of tensors by name. Use the file that came with the checkpoint."
             )
         return content
-
-    def _is_compressed(self) -> bool:
-        with self.file.open("rb") as opened:
-            if opened.read(4) != b"PK\x03\x04":  # as torch tells its two formats apart
-                return False
-        try:
-            with zipfile.ZipFile(self.file) as content:
-                return any(part.compress_type != zipfile.ZIP_STORED for part in content.infolist())
-        except (zipfile.BadZipFile, NotImplementedError, ValueError):  # broken, or of a kind that zipfile lacks
-            return True
 
 
 def _is_plain(tensor: object) -> bool:
