@@ -14,6 +14,24 @@ import pytest
 FEW = ("--max-new-tokens", "4")
 BOX = ("--max-new-tokens", "40")
 
+PICTURE, PHRASE = ("--image", "scene/scene.png"), ("--phrase", "the leftmost shape")
+EVERY_COMMAND = {
+    "demo": ["demo", "--seed", "26", "--out", "scene"],
+    "caption": ["caption", *PICTURE, "--max-new-tokens", "8"],
+    "ground": ["ground", *PICTURE, *PHRASE, "--draw", "b.png", "--mask", "m.png", "--crops", "c"],
+    "text": ["text", "--prompt", "What is two plus three?", *FEW],
+    "chat": ["chat", *PICTURE],
+    "convert": ["convert", "--precision", "int4", "--task", "G", "--out", "converted"],
+    "info": ["info", "--model", "converted"],
+    "ground with the converted one": ["ground", "--model", "converted", *PICTURE, *PHRASE],
+    "annotate": ["annotate", "scene", "--caption", "--out", "job", "--coco", "coco.json", "--sidecars"],
+    "annotate again": ["annotate", "scene", "--caption", "--out", "job"],
+    "eval": ["eval", "shapes", "--scenes", "1"],
+    "export": ["export", "--task", "G", "--to", "llava", "--out", "exported"],
+    "bench": ["bench", "--size", "tiny", "--repeats", "1", "--batch", "1", "--new-tokens", "4", "--out", "bench.json"],
+}
+"""The whole command line at work, in an empty folder, one behind the other; the demo makes the picture."""
+
 
 def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """Stdout as JSON lines; fails where anything else stands there."""

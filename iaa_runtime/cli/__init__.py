@@ -13,9 +13,8 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
-from typing import TextIO
 
 from .. import __version__
 from ..errors import IAAError, UsageError
@@ -87,13 +86,11 @@ def _run(words: list[str]) -> int:
         reason, code = "", 1
     except Exception as error:
         reason, code = explain(error, options), 1
-    with suppress(BrokenPipeError):
-        if code == 130:
-            print("\nInterrupted.", file=sys.stderr)
-        elif reason:
-            print(f"iaa {command}: {reason}", file=sys.stderr)
-    for stream in (sys.stdout, sys.stderr):
-        _finish(stream)
+    if code == 130:
+        print("\nInterrupted.", file=sys.stderr)
+    elif reason:
+        print(f"iaa {command}: {reason}", file=sys.stderr)
+    _finish_stdout()
     return code
 
 
@@ -107,9 +104,9 @@ def _traceback_if(debug: bool) -> Iterator[None]:
         raise
 
 
-def _finish(stream: TextIO) -> None:
+def _finish_stdout() -> None:
     """Writes what is left; drops it where that fails, or it would fail once more when Python ends."""
     try:
-        stream.flush()
+        sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

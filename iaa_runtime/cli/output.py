@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import math
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-from ..text.printable import printable, unguarded
+from ..text.printable import StatusLine
 
 BOX = "x={x} y={y} width={width} height={height} score={score:.2f}"
 """Format of a box, with the fields of :class:`iaa_runtime.boxes.answers.Detection`."""
 
 
+PLAIN = {"→": "->", "…": "...", "×": "x", "–": "-", "²": "2", "“": '"', "”": '"'}
+"""What stands in for our own characters where a console has none for them."""
+
+
+def use_what_the_console_shows(stream: TextIO) -> None:
+    """Has characters that the stream's encoding lacks written in a plain form, or spelled as in ``\\u4e00``."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if isinstance(error, UnicodeEncodeError) and (form := PLAIN.get(error.object[error.start])):
+        return form, error.start + 1
+    if isinstance(error, UnicodeEncodeError):
+        error.end = error.start + 1
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error("plain", _plain)
+
+
 def print_json(record: dict[str, Any]) -> None:
-    """Writes one JSON line to stdout; numbers that JSON has none for (NaN, infinities) as null."""
-    print(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False), flush=True)
+    """Writes one JSON line to stdout, in UTF-8 or ASCII; numbers that JSON has none for (NaN, infinities) as null."""
+    escape = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    print(json.dumps(_finite(record), ensure_ascii=escape, allow_nan=False), flush=True)
 
 
 def _finite(value: Any) -> Any:
@@ -35,18 +59,19 @@ class TokenCounter:
     """An ``on_token`` callback that shows a growing count on stderr; silent unless stderr is a terminal."""
 
     def __init__(self, label: str) -> None:
-        self._label, self._tokens, self._visible = label, 0, sys.stderr.isatty()
+        self._label, self._tokens = label, 0
+        self._line = StatusLine(sys.stderr) if sys.stderr.isatty() else None
 
     def __call__(self, row: int, token: int) -> None:
         """Counts one token."""
         self._tokens += 1
-        if self._visible:
-            print(f"\r{printable(self._label)}: {self._tokens} tokens", end="", file=unguarded(sys.stderr), flush=True)
+        if self._line:
+            self._line.show(f"{self._label}: {self._tokens} tokens")
 
     def clear(self) -> None:
         """Clears the line."""
-        if self._visible:
-            print("\r\033[K", end="", file=unguarded(sys.stderr), flush=True)
+        if self._line:
+            self._line.clear()
 
 
 def size_text(count: float) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from ..text.printable import unguarded
+from ..text.printable import StatusLine, unguarded
 
 SECONDS_BETWEEN_LINES = 30.0
 """In a log file; a terminal gets one line that changes."""
@@ -35,7 +35,7 @@ class Progress:
     ) -> None:
         self._total, self._first, self._what, self._clock = total, done, what, clock
         self._stream = stream or unguarded(sys.stderr)
-        self._terminal = self._stream.isatty()
+        self._terminal = StatusLine(self._stream) if self._stream.isatty() else None
         self._begun = self._written = clock()
 
     def update(self, done: int) -> None:
@@ -65,8 +65,11 @@ class Progress:
             self._stream.write("\n")
 
     def _write(self, line: str) -> None:
-        self._stream.write(f"\r{line}\033[K" if self._terminal else f"{line}\n")
-        self._stream.flush()
+        if self._terminal:
+            self._terminal.show(line)
+        else:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
 
 def duration(seconds: float) -> str:

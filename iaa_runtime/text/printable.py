@@ -6,7 +6,10 @@ line guards its streams, whatever writes to them; progress lines alone, which go
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0)]
@@ -22,14 +25,22 @@ def printable(text: str) -> str:
 
 
 class _Guarded:
-    """A stream whose text is made :func:`printable`; the rest is the stream's own."""
+    """A stream whose text is made :func:`printable`; the rest is the stream's own.
+
+    That nobody reads it any more raises BrokenPipeError on every system.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.unguarded = stream
 
     def write(self, text: str) -> int:
-        self.unguarded.write(printable(text))
+        with _closed_pipes_named():
+            self.unguarded.write(printable(text))
         return len(text)
+
+    def flush(self) -> None:
+        with _closed_pipes_named():
+            self.unguarded.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
@@ -37,6 +48,16 @@ class _Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unguarded, name)
+
+
+@contextmanager
+def _closed_pipes_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # Windows' word for it
+            raise BrokenPipeError(errno.EPIPE, error.strerror) from error
+        raise
 
 
 def guarded(stream: TextIO) -> TextIO:
@@ -47,3 +68,24 @@ def guarded(stream: TextIO) -> TextIO:
 def unguarded(stream: TextIO) -> TextIO:
     """What :func:`guarded` was given; another stream is given back as it is."""
     return stream.unguarded if isinstance(stream, _Guarded) else stream
+
+
+class StatusLine:
+    """A terminal's last line, drawn anew in its place; spaces cover what stood there, as old consoles show escapes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._columns = unguarded(stream), 0
+
+    def show(self, text: str) -> None:
+        """Puts a text there, made :func:`printable`."""
+        text = printable(text)
+        columns = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+        self._stream.write(f"\r{text}{' ' * (self._columns - columns)}")
+        self._stream.flush()
+        self._columns = columns
+
+    def clear(self) -> None:
+        """Leaves the line empty, to be written on."""
+        self.show("")
+        self._stream.write("\r")
+        self._stream.flush()

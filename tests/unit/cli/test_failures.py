@@ -100,14 +100,6 @@ def test_a_closed_pipe_of_windows(model: str, project: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"")
 
 
-def test_a_stderr_that_nobody_reads(project: Path) -> None:
-    command = f"'{sys.executable}' -m iaa_runtime info --model nowhere"
-    shell = f"(sleep 1; {command} 2>&1 >/dev/null; echo $? >&3) 3>&2 | true"
-    environment = os.environ | {"PYTHONPATH": str(project)}
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=environment, timeout=PATIENCE)
-    assert done.stderr == "1\n"
-
-
 def hear_signals() -> None:
     """In a new process: what runs these tests may ignore Ctrl-C, as a job in the background, or hanging up (nohup)."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):

@@ -8,33 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import EVERY_COMMAND
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="simulated on Linux")
-PICTURE, PHRASE = ("--image", "scene/scene.png"), ("--phrase", "the leftmost shape")
-COMMANDS = {
-    "demo": ["demo", "--seed", "26", "--out", "scene"],
-    "caption": ["caption", *PICTURE, "--max-new-tokens", "8"],
-    "ground": [
-        "ground",
-        *PICTURE,
-        "--phrase",
-        "the leftmost shape",
-        "--draw",
-        "b.png",
-        "--mask",
-        "m.png",
-        "--crops",
-        "c",
-    ],
-    "convert": ["convert", "--precision", "int4", "--task", "G", "--out", "converted"],
-    "info": ["info", "--model", "converted"],
-    "ground with the converted one": ["ground", "--model", "converted", *PICTURE, *PHRASE],
-    "annotate": ["annotate", "scene", "--caption", "--out", "job", "--coco", "coco.json", "--sidecars"],
-    "annotate again": ["annotate", "scene", "--caption", "--out", "job"],
-    "eval": ["eval", "shapes", "--scenes", "1"],
-    "export": ["export", "--task", "G", "--to", "llava", "--out", "exported"],
-    "bench": ["bench", "--size", "tiny", "--repeats", "1", "--batch", "1", "--new-tokens", "4", "--out", "bench.json"],
-}
 
 
 @pytest.mark.slow
@@ -43,7 +19,7 @@ def test_every_command_runs(project: Path, tmp_path: Path) -> None:
     temporary.mkdir()
     search = os.pathsep.join([str(project / "tests" / "like_windows"), str(project)])
     environment = os.environ | {"PYTHONPATH": search, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-    for name, words in COMMANDS.items():
+    for name, words in EVERY_COMMAND.items():
         done = subprocess.run(
             [sys.executable, "-m", "iaa_runtime", *words],
             cwd=tmp_path,

@@ -17,7 +17,7 @@ from PIL import Image
 from iaa_runtime.cli import main
 from iaa_runtime.cli.output import TokenCounter, print_json
 from iaa_runtime.jobs.progress import Progress
-from iaa_runtime.text.printable import guarded
+from iaa_runtime.text.printable import StatusLine, guarded
 
 STEERING = "\x1b]0;owned\x07\x1b[2J\x9b8mgone\rback\x08\x7f\u202e."
 
@@ -125,10 +125,20 @@ def test_progress_still_goes_back_to_the_start_of_its_line(monkeypatch: pytest.M
     counter = TokenCounter("a\x1b[2J.png")
     counter(0, 0)
     counter.clear()
-    assert terminal.getvalue() == "\ra\\u001b[2J.png: 1 tokens\r\033[K"
+    shown = "a\\u001b[2J.png: 1 tokens"
+    assert terminal.getvalue() == f"\r{shown}\r{' ' * len(shown)}\r"
     progress = Progress(2)
     progress.finish(2)
-    assert terminal.getvalue().count("\r") == 3
+    assert terminal.getvalue().count("\r") == 4
+    assert "\033" not in terminal.getvalue(), "which old consoles show as it is"
+
+
+def test_a_line_that_is_drawn_anew_covers_the_longer_one_before() -> None:
+    terminal = Terminal()
+    line = StatusLine(guarded(terminal))
+    for text in ("图片.png", "b", "long"):
+        line.show(text)
+    assert terminal.getvalue() == "\r图片.png\rb       \rlong"
 
 
 def test_numbers_that_json_has_none_for_are_null(capsys: pytest.CaptureFixture[str]) -> None:
