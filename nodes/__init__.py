@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from pathlib import Path
+
 from comfy_api.latest import ComfyExtension, io
 
 from .boxes_convert import ConvertBoxes
@@ -32,12 +36,22 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
 NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, Caption, Ground, Text, ChatTurn, DemoScene, *BOX_TOOLS]
 
 
+log = logging.getLogger(__name__)
+
+
 class IAAExtension(ComfyExtension):
     """Everything that this pack adds to ComfyUI."""
 
     async def on_load(self) -> None:
         """Tells ComfyUI where our checkpoints are kept."""
         register_folder()
+        name = Path(__file__).parents[1].name
+        if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # ComfyUI serves web/ under it, and cuts it at a point
+            log.warning(
+                "IAA: browsers may not reach a pack in a folder named %r: boxes, texts and help pages are missing "
+                "then. Rename it, with letters, digits, - and _ (such as iaa-nodes), and restart.",
+                name,
+            )
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in the order of the menu."""

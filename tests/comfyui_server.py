@@ -56,10 +56,10 @@ def python_of(comfyui: Path) -> str:
     return next((str(place) for place in places if place.is_file()), sys.executable)
 
 
-def link_pack(checkout: Path, base: Path) -> Path:
+def link_pack(checkout: Path, base: Path, name: str = PACK) -> Path:
     """Makes ``checkout`` a custom node of the base directory ``base``; returns its place."""
     (base / "custom_nodes").mkdir(parents=True, exist_ok=True)
-    place = base / "custom_nodes" / PACK
+    place = base / "custom_nodes" / name
     place.symlink_to(checkout, target_is_directory=True)
     return place
 
@@ -278,7 +278,7 @@ class Server:
 
 
 @contextmanager
-def running(comfyui: Path, base: Path, *arguments: str) -> Iterator[Server]:
+def running(comfyui: Path, base: Path, *arguments: str, python_path: str = "") -> Iterator[Server]:
     """Starts ComfyUI with its own folders under ``base``, and stops it at the end.
 
     It computes on the CPU, unless COMFYUI_GPU is set; COMFYUI_ARGUMENTS gives more arguments, such as --cache-classic.
@@ -294,8 +294,9 @@ def running(comfyui: Path, base: Path, *arguments: str) -> Iterator[Server]:
     command += ["--database-url", "sqlite:///:memory:", "--disable-api-nodes", "--disable-all-custom-nodes"]
     command += ["--whitelist-custom-nodes", PACK, *arguments, *shlex.split(os.environ.get("COMFYUI_ARGUMENTS", ""))]
     log_file = base / "server.log"
+    variables = environment() | ({"PYTHONPATH": python_path} if python_path else {})
     with log_file.open("wb") as log:
-        process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, env=environment())
+        process = subprocess.Popen(command, cwd=comfyui, stdout=log, stderr=subprocess.STDOUT, env=variables)
     server = Server(Client(f"127.0.0.1:{port}"), process, base, log_file)
     try:
         _wait_until_up(server)
