@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..images.names import name_in_list, path_here, slashed, unquoted
 from ..jobs.files import check_text, numbered_jsonl
 from ..jobs.job import Row, shortened
 from ..text.prompts import grounding_question
@@ -46,7 +47,7 @@ class Listed:
     @classmethod
     def from_row(cls, row: Row) -> Listed:
         """The picture of a job's item."""
-        return cls(row["image"], row["path"], tuple(row.get("phrases", ())), row.get("id"))
+        return cls(row["image"], path_here(row["path"], row["image"]), tuple(row.get("phrases", ())), row.get("id"))
 
 
 def list_images(sources: Sequence[str], folder: str | None = None, column: str = "image") -> Iterator[Row]:
@@ -59,13 +60,15 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
         column: the name of the lists' column of pictures.
 
     Yields:
-        ``{"image": name as given, "path": absolute, "phrases": […], "id": …}``, the last two only from lists. Folders
+        ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
+        only from lists. Folders
         and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases and id) stays
         at its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
     """
+    sources = [unquoted(source) for source in sources]
     with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
         table.execute(_TABLE)
         table.execute(_ONCE)
@@ -103,7 +106,7 @@ def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
     elif os.path.exists(source):
         if path.suffix.lower() not in PICTURES:
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
-        yield Listed(source, source)
+        yield Listed(slashed(source), source)
     elif glob.has_magic(source):
         names = (name for name in glob.iglob(source, recursive=True) if _is_picture(name) and os.path.isfile(name))
         yield from _named(names, f"The pattern {source} matches no picture")
@@ -116,7 +119,7 @@ def _named(names: Iterator[str], if_none: str) -> Iterator[Listed]:
     empty = True
     for name in names:
         empty = False
-        yield Listed(name, name)
+        yield Listed(slashed(name), name)
     if empty:
         raise InputError(f"{if_none}. Endings looked for: {', '.join(sorted(PICTURES))}.")
 
@@ -149,7 +152,9 @@ def _list_rows(path: Path, folder: Path, column: str) -> Iterator[Listed]:
             os.fsencode(name)
         except UnicodeEncodeError:
             raise InputError(f"{where}: {column!r} is {shortened(ascii(name))}, which no file is called.") from None
-        yield Listed(name, str(folder / name), _phrases(row.get("phrases"), where), _identity(row.get("id"), where))
+        name = name_in_list(folder, name)
+        phrases, identity = _phrases(row.get("phrases"), where), _identity(row.get("id"), where)
+        yield Listed(slashed(name), str(folder / name), phrases, identity)
 
 
 def _phrases(value: Any, where: str) -> tuple[str, ...]:

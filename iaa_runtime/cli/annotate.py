@@ -13,6 +13,7 @@ from ..annotate.parquet import Parquet
 from ..annotate.sidecars import write_sidecars
 from ..annotate.sources import list_images
 from ..errors import InputError
+from ..images.names import slashed
 from ..jobs.job import MANIFEST, Job, Jsonl, ShardFormat, open_job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
@@ -150,7 +151,7 @@ def _open_job(
 ) -> tuple[Job, bool]:
     job_settings: dict[str, Any] = {
         **pipeline.identity(),
-        "source": options.source,
+        "source": [slashed(source) for source in options.source],
         "column": options.column,
         "prompt": settings.prompt,
         "phrases": settings.phrases,

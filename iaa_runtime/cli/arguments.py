@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..config import GenerationConfig
 from ..errors import IAAError, InputError, UsageError, spelled
+from ..images.names import expanded
 from ..pipeline.remote import Timeouts
 from ..pipeline.remote.servers import parse_server
 from .devices import DTYPES, PRECISIONS
@@ -57,7 +58,15 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_image_argument(parser: argparse.ArgumentParser) -> None:
     """Adds ``--image``, repeatable and required."""
-    parser.add_argument("--image", action="append", required=True, metavar="FILE", help="picture (repeatable)")
+    parser.add_argument("--image", action=_Pictures, required=True, metavar="FILE", help="picture (repeatable)")
+
+
+class _Pictures(argparse.Action):
+    """Appends to the list of pictures what a pattern matches."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: object, option: object = None) -> None:
+        before = getattr(namespace, self.dest) or []
+        setattr(namespace, self.dest, [*before, *expanded(str(values))])
 
 
 def add_threshold_argument(parser: argparse._ActionsContainer) -> None:

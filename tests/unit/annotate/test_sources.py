@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from iaa_runtime.annotate import list_images
+from iaa_runtime.annotate.sources import Listed
 from iaa_runtime.errors import InputError
 
 
@@ -38,6 +39,25 @@ def test_a_pattern_takes_what_it_matches(photos: Path) -> None:
 def test_a_picture_comes_once_where_it_comes_first(photos: Path) -> None:
     assert names(photos / "sub" / "c.webp", photos, photos / "*.png", f"{photos}/sub/../a.png") == [
         str(photos / name) for name in ("sub/c.webp", "a.png", "b.jpg")
+    ]
+
+
+def test_another_spelling_is_another_picture_only_where_the_disk_sees_it(photos: Path) -> None:
+    (photos / "A.png").write_bytes(b"another")
+    listed = [photos / "a.png", photos / "A.png"]
+    one = (photos / "a.png").read_bytes() == b"another"
+    assert names(*listed) == [str(photo) for photo in listed[: 1 if one else 2]]
+
+
+def test_a_disk_without_case_has_each_picture_once(blind_to_case: Path) -> None:
+    (blind_to_case / "d").mkdir()
+    for name in ("photo.png", "caf\u00e9.jpg"):
+        (blind_to_case / "d" / name).touch()
+    spellings = [blind_to_case / name for name in ("d", "D", "d/Photo.png", "D/PHOTO.png", "d/CAF\u00c9.jpg")]
+    assert sorted(names(*spellings)) == [str(blind_to_case / "d" / name) for name in ("caf\u00e9.jpg", "photo.png")]
+    rows = write(blind_to_case / "l.jsonl", *({"image": "d/photo.PNG", "id": number} for number in (1, 2, 1)))
+    assert names(rows, spellings[1]) == ["d/photo.PNG"] * 2 + [
+        str(blind_to_case / "D" / name) for name in ("caf\u00e9.jpg", "photo.png")
     ]
 
 
@@ -138,3 +158,35 @@ def test_a_longer_list_takes_no_more_memory(tmp_path: Path) -> None:
     # The lesser of two: the interpreter's table of interned strings (paths are such) may happen to grow in one.
     longer, shorter = (min(peak(count), peak(count)) for count in (20_000, 1000))
     assert abs(longer - shorter) < 200_000  # 20,000 names alone would take some megabytes
+
+
+def test_patterns_and_names_in_quotes_that_cmd_leaves(photos: Path) -> None:
+    assert names(f"'{photos}/*.png'", f"'{photos / 'b.jpg'}'") == [str(photos / "a.png"), str(photos / "b.jpg")]
+    assert names(f"'{write(photos / 'list.jsonl', {'image': 'a.png'})}'") == ["a.png"]
+
+
+def test_a_list_of_windows_is_read_elsewhere(photos: Path) -> None:
+    (row,) = list_images([str(write(photos / "list.jsonl", {"image": "sub\\c.webp"}))])
+    assert row == {"image": "sub/c.webp", "path": str(photos / "sub" / "c.webp")}
+    (photos / "sub\\c.webp").write_bytes(b"")
+    (row,) = list_images([str(photos / "list.jsonl")])
+    assert row["image"] == "sub\\c.webp", "which is a name here, too"
+
+
+def test_names_have_forward_slashes_on_windows(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sub\\d.png", "e.png"):
+        (photos / name).write_bytes(b"")
+    monkeypatch.setattr(os, "sep", "\\")
+    monkeypatch.chdir(photos)
+    rows = [*list_images([str(write(photos / "list.jsonl", {"image": "sub\\d.png"}))]), *list_images(["sub\\d.png"])]
+    assert [row["image"] for row in rows] == ["sub/d.png", "sub/d.png"]
+    assert names("*.png") == ["a.png", "e.png", "sub/d.png"]
+
+
+def test_a_picture_that_another_system_noted_down_is_looked_for_by_its_name(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    there = Listed.from_row({"image": "sub/c.webp", "path": "C:\\Users\\me\\photos\\sub\\c.webp"})
+    assert there.path == str(photos / "sub" / "c.webp")
+    assert Listed.from_row({"image": "c.webp", "path": "/on/a/disk/c.webp"}).path == "/on/a/disk/c.webp"

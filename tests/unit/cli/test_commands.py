@@ -134,6 +134,19 @@ def test_a_bad_image_among_good_ones(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a file's name may be any bytes")
+def test_patterns_that_the_shell_leaves_to_the_program(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.png", "c[1].png"):
+        Image.new("RGB", (8, 8)).save(name)
+    words = ["caption", "--model", model, "--json", *FEW, "--image", "[ab].png", "--image", "'c*.png'"]
+    assert main([*words, "--image", "c[1].png"]) == 0
+    assert [line["image"] for line in records(capsys)] == ["a.png", "b.png", "c[1].png", "c[1].png"]
+    assert main(["caption", "--model", model, "--image", "x*.png"]) == 1
+    assert "x*.png" in capsys.readouterr().err
+
+
 def test_a_file_name_that_is_no_text(model: str, photo: str, tmp_path: Path, project: Path) -> None:
     strange = os.path.join(os.fsencode(tmp_path), b"b\xff.jpg")
     Path(os.fsdecode(strange)).write_bytes(Path(photo).read_bytes())
