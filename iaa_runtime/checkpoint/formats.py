@@ -10,16 +10,15 @@ import errno
 import json
 import math
 import mmap
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
@@ -186,23 +185,31 @@ class _SafetensorsFile(WeightFile):
 
     def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         if entries:
-            with self._opened() as opened:  # once, so that all views share one mapping
-                for entry in entries:
-                    yield entry.name, opened.get_tensor(entry.name)
+            start, end = min(entry.start for entry in entries), max(entry.start + entry.nbytes for entry in entries)
+            mapped, before = self._map(start, end)  # once, and no further than they lie
+            for entry in entries:
+                yield entry.name, _tensor(mapped, before + entry.start - start, entry.dtype, entry.shape)
 
     def rows(self, entry: Entry, start: int, end: int) -> Tensor:
         # A mapping for each: pages of one mapping of the whole file would count as ours until its end.
         row = entry.nbytes // entry.shape[0]
-        at = entry.start + start * row
-        before = at % mmap.ALLOCATIONGRANULARITY
-        length = before + (end - start) * row
-        with self.file.open("rb") as opened:
-            try:
-                mapped = mmap.mmap(opened.fileno(), length, access=mmap.ACCESS_COPY, offset=at - before)
-            except ValueError:
-                raise CheckpointError(f"{self.file} ends within {entry.name}. Fetch the file again.") from None
-        rows = torch.frombuffer(mapped, dtype=entry.dtype, offset=before)  # holds the mapping
-        return rows.view(end - start, *entry.shape[1:])
+        mapped, before = self._map(entry.start + start * row, entry.start + end * row)
+        return _tensor(mapped, before, entry.dtype, (end - start, *entry.shape[1:]))
+
+    def _map(self, start: int, end: int) -> tuple[mmap.mmap, int]:
+        """Bytes of the file, to be read alone, and how many of them come before ``start``.
+
+        Windows charges a mapping that may be written to, even one that keeps its changes to itself, to its page file.
+        """
+        before = start % mmap.ALLOCATIONGRANULARITY
+        length = max(1, before + end - start)
+        try:
+            with self.file.open("rb") as opened:
+                return mmap.mmap(opened.fileno(), length, access=mmap.ACCESS_READ, offset=start - before), before
+        except ValueError:
+            raise self._broken("it ends before its tensors do") from None
+        except (OSError, MemoryError) as error:
+            raise self._unreadable(error) from error
 
     def _header(self) -> tuple[dict[str, Any], int]:
         """The header, and the byte at which tensors begin. The file is not mapped for it, whatever its size."""
@@ -232,21 +239,6 @@ class _SafetensorsFile(WeightFile):
     def _size(self) -> int:
         return self.file.stat().st_size
 
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
-        """The file, mapped as a whole; what goes wrong is told by its cause."""
-        try:
-            with safe_open(str(self.file), framework="pt", device="cpu") as opened:
-                yield opened
-        except SafetensorError as error:
-            raise self._broken(str(error)) from error
-        except (OSError, MemoryError) as error:
-            raise self._unreadable(error) from error
-        except RuntimeError as error:  # of torch, which maps the file
-            if not any(sign in str(error) for sign in ("Cannot allocate memory", f"<{PAGE_FILE}>")):
-                raise
-            raise self._unreadable(MemoryError()) from error
-
     def _broken(self, why: str) -> CheckpointError:
         return CheckpointError(f"{self.file} cannot be read as safetensors ({why}). Fetch the file again.")
 
@@ -262,6 +254,15 @@ class _SafetensorsFile(WeightFile):
 
 PAGE_FILE = 1455
 """Windows' number for a page file that is too small for what is to be mapped."""
+
+
+def _tensor(mapped: mmap.mmap, at: int, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """A view, which holds the mapping. It must not be written to: that would end the process."""
+    if not (numel := math.prod(shape)):
+        return torch.empty(shape, dtype=dtype)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given buffer is not writable")
+        return torch.frombuffer(mapped, dtype=dtype, count=numel, offset=at).view(shape)
 
 
 def _begin(about: Any) -> int:

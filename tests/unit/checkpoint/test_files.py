@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,7 +130,7 @@ def test_a_file_that_shrinks_while_it_is_loaded(tmp_path: Path) -> None:
     files = WeightFiles.find(path)
     assert files.names
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(CheckpointError, match="ends within"):
+    with pytest.raises(CheckpointError, match="ends before its tensors do"):
         dict(files.load(TENSORS, torch.float16, "cpu"))
 
 
@@ -295,30 +296,47 @@ def test_a_header_of_terabytes_is_not_read(tmp_path: Path) -> None:
         _ = WeightFiles.find(tmp_path).names
 
 
+def test_a_mapped_file_counts_as_no_memory_of_ours(tmp_path: Path) -> None:
+    """Neither by what is read nor by what might be written, which Windows charges to its page file."""
+    if not Path("/proc/self/smaps").exists():
+        pytest.skip("mappings are told of in /proc")
+    save_file({f"layer.{n}": torch.ones(64, 64) for n in range(20)}, tmp_path / "model.safetensors")
+    files = WeightFiles.find(tmp_path)
+    kept = dict(files.load(files.names, torch.float32, "cpu"))
+    assert sum(float(tensor.sum()) for tensor in kept.values()) == 20 * 64 * 64
+    (ours,) = re.findall(rf"^\S+ (\S+) .*{tmp_path}.*\n((?:\w+:.*\n)+)", Path("/proc/self/smaps").read_text(), re.M)
+    assert ours[0][:3] == "r--", "a mapping that may be written to is charged as a whole"
+    assert re.search(r"^Anonymous: +0 kB$", ours[1], re.M)
+
+
 COMMANDS = {"info": ["info"], "caption": ["caption", "--image", "scene/scene.png", "--dtype", "bf16"]}
 """The latter in what the demo is stored in, so that it is mapped."""
 
 
+@pytest.mark.parametrize("between", [False, True], ids=["behind", "between"])
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-def test_a_file_larger_than_the_address_space(project: Path, tmp_path: Path, words: list[str]) -> None:
-    """Its table is read all the same; where it must be mapped, the message does not call it damaged."""
+def test_a_file_larger_than_the_address_space(project: Path, tmp_path: Path, words: list[str], between: bool) -> None:
+    """Its table is read, and what lies close enough is mapped; where it cannot be, the message tells of no damage."""
     resource = pytest.importorskip("resource", reason="not on Windows")
     assert main(["demo", "--out", str(tmp_path / "scene")]) == 0
     big = tmp_path / "big"
     shutil.copytree(DEMO_CHECKPOINT, big)
     file = big / "model.safetensors"
     length = int.from_bytes(file.read_bytes()[:8], "little")
-    header, end = json.loads(file.read_bytes()[8 : 8 + length]), file.stat().st_size - 8 - length
-    header["model.layers.0.self_attn.rotary_emb.inv_freq"] = {
-        "dtype": "U8",
-        "shape": [1 << 36],
-        "data_offsets": [end, end + (1 << 36)],
-    }
-    text = json.dumps(header).encode()
-    content = file.read_bytes()[8 + length :]
+    header, content = json.loads(file.read_bytes()[8 : 8 + length]), file.read_bytes()[8 + length :]
+    del header["__metadata__"]
+    hole = 1 << 36  # 64 GiB that take no room on the disk
+    at = header["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0] if between else len(content)
+    for about in header.values():
+        if about["data_offsets"][0] >= at:
+            about["data_offsets"] = [place + hole for place in about["data_offsets"]]
+    unused = {"dtype": "U8", "shape": [hole], "data_offsets": [at, at + hole]}
+    text = json.dumps(header | {"model.layers.0.self_attn.rotary_emb.inv_freq": unused}).encode()
     with file.open("wb") as written:
-        written.write(len(text).to_bytes(8, "little") + text + content)
-        written.truncate(8 + len(text) + end + (1 << 36))  # 64 GiB that take no room on the disk
+        written.write(len(text).to_bytes(8, "little") + text + content[:at])
+        written.seek(hole, os.SEEK_CUR)
+        written.write(content[at:])
+        written.truncate(8 + len(text) + len(content) + hole)
     done = subprocess.run(
         [sys.executable, "-m", "iaa_runtime", *words, "--model", str(big)],
         cwd=tmp_path,
@@ -327,7 +345,7 @@ def test_a_file_larger_than_the_address_space(project: Path, tmp_path: Path, wor
         capture_output=True,
         text=True,
     )
-    if words == ["info"]:
+    if words == ["info"] or not between:
         assert done.returncode == 0, done.stderr
     else:
         assert done.returncode == 1
