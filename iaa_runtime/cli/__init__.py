@@ -19,7 +19,7 @@ from importlib import import_module
 from .. import __version__
 from ..errors import IAAError, UsageError
 from ..text.printable import guarded
-from .failures import ended_like_ctrl_c, explain
+from .failures import ended_like_ctrl_c, explain, too_long
 from .output import use_what_the_console_shows
 
 COMMANDS = {
@@ -79,13 +79,13 @@ def _run(words: list[str]) -> int:
             sys.stdout.flush()  # what cannot be written is a failure, too
             return code
     except IAAError as error:
-        reason, code = str(error), 2 if isinstance(error, UsageError) else 1
+        reason, code = str(error) + too_long(error, options), 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         reason, code = "", 130
     except BrokenPipeError:  # `iaa … | head` closed our stdout; nobody is left to tell
         reason, code = "", 1
     except Exception as error:
-        reason, code = explain(error, options), 1
+        reason, code = explain(error, options) + too_long(error, options), 1
     if code == 130:
         print("\nInterrupted.", file=sys.stderr)
     elif reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from types import FrameType
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """Of torch on CUDA and MPS, and of its allocators of main memory, which raise a plain RuntimeError."""
+
+_LONGEST_PATH = 259 if os.name == "nt" else None
+"""Of Windows as it is installed; what it says of longer ones is that they are not there."""
 
 _WAYS = {
     "batch": "a smaller --batch",
@@ -68,6 +72,17 @@ def explain(error: Exception, options: argparse.Namespace | None = None) -> str:
         f"{type(error).__name__}: {_first_line(error)}. The program did not expect this. Check the files and options "
         "that you gave; --debug shows where it happened, for a report."
     )
+
+
+def too_long(error: Exception, options: argparse.Namespace | None = None) -> str:
+    """What to add to the message of an error that comes of a path longer than Windows takes; else nothing."""
+    cause = error if isinstance(error, OSError) else error.__cause__ or error.__context__
+    names = [cause.filename, cause.filename2] if isinstance(cause, OSError) else []
+    for value in vars(options).values() if options else ():
+        names += [word for word in (value if isinstance(value, list) else [value]) if str(word) in str(error)]
+    if _LONGEST_PATH and any(len(os.path.abspath(name)) > _LONGEST_PATH for name in names if isinstance(name, str)):
+        return " The path is longer than 260 characters: switch on Windows' long paths, or move it to a shorter one."
+    return ""
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 from ..errors import IAAError, InputError
 from ..images.load import load_image
 from ..jobs.files import make_folder, write_atomically
+from .failures import too_long
 from .output import log
 
 
@@ -21,7 +22,7 @@ def load_images(command: str, paths: list[str]) -> Iterator[tuple[int, str, Imag
         try:
             image = load_image(path)
         except InputError as error:
-            log(f"iaa {command}: {error}")
+            log(f"iaa {command}: {error}{too_long(error)}")
         else:
             yield number, path, image
 

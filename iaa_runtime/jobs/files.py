@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import filecmp
 import json
 import os
@@ -153,6 +154,7 @@ def read_text(path: Path) -> str:
         content = file.read(LARGEST_TEXT + 1)
     if len(content) > LARGEST_TEXT:
         raise InputError(f"{path} is larger than {LARGEST_TEXT} bytes. Is it the right file?")
+    _refuse_utf_16(content, path)
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
@@ -191,9 +193,17 @@ def _next_line(file: BinaryIO, path: Path, number: int) -> bytes:
         line = file.readline(LONGEST_LINE + 1)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({_reason(error)}). Check the path.") from error
+    if number == 1:
+        _refuse_utf_16(line, path)
     if len(line) > LONGEST_LINE:
         raise InputError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes. Is it the right file?")
     return line
+
+
+def _refuse_utf_16(start: bytes, path: Path) -> None:
+    """Raises :class:`InputError` for the start of a file as Windows' PowerShell and old editors save them."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is saved as UTF-16. Save it as UTF-8.")
 
 
 def check_text(text: str, where: str) -> None:

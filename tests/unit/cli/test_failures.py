@@ -73,6 +73,19 @@ def test_a_failing_file_is_named() -> None:
     assert explain(error) == "/somewhere/a.png: Permission denied. Check the name, the permissions and the free space."
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["caption", "--image", "{}"], ["text", "--prompt", "a", "--model", "{}"], ["eval", "mme", "--results", "{}"]],
+)
+def test_a_path_that_is_too_long_for_windows(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("iaa_runtime.cli.failures._LONGEST_PATH", 259)
+    for folder, message in ((tmp_path.joinpath(*["x" * 100] * 3), True), (tmp_path / "x", False)):
+        assert main([word.format(folder) for word in words]) == 1
+        assert ("switch on Windows' long paths" in capsys.readouterr().err) == message
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 @pytest.mark.parametrize(("where", "code"), [("> /dev/full", 1), (">&-", 0), ("| true", 1)])
 def test_a_stdout_that_takes_nothing(where: str, code: int, model: str, project: Path) -> None:

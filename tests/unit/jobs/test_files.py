@@ -131,3 +131,12 @@ def test_a_text_is_read_whole_or_refused(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(InputError, match="larger than"):
         read_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_as_such(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_bytes('\ufeff{"image": "a.png"}\r\n{"image": "b.png"}\r\n'.encode(encoding))
+    for read in (read_text, lambda path: list(read_jsonl(path))):
+        with pytest.raises(InputError, match=r"list.jsonl is saved as UTF-16. Save it as UTF-8."):
+            read(path)
