@@ -2,8 +2,8 @@
 
 A fenced block of shell (``bash``) holds one command a line, a backslash at the end of a line carrying it on; a block of
 ``python`` is one command for the interpreter on the path. A block is left out when the line above it says
-``<!-- not in CI: the reason -->``. Usage: ``readme.py README.md`` writes the commands to stdout, each ended by a NUL
-byte, and what is left out to stderr.
+``<!-- not in CI: the reason -->``, as above each of ``powershell``. Usage: ``readme.py README.md`` writes the commands
+to stdout, each ended by a NUL byte, and what is left out to stderr.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def commands(block: Block) -> list[str]:
     """
     if block.language == "python":
         return [f"python - <<'END_OF_BLOCK'\n{block.text}\nEND_OF_BLOCK"]
-    if block.language == "bash":
+    if block.language == "bash" or (block.language == "powershell" and block.left_out):
         lines = re.sub(r"\\\n", "", block.text).splitlines()
         return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if block.language in SILENT_LANGUAGES:

@@ -65,8 +65,13 @@ large
 ```json
 {"shown": "only"}
 ```
+<!-- not in CI: for Windows -->
+```powershell
+py -m venv .venv
+```
 """
-    assert commands(readme, markdown) == (["first && second", "third     --long", "echo '```'"], ["large"])
+    left_out = ["large", "py -m venv .venv"]
+    assert commands(readme, markdown) == (["first && second", "third     --long", "echo '```'"], left_out)
 
 
 def test_a_python_block_is_one_command(readme: ModuleType) -> None:
@@ -83,6 +88,7 @@ def test_a_python_block_is_one_command(readme: ModuleType) -> None:
         ("<!-- not in CI: why -->", "right above"),
         ("```\nf\n```", "write bash or python"),
         ("```console\n$ f\n```", "write bash or python"),
+        ("```powershell\nf\n```", "write bash or python"),
     ],
 )
 def test_what_cannot_be_told_is_an_error(readme: ModuleType, markdown: str, complaint: str) -> None:
