@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ..errors import InputError
+from ..images.names import path_here
 from ..jobs.files import check_output, open_input, write_bytes
 from ..jobs.job import Row
 
@@ -66,5 +67,5 @@ def _claim(table: sqlite3.Connection, image: str, path: Path) -> None:
 def _captions(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[str, Path, bytes]]:
     for item, record in pairs:
         if "caption" in record:
-            path = Path(item["path"])
+            path = Path(path_here(item["path"], record["image"]))
             yield record["image"], path.with_suffix(".txt"), record["caption"].encode() + b"\n"
