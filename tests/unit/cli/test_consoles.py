@@ -69,6 +69,24 @@ def test_help(encoding: str, project: Path, tmp_path: Path) -> None:
     assert ("mps, ..." if encoding in ("cp437", "ascii") else "mps, …") in text
 
 
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="a terminal of Linux and macOS")
+@pytest.mark.parametrize("encoding", ["cp936", "utf-8"])
+def test_what_is_typed_is_read_as_the_console_writes_it(encoding: str, project: Path, tmp_path: Path) -> None:
+    terminal, console = os.openpty()
+    os.write(terminal, f"/image {NAME}\n/quit\n".encode(encoding))
+    done = subprocess.run(
+        [sys.executable, "-m", "iaa_runtime", "chat"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(project), "PYTHONIOENCODING": encoding},
+        stdin=console,
+        capture_output=True,
+    )
+    os.close(console)
+    os.close(terminal)
+    assert done.returncode == 0
+    assert NAME in done.stderr.decode(encoding)
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
 def test_json_is_ascii_where_it_cannot_be_utf_8(encoding: str, project: Path, tmp_path: Path) -> None:
     program = f"from iaa_runtime.cli.output import print_json; print_json({{'image': {NAME!r}}})"
