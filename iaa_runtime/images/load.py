@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -13,6 +17,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import Cancel, InputError
+from .containers import check_container
 from .limits import check_decoder, check_pixels, check_shape
 from .modes import to_rgb
 from .picture import ArrayPicture, Picture
@@ -53,10 +58,11 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         return _decode(source, "The image")
     name = str(getattr(source, "name", "the given file") if hasattr(source, "read") else source)
     try:
-        if not hasattr(source, "read"):
-            _check_regular(source)
-        with Image.open(source, formats=_formats()) as image:
-            return _decode(image, name)
+        with _checked(source, name) as file, warnings.catch_warnings():
+            # Pillow's, of what is refused here or shown as well as it can be; who makes errors of them gets errors.
+            warnings.simplefilter("ignore", append=True)
+            with Image.open(file, formats=_formats()) as image:
+                return _decode(image, name)
     except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -67,6 +73,20 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
         raise InputError(f"{name} may not be read. Check its permissions, and that it is not a folder.") from error
     except Exception as error:
         raise _unreadable(name, error) from error
+
+
+@contextmanager
+def _checked(source: ImageFile, name: str) -> Iterator[ImageFile]:
+    """What Pillow may open, after a look at it."""
+    if isinstance(source, (str, os.PathLike)):
+        _check_regular(source)
+        with open(source, "rb") as file:
+            check_container(file, name)
+        yield source  # by its path, Pillow maps it where it can
+    else:
+        seekable = source if source.seekable() else io.BytesIO(source.read())
+        check_container(seekable, name)
+        yield seekable
 
 
 def _check_regular(path: str | os.PathLike[str]) -> None:
