@@ -105,6 +105,11 @@ class Annotator:
         if settings.ground:
             pipeline.check_box_budget(boxes, settings.several)
 
+    def check_tasks(self) -> None:
+        """Raises what :meth:`Pipeline.check_task` does for the tasks that are asked."""
+        for task in (Task.MM,) * (self.settings.prompt is not None) + (Task.G,) * self.settings.ground:
+            self.pipeline.check_task(task)
+
     def _shared_questions(self) -> list[tuple[str, Task]]:
         captions = [(self.settings.prompt, Task.MM)] if self.settings.prompt is not None else []
         return [*captions, *((grounding_question(phrase), Task.G) for phrase in self.settings.phrases)]

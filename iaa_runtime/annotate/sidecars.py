@@ -12,9 +12,46 @@ from ..errors import InputError
 from ..images.names import path_here
 from ..jobs.files import check_output, open_input, write_bytes
 from ..jobs.job import Row
+from ..jobs.same_file import folded, place, same_on_disk
+
+ENDING = ".txt"
 
 Pairs = Callable[[], Iterable[tuple[Row, Row]]]
 """Starts an iteration over pairs of an item and its record."""
+
+
+def check_sidecars(pictures: Iterable[Row]) -> None:
+    """Checks where captions would go.
+
+    Args:
+        pictures: items, with ``image`` and ``path``.
+
+    Raises:
+        InputError: one would be written over its picture, or two pictures would share a file, under whatever spelling.
+    """
+    with closing(sqlite3.connect("")) as table:  # on disk: there may be millions
+        table.execute("CREATE TABLE texts (place BLOB, path BLOB, image TEXT, PRIMARY KEY (place, path)) WITHOUT ROWID")
+        for row in pictures:
+            image, path = row["image"], path_here(row["path"], row["image"])
+            if folded(Path(path).suffix) == ENDING:
+                raise InputError(f"{image} ends as captions do, and would be written over. Do without sidecars.")
+            key = os.fsencode(place(_text_of(path)))
+            for other, name in table.execute("SELECT path, image FROM texts WHERE place = ?", (key,)):
+                if _share(path, os.fsdecode(other)):
+                    raise InputError(
+                        f"{name} and {image} would share {_text_of(path).name}. Rename one, or do without sidecars."
+                    )
+            shown = image.encode(errors="backslashreplace").decode()
+            table.execute("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", (key, os.fsencode(path), shown))
+
+
+def _share(path: str, other: str) -> bool:
+    """Whether the captions of two pictures, whose names are alike but perhaps for case, would be one file."""
+    if path == other or same_on_disk(path, other):
+        return False  # one picture
+    text, its = _text_of(path), _text_of(other)
+    # A disk that finds the picture under the other's spelling does not tell the two texts apart either.
+    return text == its or bool(same_on_disk(text, its) or same_on_disk(path, its.with_suffix(Path(path).suffix)))
 
 
 def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
@@ -30,20 +67,18 @@ def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
         The number of captions.
 
     Raises:
-        InputError: two pictures would share a file, or what is there has other content or is no file.
+        InputError: as :func:`check_sidecars`; or what is there has other content or is no file.
     """
-    with closing(sqlite3.connect("")) as table:  # on disk: there may be millions
-        table.execute("CREATE TABLE files (path BLOB PRIMARY KEY, image TEXT) WITHOUT ROWID")
-        for image, path, caption in _captions(pairs()):
-            _claim(table, image, path)
-            check_output(path, overwrite=True)
-            if not overwrite and path.exists() and not _says(path, caption):
-                raise InputError(
-                    f"{path} is there already and says something else. Give --overwrite to replace such files; the "
-                    "annotations themselves are finished and kept."
-                )
+    check_sidecars({"image": record["image"], **item} for item, record in pairs() if "caption" in record)
+    for path, caption in _captions(pairs()):
+        check_output(path, overwrite=True)
+        if not overwrite and path.exists() and not _says(path, caption):
+            raise InputError(
+                f"{path} is there already and says something else. Give --overwrite to replace such files; the "
+                "annotations themselves are finished and kept."
+            )
     count = 0
-    for _, path, caption in _captions(pairs()):
+    for path, caption in _captions(pairs()):
         count += 1
         if not path.exists() or not _says(path, caption):
             write_bytes(path, caption, overwrite=overwrite)
@@ -56,16 +91,12 @@ def _says(path: Path, caption: bytes) -> bool:
         return file.read(len(caption) + 1) == caption
 
 
-def _claim(table: sqlite3.Connection, image: str, path: Path) -> None:
-    key, name = os.fsencode(path), image.encode(errors="backslashreplace").decode()
-    table.execute("INSERT OR IGNORE INTO files VALUES (?, ?)", (key, name))
-    (first,) = table.execute("SELECT image FROM files WHERE path = ?", (key,)).fetchone()
-    if first != name:
-        raise InputError(f"{first} and {name} would share {path.name}. Rename one, or do without sidecars.")
-
-
-def _captions(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[str, Path, bytes]]:
+def _captions(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[Path, bytes]]:
     for item, record in pairs:
         if "caption" in record:
-            path = Path(path_here(item["path"], record["image"]))
-            yield record["image"], path.with_suffix(".txt"), record["caption"].encode() + b"\n"
+            yield _text_of(path_here(item["path"], record["image"])), record["caption"].encode() + b"\n"
+
+
+def _text_of(path: str) -> Path:
+    """The file of a picture's caption."""
+    return Path(path).with_suffix(ENDING)

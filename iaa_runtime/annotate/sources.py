@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..images.names import name_in_list, path_here, slashed, unquoted
 from ..jobs.files import check_text, numbered_jsonl
 from ..jobs.job import Row, shortened
+from ..jobs.same_file import folded, same_on_disk
 from ..text.prompts import grounding_question
 from .parquet import read_rows
 
@@ -30,9 +31,14 @@ PICTURES = frozenset(
 LISTS = (".jsonl", ".parquet")
 
 _TABLE = """CREATE TABLE images (
-    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, phrases TEXT, id TEXT)"""
+    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT)"""
 _ONCE = "CREATE UNIQUE INDEX once ON images (path, phrases, ifnull(id, x''))"
-_INSERT = "INSERT OR IGNORE INTO images (source, name, path, phrases, id) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO images (source, name, path, folded, phrases, id) VALUES (?, ?, ?, ?, ?, ?)"
+_ALIKE = "folded, phrases, ifnull(id, x'')"
+_TWINS = f"""CREATE TABLE twins AS SELECT position, path, {_ALIKE} FROM images
+    WHERE ({_ALIKE}) IN (SELECT {_ALIKE} FROM images GROUP BY {_ALIKE} HAVING count(*) > 1)
+    ORDER BY {_ALIKE}, position"""
+"""Rows whose paths differ in nothing but what some disks do not see."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,8 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
         only from lists. Folders
-        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases and id) stays
-        at its first position.
+        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases and id), be
+        it in another case where the disk sees none, stays at its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
@@ -74,6 +80,7 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
         table.execute(_ONCE)
         for number, source in enumerate(sources):
             table.executemany(_INSERT, (_columns(number, listed) for listed in _pictures(source, folder, column)))
+        _drop_other_spellings(table)
         # Rows of a list stay in its order; other pictures are ordered by name.
         lists = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
@@ -88,9 +95,24 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
             yield row
 
 
-def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, str, str | None]:
-    path = os.fsencode(os.path.abspath(listed.path))
-    return source, os.fsencode(listed.name), path, json.dumps(listed.phrases), listed.id
+def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, bytes, str, str | None]:
+    path = os.path.abspath(listed.path)
+    name, whole, alike = map(os.fsencode, (listed.name, path, folded(path)))
+    return source, name, whole, alike, json.dumps(listed.phrases), listed.id
+
+
+def _drop_other_spellings(table: sqlite3.Connection) -> None:
+    """Leaves the first row of those that are one picture on its disk."""
+    table.execute(_TWINS)
+    kept: list[bytes] = []
+    before: list[Any] = []
+    for position, path, *alike in table.execute("SELECT * FROM twins ORDER BY rowid"):
+        if alike != before:
+            kept, before = [], alike
+        if any(same_on_disk(os.fsdecode(path), os.fsdecode(other)) for other in kept):
+            table.execute("DELETE FROM images WHERE position = ?", (position,))
+        else:
+            kept.append(path)
 
 
 def _is_list(source: str) -> bool:

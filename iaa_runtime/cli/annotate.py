@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..annotate.annotator import AnnotateSettings, Annotator, load_picture
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
-from ..annotate.sidecars import write_sidecars
+from ..annotate.sidecars import check_sidecars, write_sidecars
 from ..annotate.sources import list_images
 from ..errors import InputError
 from ..images.names import slashed
-from ..jobs.job import MANIFEST, Job, Jsonl, ShardFormat, open_job
+from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, open_job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..pipeline.base import BATCH_ROWS, Pipeline
+from ..pipeline.base import BATCH_ROWS
 from ..text.prompts import CAPTION_PROMPTS
 from .arguments import (
     MOST_ROWS,
@@ -89,11 +89,12 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--sidecars writes captions: give --caption too.")
     check_count("--batch", settings.batch, MOST_ROWS)
     check_count("--shard-size", options.shard_size, MOST_IN_SHARD)
-    _check_coco(options, settings)
+    outputs = _outputs(options, settings)
     group = join_processes(options)
     pipeline = open_pipeline(options)
-    job, resumed = _open_job(options, settings, pipeline, group)
     annotator = Annotator(pipeline, settings)
+    job, resumed = _open_job(options, settings, annotator, group)
+    _check_pictures(options, outputs, job)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     progress = Progress(job.count, job.done()) if group.is_main else None
@@ -134,23 +135,33 @@ def _coco_files(options: argparse.Namespace, settings: AnnotateSettings) -> dict
     )
 
 
-def _check_coco(options: argparse.Namespace, settings: AnnotateSettings) -> None:
-    """Raises if --coco names a file of the job, or one that is there.
-
-    A run that goes on may find what it had written when it was killed; whether that is the same is seen in the end.
-    """
-    manifest = Path(options.out) / MANIFEST
-    outputs = Outputs(options.overwrite or manifest.exists())
+def _outputs(options: argparse.Namespace, settings: AnnotateSettings) -> Outputs:
+    """The files of this run; raises if --coco names one that it reads, or one that is there."""
+    outputs, manifest = Outputs(options), Path(options.out) / MANIFEST
     outputs.reads("the job's", manifest)
     for target in _coco_files(options, settings).values():
-        outputs.writes("--coco", target)
+        outputs.writes("--coco", target, again=manifest.exists())
+    return outputs
+
+
+def _check_pictures(options: argparse.Namespace, outputs: Outputs, job: Job) -> None:
+    """Raises if what is written in the end would meet a picture, or captions each other: before the work."""
+
+    def pictures() -> Iterator[Row]:
+        for _, rows in job.rows(range(job.shards)):
+            yield from rows
+
+    for row in pictures() if options.coco else ():
+        outputs.spares("the picture", row["path"])
+    if options.sidecars:
+        check_sidecars(pictures())
 
 
 def _open_job(
-    options: argparse.Namespace, settings: AnnotateSettings, pipeline: Pipeline, group: ProcessGroup
+    options: argparse.Namespace, settings: AnnotateSettings, annotator: Annotator, group: ProcessGroup
 ) -> tuple[Job, bool]:
     job_settings: dict[str, Any] = {
-        **pipeline.identity(),
+        **annotator.pipeline.identity(),
         "source": [slashed(source) for source in options.source],
         "column": options.column,
         "prompt": settings.prompt,
@@ -161,10 +172,15 @@ def _open_job(
         "batch": settings.batch,
         "generation": settings.generation,
     }
+
+    def rows() -> Iterator[Row]:
+        annotator.check_tasks()
+        return list_images(options.source, options.images, options.column)
+
     return open_job(
         Path(options.out),
         job_settings,
-        lambda: list_images(options.source, options.images, options.column),
+        rows,
         options.shard_size,
         FORMATS[options.format](),
         group,

@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     """Runs and reports."""
     settings = run_settings(options)
     if options.out is not None:
-        Outputs(options.overwrite).writes("--out", options.out)
+        Outputs(options).writes("--out", options.out)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     results = benchmark.run(settings, log)

@@ -161,10 +161,8 @@ class _Saver:
     """Saves the conversation; what it has written itself, it replaces."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.outputs = Outputs(options.overwrite)
+        self.outputs = Outputs(options)
         self._mine: dict[Path, int] = {}
-        if options.image:
-            self.outputs.reads("--image", options.image)
 
     def save(self, chat: Chat, name: str) -> None:
         if not name:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +15,7 @@ from PIL import Image
 from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
 from ..images.load import load_image
+from ..jobs.same_file import same_file
 from ..shapes.language import expression
 from ..shapes.questions import visual_question
 from ..shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
@@ -24,7 +23,7 @@ from ..shapes.text_questions import text_question
 from .arguments import add_json_argument, add_model_arguments
 from .opening import open_model
 from .output import BOX, log, print_json
-from .outputs import add_overwrite_argument
+from .outputs import Outputs, add_overwrite_argument
 from .pictures import save_picture, slug
 
 T = TypeVar("T")
@@ -59,10 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Captions, asks, grounds and answers a text; writes the pictures and prints how long each step took."""
     out = Path(options.out)
-    if options.image and os.path.realpath(Path(options.image).parent) == os.path.realpath(out):
+    if options.image and same_file(Path(options.image).parent, out):
         raise UsageError(f"{options.image} lies in {out}, where the demo's pictures go. Choose another --out.")
-    save = partial(save_picture, overwrite=options.overwrite)
+    outputs = Outputs(options)
     steps: list[dict[str, Any]] = []
+
+    def save(picture: Image.Image, path: Path) -> Path:
+        outputs.writes("--out", path, again=True)
+        return save_picture(picture, path, overwrite=options.overwrite)
 
     def step(name: str, question: str, work: Callable[[], T], show: Callable[[T], Any]) -> T:
         start = time.perf_counter()

@@ -80,23 +80,26 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs a benchmark and scores it, or scores an existing result."""
-    _check_files(options)
-    runners: dict[str, Callable[[argparse.Namespace], None]] = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes}
-    runners[options.benchmark](options)
+    runners = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes}
+    runners[options.benchmark](options, _outputs(options))
     return 0
 
 
-def _check_files(options: argparse.Namespace) -> None:
-    """Raises if the run would write a file over another one that it reads or writes, or over what is there."""
-    outputs = Outputs(getattr(options, "overwrite", False))
-    for name in ("annotations", "questions", "predictions"):
-        if given := getattr(options, name, None):
-            outputs.reads(f"--{name}", given)
+def _outputs(options: argparse.Namespace) -> Outputs:
+    """The files of this run; raises if one would be written over another, or over what is there."""
+    outputs = Outputs(options)
     result = getattr(options, "out", None)
-    if result and options.benchmark == "refcoco" and not _parts(result).exists():  # else it may be there, half scored
-        outputs.writes("--out", Path(result))
+    if result and options.benchmark == "refcoco":
+        outputs.writes("--out", Path(result), again=_parts(result).exists())  # it may be there, half scored
+    elif options.benchmark == "mme":
+        for category in mme.CATEGORIES:
+            if result:
+                outputs.writes("--out", mme.result_file(Path(result), category), again=True)
+            else:
+                outputs.reads("--results", mme.result_file(Path(options.results), category))
     if getattr(options, "report", None):
         outputs.writes("--report", Path(options.report))
+    return outputs
 
 
 def _parts(result: str) -> Path:
@@ -127,9 +130,12 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
 # RefCOCO -------------------------------------------------------------------------------------------------------------
 
 
-def _refcoco(options: argparse.Namespace) -> None:
+def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
     targets = refcoco.read_annotations(Path(options.annotations))
     images = Path(options.images) if options.images else None
+    for name in {target.img_path for target in targets.values()}:
+        if images is not None:
+            outputs.spares("the picture", images / name)
     if options.out and not _run_refcoco(options, targets, images):
         return
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
@@ -161,9 +167,12 @@ def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.T
 # MME -----------------------------------------------------------------------------------------------------------------
 
 
-def _mme(options: argparse.Namespace) -> None:
+def _mme(options: argparse.Namespace, outputs: Outputs) -> None:
     if options.out:
         questions = _mme_questions(options)
+        for question in questions:
+            outputs.spares("the picture", question.path)
+            outputs.spares("the questions", question.file)
         is_main = _run_benchmark(
             options,
             lambda pipeline, *job: answer_mme(pipeline, questions, *job),
@@ -175,8 +184,10 @@ def _mme(options: argparse.Namespace) -> None:
     results = mme.read_results(Path(options.results or options.out), partial=options.partial or bool(options.out))
     summary = mme.summarize(results)
     if options.report:
-        pictures = options.data or options.images
-        find = partial(find_picture, pictures)
+        find = partial(find_picture, options.data or options.images)
+        for category, answers in results.items():
+            for picture in filter(None, (find(category, answer.image) for answer in answers)):
+                outputs.spares("the picture", picture)
         write_mme_page(Path(options.report), results, summary, find, overwrite=options.overwrite)
     if options.json:
         print_json(summary | summary["scores"])
@@ -202,7 +213,7 @@ def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
 # Shapes --------------------------------------------------------------------------------------------------------------
 
 
-def _shapes(options: argparse.Namespace) -> None:
+def _shapes(options: argparse.Namespace, _: Outputs) -> None:
     check_count("--scenes", options.scenes, MOST_SCENES)
     group = join_processes(options)
     if group.is_main:  # the demo checkpoint is too small to be worth spreading

@@ -92,9 +92,7 @@ def _phrase(text: str) -> str:
 
 def _outputs(options: argparse.Namespace) -> Outputs:
     """The files of this run; raises if one would be written over another, or over what is there."""
-    outputs, count = Outputs(options.overwrite), len(options.image)
-    for path in options.image:
-        outputs.reads("--image", path)
+    outputs, count = Outputs(options), len(options.image)
     for option, given in (("--draw", options.draw), ("--mask", options.mask)):
         for number in range(1, count + 1) if given else ():
             outputs.writes(option, numbered(given, number, count))

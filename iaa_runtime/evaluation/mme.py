@@ -45,6 +45,11 @@ class Answer:
         return self.parsed == self.truth.lower()
 
 
+def result_file(folder: Path, category: str) -> Path:
+    """A category's result file."""
+    return folder / f"{category}.txt"
+
+
 def read_results(folder: Path, *, partial: bool = False) -> dict[str, list[Answer]]:
     """Reads the result files of a folder.
 
@@ -60,13 +65,13 @@ def read_results(folder: Path, *, partial: bool = False) -> dict[str, list[Answe
     """
     if not os.path.isdir(folder):
         raise InputError(f"There is no folder {folder}. Give the one that holds existence.txt, count.txt and so on.")
-    missing = [name for name in CATEGORIES if not os.path.isfile(folder / f"{name}.txt")]
+    missing = [name for name in CATEGORIES if not os.path.isfile(result_file(folder, name))]
     if len(missing) == len(CATEGORIES) or (missing and not partial):
         raise InputError(
             f"{folder} lacks {len(missing)} of {len(CATEGORIES)} categories: {', '.join(f'{m}.txt' for m in missing)}. "
             "Finish the run, or score what is there with --partial."
         )
-    return {name: _read_category(folder / f"{name}.txt") for name in CATEGORIES if name not in missing}
+    return {name: _read_category(result_file(folder, name)) for name in CATEGORIES if name not in missing}
 
 
 def _read_category(path: Path) -> list[Answer]:
@@ -171,4 +176,4 @@ def write_results(folder: Path, results: Mapping[str, Sequence[Answer]]) -> None
     make_folder(folder)
     for name, answers in results.items():
         lines = ["\t".join((a.image, a.question, a.truth, " ".join(a.text.split()))) + "\n" for a in answers]
-        write_bytes(folder / f"{name}.txt", "".join(lines).encode(errors="backslashreplace"))
+        write_bytes(result_file(folder, name), "".join(lines).encode(errors="backslashreplace"))

@@ -28,7 +28,7 @@ _PICTURES = (".jpg", ".png", ".jpeg", ".webp", ".bmp")
 
 @dataclass(frozen=True)
 class MmeQuestion:
-    """A question: ``text`` goes to the model, ``question`` into result files."""
+    """A question: ``text`` goes to the model, ``question`` into result files; ``file`` holds it and its answer."""
 
     category: str
     image: str
@@ -36,6 +36,7 @@ class MmeQuestion:
     question: str
     text: str
     truth: str
+    file: str
 
 
 def read_release(folder: Path) -> list[MmeQuestion]:
@@ -92,7 +93,7 @@ def _read_pair(category: str, file: Path) -> Iterator[MmeQuestion]:
         raise InputError(f"The picture {file.stem} of {file} is not in {pictures}. Is the release complete?")
     for question, truth in _question_lines(file):
         plain = question.removesuffix(YES_OR_NO).strip()
-        yield MmeQuestion(category, picture.name, str(picture), question, f"{plain}\n{SHORT}", truth)
+        yield MmeQuestion(category, picture.name, str(picture), question, f"{plain}\n{SHORT}", truth, str(file))
 
 
 def _question_lines(file: Path) -> list[tuple[str, str]]:
@@ -128,21 +129,23 @@ def read_question_file(path: Path, folder: Path) -> list[MmeQuestion]:
         picture = folder / row["image"]
         if not os.path.isfile(picture):
             raise InputError(f"{where}: there is no picture {picture}. Check --images.")
-        question, truth = _truth(row, picture, where)
-        questions.append(MmeQuestion(row["category"], picture.name, str(picture), question, row["text"], truth))
+        question, truth, file = _truth(row, picture, path, where)
+        questions.append(
+            MmeQuestion(row["category"], picture.name, str(picture), question, row["text"], truth, str(file))
+        )
     if not questions:
         raise InputError(f"{path} holds no question.")
     _check(questions, path)
     return questions
 
 
-def _truth(row: dict[str, Any], picture: Path, where: str) -> tuple[str, str]:
-    """The question as it goes into result files, and its true answer."""
+def _truth(row: dict[str, Any], picture: Path, path: Path, where: str) -> tuple[str, str, Path]:
+    """The question as it goes into result files, its true answer, and the file with the answer."""
     wanted = _core(row["text"])
     if "answer" in row:
         if str(row["answer"]).lower() not in ("yes", "no"):
             raise InputError(f"{where}: 'answer' is {row['answer']!r}; it must be Yes or No.")
-        return f"{wanted} {YES_OR_NO}", str(row["answer"])
+        return f"{wanted} {YES_OR_NO}", str(row["answer"]), path
     name = f"{picture.stem}.txt"
     candidates = [picture.parent.parent / _QUESTIONS / name, picture.with_name(name)]
     file = _first_file(candidates)
@@ -153,7 +156,7 @@ def _truth(row: dict[str, Any], picture: Path, where: str) -> tuple[str, str]:
         )
     for question, truth in _question_lines(file):
         if _core(question) == wanted:
-            return question, truth
+            return question, truth, file
     raise InputError(f"{where}: {file} has no question {wanted!r}. Do the files belong together?")
 
 

@@ -143,7 +143,14 @@ def _answer(
         "grammar": settings.grammar,
         "generation": settings.generation,
     }
-    job, _ = open_job(parts, job_settings, lambda: rows, SHARD_BATCHES * settings.batch, group=group)
+
+    def checked() -> list[Row]:
+        pipeline.check_task(task)
+        if request.grammar:
+            pipeline.check_box_budget(request.config, request.several)
+        return rows
+
+    job, _ = open_job(parts, job_settings, checked, SHARD_BATCHES * settings.batch, group=group)
 
     def work(batch: list[Row], pictures: list[Image.Image]) -> list[Row]:
         # Questions on one picture share its pass through the tower.

@@ -184,7 +184,8 @@ def open_job(
     Args:
         folder: the job's; created if absent.
         settings: everything that decides what the shards hold, as JSON.
-        rows: gives the items; called at the first start only, so that a folder that grows does not shift them.
+        rows: gives the items; called at the first start only, so that a folder that grows does not shift them. What it
+            raises leaves no job behind, so it is the place to refuse settings.
         shard_size: items in a shard.
         shard_format: JSON lines when None.
         group: the processes that work on it; this one alone when None.
@@ -223,11 +224,11 @@ def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> No
             f"{folder} holds something, and no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder; "
             "if a start was cut short there, remove what it left."
         )
-    count = 0
+    items, count = rows(), 0
 
     def counted() -> Iterator[Row]:
         nonlocal count
-        for row in rows():
+        for row in items:
             count += 1
             yield row
         if not count:

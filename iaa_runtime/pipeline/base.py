@@ -133,6 +133,15 @@ class Pipeline(ABC):
         """Raises :class:`InputError` where ``config`` leaves too few tokens for a box, as far as that is known."""
 
     @abstractmethod
+    def check_task(self, task: Task) -> None:
+        """Gets ready for questions to ``task``.
+
+        Raises:
+            CheckpointError: the checkpoint has no weights for it.
+            RemoteError: no server is known for it.
+        """
+
+    @abstractmethod
     def forget_pictures(self) -> None:
         """Drops what is remembered of pictures seen before, if anything is."""
 

@@ -90,6 +90,12 @@ class IAAPipeline(Pipeline):
         """Raises :class:`InputError` where ``config`` leaves too few tokens for a box."""
         self._grammar(several).check_limit(config.max_new_tokens)
 
+    def check_task(self, task: Task) -> None:
+        """Loads the task's weights, and the tower's where it sees; raises :class:`CheckpointError` where some lack."""
+        self.model.stack(task)
+        if task.sees:
+            self.model.bank("vision")
+
     def forget_pictures(self) -> None:
         """Drops the features of pictures seen before."""
         self.vision_cache.clear()

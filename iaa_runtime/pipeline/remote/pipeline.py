@@ -89,6 +89,10 @@ class RemotePipeline(Pipeline):
     def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
         """Nothing: only the server knows how many tokens a box takes."""
 
+    def check_task(self, task: Task) -> None:
+        """Raises :class:`RemoteError` where no server is known for the task."""
+        self._endpoint(task)
+
     def forget_pictures(self) -> None:
         """Nothing: only the server remembers pictures, if it does."""
 
@@ -128,15 +132,18 @@ class RemotePipeline(Pipeline):
             for answer in answers:
                 answer.keep_first_box()
 
-    def _complete(self, questions: Iterable[Question], request: Request, held: str | None = None) -> list[Completion]:
-        task, listener = request.task, request.listener
-        endpoint = self.tasks.get(task)
-        if endpoint is None:
+    def _endpoint(self, task: Task) -> Endpoint:
+        if task not in self.tasks:
             known = ", ".join(other.model for other in self.tasks.values()) or "none at all"
             raise RemoteError(
                 f"No server is known for task {task.value}; there is {known}. Serve the exported task, and add its "
                 f"address: {task.value}=http://…"
             )
+        return self.tasks[task]
+
+    def _complete(self, questions: Iterable[Question], request: Request, held: str | None = None) -> list[Completion]:
+        task, listener = request.task, request.listener
+        endpoint = self._endpoint(task)
         growth = Growth(listener.on_text, listener.on_token)
         urls = SharedUrls()
         bodies = (request_body(question, task, request.config, urls, held) for question in questions)

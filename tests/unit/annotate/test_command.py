@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.cli import main
+from iaa_runtime.export.convert import convert
 
 
 @pytest.fixture
@@ -71,6 +73,26 @@ def test_other_settings_are_refused(annotate: Any) -> None:
         code, _, err = annotate(*change)
         assert code == 1
         assert "holds a job with other settings" in err
+
+
+@pytest.mark.parametrize("wrong", [["--phrase", "cat", "--max-new-tokens", "2"], ["--prompt", "very " * 700]])
+def test_refused_settings_leave_no_job_behind(annotate: Any, wrong: list[str]) -> None:
+    assert annotate(*wrong)[0] == 1
+    assert annotate("--caption")[0] == 0
+
+
+def test_a_task_that_nobody_has_leaves_no_job_behind(annotate: Any, tiny: Path, tmp_path: Path) -> None:
+    convert(Checkpoint(tiny), "int8", tmp_path / "g", ["G"])
+    code, _, err = annotate("--caption", "--model", f"{tmp_path}/g")
+    assert code == 1 and "holds no bank 'mm'" in err
+    assert annotate("--caption")[0] == 0
+
+
+def test_captions_that_would_share_a_file_are_refused_before_the_work(annotate: Any, photos: Path) -> None:
+    (photos / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
+    code, _, err = annotate("--caption", "--sidecars")
+    assert code == 1 and "would share a.txt" in err and "images (" not in err
+    (photos / "a.jpg").unlink()
 
 
 def test_a_list_with_phrases(annotate: Any, photos: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from iaa_runtime.annotate.coco import write_coco_boxes, write_coco_captions
-from iaa_runtime.annotate.sidecars import write_sidecars
+from iaa_runtime.annotate.sidecars import check_sidecars, write_sidecars
 from iaa_runtime.errors import InputError
 
 RECORDS = [
@@ -99,6 +99,42 @@ def test_two_pictures_never_share_a_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"a\.jpg and a\.png would share a\.txt"):
         write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg", "a.png"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_ends_like_a_text_is_not_written_over(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.TXT"):
+        (tmp_path / name).write_text("a picture")
+        with pytest.raises(InputError, match=f"{name} ends as captions do"):
+            write_sidecars(lambda name=name: pairs(tmp_path, name), overwrite=True)  # type: ignore[misc]
+        assert (tmp_path / name).read_text() == "a picture"
+
+
+def test_twins_share_a_text_where_the_disk_sees_no_case(blind_to_case: Path) -> None:
+    for name in ("Photo.png", "photo.jpg"):
+        (blind_to_case / name).touch()
+    with pytest.raises(InputError, match=r"Photo\.png and photo\.jpg would share photo\.txt"):
+        write_sidecars(lambda: pairs(blind_to_case, "Photo.png", "photo.jpg"), overwrite=True)
+    assert not (blind_to_case / "photo.txt").exists()
+
+
+def test_twins_have_two_texts_where_the_disk_sees_case(tmp_path: Path) -> None:
+    for name in ("Photo.png", "photo.jpg"):
+        (tmp_path / name).touch()
+    if (tmp_path / "photo.png").exists():
+        pytest.skip("this disk sees no case")
+    assert write_sidecars(lambda: pairs(tmp_path, "Photo.png", "photo.jpg")) == 2
+    assert (tmp_path / "photo.txt").read_text(encoding="utf-8") == "Of photo.jpg, 猫\n"
+    assert (tmp_path / "Photo.txt").read_text(encoding="utf-8") == "Of Photo.png, 猫\n"
+
+
+def test_one_picture_under_two_names_of_its_folder_has_one_text(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.png").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    check_sidecars({"image": name, "path": str(tmp_path / name)} for name in ("folder/a.png", "link/a.png"))
+    (tmp_path / "folder" / "a.jpg").touch()
+    with pytest.raises(InputError, match="would share"):
+        check_sidecars({"image": name, "path": str(tmp_path / name)} for name in ("folder/a.png", "link/a.jpg"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])

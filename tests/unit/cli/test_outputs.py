@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,18 +90,83 @@ def test_what_is_no_file_is_never_replaced(
 def test_a_device_stays_one() -> None:
     before = os.stat("/dev/full")
     with pytest.raises(InputError, match="is a device, and only files are replaced"):
-        Outputs(overwrite=True).writes("--coco", Path("/dev/full"))
+        Outputs(Namespace(overwrite=True)).writes("--coco", Path("/dev/full"))
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode) and os.stat("/dev/full").st_rdev == before.st_rdev
 
 
 def test_names_that_differ_in_case_or_by_a_link_are_one_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    outputs = Outputs(overwrite=True)
-    outputs.reads("--image", tmp_path / "folder" / "A.png")
+    outputs = Outputs(Namespace(overwrite=True, image=[str(tmp_path / "folder" / "A.png")]))
     for name in ("folder/a.PNG", "link/A.png", "link/../folder/A.png"):
         with pytest.raises(UsageError, match="over --image"):
             outputs.writes("--draw", tmp_path / name)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder with files of many kinds, each of which some command reads."""
+    for name in ("photo.png", "coco.json"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / name, "png")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"image": "coco.json"}) + "\n")
+    target = {"sent_id": 1, "expression": "a", "img_path": "photo.png", "bbox": [0, 0, 9, 9], "width": 40, "height": 30}
+    (tmp_path / "a.jsonl").write_text(json.dumps(target) + "\n")
+    (tmp_path / "p.jsonl").write_text(json.dumps({"question_id": 1, "prompt": "a", "text": "[0,0,1,1]"}) + "\n")
+    lines = [f"photo.png\tIs it {colour}?\t{truth}" for colour, truth in (("red", "Yes"), ("blue", "No"))]
+    for folder in ("results", "mme/OCR"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "results" / "OCR.txt").write_text("".join(f"{line}\tYes\n" for line in lines))
+    (tmp_path / "mme" / "OCR" / "photo.txt").write_text("".join(line.partition("\t")[2] + "\n" for line in lines))
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "mme" / "OCR" / "photo.png")
+    for folder in ("a.jsonl.parts", "model"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path
+
+
+REFCOCO, MME = ["eval", "refcoco", "--annotations", "a.jsonl", "--images", "."], ["eval", "mme"]
+SCORED, RUN = ["--results", "results", "--partial"], ["--data", "mme", "--out", "new"]
+GROUND = ["ground", "--image", "photo.png", "--phrase", "a"]
+ANNOTATE = ["annotate", "list.jsonl", "--caption", "--out", "job"]
+OVER_INPUTS = [
+    [*REFCOCO, "--out", "a.jsonl"],  # whose .parts are there
+    [*REFCOCO, "--predictions", "p.jsonl", "--report", "photo.png"],
+    [*REFCOCO, "--predictions", "p.jsonl", "--report", "P.jsonl"],
+    [*REFCOCO, "--out", "new.jsonl", "--report", "new.jsonl"],
+    [*REFCOCO, "--out", "new.jsonl", "--report", "photo.png"],
+    [*MME, *SCORED, "--report", "results/OCR.txt"],
+    [*MME, *SCORED, "--data", "mme", "--report", "mme/OCR/photo.png"],
+    [*MME, *RUN, "--report", "mme/OCR/photo.txt"],
+    [*MME, *RUN, "--report", "mme/OCR/photo.png"],
+    [*MME, *RUN, "--report", "new/OCR.txt"],
+    [*GROUND, "--draw", "PHOTO.png"],
+    [*GROUND, "--draw", "o.png", "--mask", "O.png"],
+    [*ANNOTATE, "--coco", "coco.json"],
+    [*ANNOTATE, "--coco", "model/config.json", "--model", "model"],
+    ["bench", "--size", "tiny", "--folder", "model", "--out", "model/config.json"],
+]
+
+
+@pytest.mark.parametrize("words", OVER_INPUTS, ids=" ".join)
+def test_no_input_of_a_run_is_written_over(
+    words: list[str], inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(inputs)
+    before = {path: path.read_bytes() for path in inputs.rglob("*") if path.is_file()}
+    assert exit_code([*words, "--overwrite"]) == 2
+    assert " would write " in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (inputs / "new").exists() and not (inputs / "new.jsonl").exists()
+
+
+def test_outputs_that_meet_no_input_are_written_again(
+    inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(inputs)
+    for words in ([*REFCOCO, "--predictions", "p.jsonl"], [*MME, *SCORED, "--data", "mme"]):
+        for _ in range(2):
+            assert main([*words, "--report", "results/page.html", "--overwrite"]) == 0
+    assert "IAA on MME" in (inputs / "results" / "page.html").read_text(encoding="utf-8")
 
 
 def test_ground_replaces_its_pictures_only_if_told(
