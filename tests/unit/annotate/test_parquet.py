@@ -110,3 +110,39 @@ def test_a_cut_shard_is_made_anew(keep: float, tmp_path: Path) -> None:
     assert again.missing() == [1]
     run_job(again, 2, lambda row: None, lambda batch, _: list(batch))
     assert list(again.records()) == rows
+
+
+BOMBS = {
+    "a long text in each row": ({"image": ["x" * 1_000_000] * 200}, {}, "unpacks to 200001600 bytes in 200 rows"),
+    "long phrases": ({"image": [str(n) for n in range(900)], "phrases": [["y" * 1000] * 100] * 900}, {}, "unpacks to"),
+    "long texts in parts": ({"image": [{"path": "x" * 1_000_000}] * 200}, {}, "unpacks to 2000"),
+    "many rows": ({"image": ["a.jpg"] * 3_000_000}, {}, "promises columns of 3000000 values"),
+    "many phrases": ({"image": ["a.jpg"], "phrases": [["cat"] * 1_000_000]}, {}, "promises columns of 1000000 values"),
+    "one long text": ({"image": ["x" * 100_000_000]}, {"use_dictionary": False}, "and 10000.* bytes"),
+}
+
+
+@pytest.mark.parametrize(("columns", "packing", "reason"), BOMBS.values(), ids=BOMBS)
+def test_a_list_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, columns: dict[str, list[object]], packing: dict[str, bool], reason: str
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "list.parquet"
+    parquet.write_table(pyarrow.table(columns), path, compression="zstd", **packing)
+    assert path.stat().st_size < 30_000
+    with pytest.raises(InputError, match=reason):
+        list(list_images([str(path)]))
+
+
+def test_a_long_list_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    names = [f"folder/{n:06}.jpg" for n in range(20_000)]
+    columns = {"image": names, "phrases": [["a cat", "a dog"]] * len(names), "id": list(range(len(names)))}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "list.parquet", compression="zstd")
+    rows = list(list_images([str(tmp_path / "list.parquet")]))
+    assert [row["image"] for row in rows] == names
+    assert rows[-1]["phrases"] == ["a cat", "a dog"] and rows[-1]["id"] == "19999"
