@@ -10,7 +10,10 @@ from typing import Any
 from ..config.settings import load_settings
 from ..config.small_files import load_json
 from ..errors import CheckpointError
+from .held_back import held_back
 from .tokenizer_file import LARGEST, check_tokenizer
+
+_PANIC = "PanicException"
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -44,7 +47,7 @@ def encode(tokenizer: Any, text: str) -> list[int]:
     Raises:
         CheckpointError: the tokenizer gave up.
     """
-    with _told("The tokenizer"):
+    with _told("The tokenizer"), held_back(_PANIC):
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     return ids
 
@@ -75,7 +78,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if type(error).__name__ != _PANIC:
             raise
         remedy = "Use the tokenizer.json that came with the checkpoint."
         raise CheckpointError(f"{what} gave up ({error}). {remedy}") from None

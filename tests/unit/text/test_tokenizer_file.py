@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.errors import CheckpointError, ConfigError
+from iaa_runtime.text.held_back import held_back
 from iaa_runtime.text.tokenizer import decode, encode, load_tokenizer
 from iaa_runtime.text.tokenizer_file import is_quick
 
@@ -131,6 +133,32 @@ def test_a_panic_of_the_library_is_an_error_of_ours(folder: Path) -> None:
     change(folder, pre_tokenizer={"type": "FixedLength", "length": 0})
     with pytest.raises(CheckpointError, match=r"gave up|is not a tokenizer"):
         encode(load_tokenizer(folder), "a cat")
+
+
+def test_a_pattern_at_the_librarys_limit_is_told_in_one_sentence(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pattern = {"Regex": "x?" * 60 + "x" * 60 + "y"}
+    change(folder, pre_tokenizer={"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False})
+    tokenizer = load_tokenizer(folder)
+    with pytest.raises(CheckpointError, match=r"The tokenizer gave up .*Use the tokenizer\.json that came with"):
+        encode(tokenizer, "x" * 60)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_others_write_meanwhile_is_shown_afterwards(capfd: pytest.CaptureFixture[str]) -> None:
+    with held_back("KeyError"):
+        os.write(2, b"from a thread")
+        assert capfd.readouterr().err == ""
+    assert capfd.readouterr().err == "from a thread"
+    with pytest.raises(ValueError), held_back("KeyError"):
+        os.write(2, b"its words")
+        raise ValueError
+    assert capfd.readouterr().err == "its words"
+    with pytest.raises(KeyError), held_back("KeyError"):
+        os.write(2, b"its words")
+        raise KeyError
+    assert capfd.readouterr().err == ""
 
 
 def test_a_pipe_or_an_endless_file_is_no_tokenizer(folder: Path) -> None:
