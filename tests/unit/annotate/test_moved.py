@@ -29,3 +29,15 @@ def test_a_job_of_windows_goes_on_elsewhere(
     assert files == [item["image"] for item in items] == ["photos/a.png", "photos/b.jpg", "photos/sub/c.webp"]
     assert all(Path(name).with_suffix(".txt").is_file() for name in files)
     assert [path.name for path in tmp_path.iterdir() if "\\" in path.name] == []
+
+
+def test_the_manifest_and_the_list_have_forward_slashes_on_windows(
+    tiny: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos/a.png").rename("photos\\a.png")
+    monkeypatch.setattr("os.sep", "\\")
+    assert main([WORDS[0], "photos\\a.png", *WORDS[2:], "--model", str(tiny)]) == 0
+    assert json.loads(Path("job/manifest.json").read_text(encoding="utf-8"))["settings"]["source"] == ["photos/a.png"]
+    item, record = (json.loads(Path("job", name).read_text()) for name in ("items.jsonl", "shard-000000.jsonl"))
+    assert item["image"] == record["image"] == "photos/a.png"
