@@ -6,11 +6,14 @@ product of 4-bit weights (``gemv_awq_w4a16``) is no help: on an H100 it takes 6 
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from types import ModuleType
 
 import torch
 from torch import Tensor
+
+_log = logging.getLogger(__name__)
 
 
 def kitchen_for(x: Tensor, function: str) -> ModuleType | None:
@@ -24,6 +27,13 @@ def _kitchen(function: str, dtype: torch.dtype, device: torch.device) -> ModuleT
         import comfy_kitchen
         from comfy_kitchen.exceptions import NoCapableBackendError
     except ImportError:
+        return None
+    except Exception as error:  # whatever its operators meet in a torch that they are not made for
+        _log.warning(
+            "comfy-kitchen does not start with torch %s (%s); 8-bit weights are computed without it.",
+            torch.__version__,
+            type(error).__name__,
+        )
         return None
     try:
         activations = torch.empty((1, 16), dtype=dtype, device=device)
