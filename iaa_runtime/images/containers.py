@@ -31,6 +31,7 @@ _JPEG, _PNG, _ICO, _ICNS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0\0\1\0", b
 _JPEG2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _TIFF = tuple(order + bytes(version) for order in (b"II", b"MM") for version in ((42, 0), (0, 42), (43, 0), (0, 43)))
 _TIFF_BYTES, _TIFF_SHORT = (1, 2, 6, 7), 3
+_TIFF_JPEG, _PROGRESSIVE = (6, 7), re.compile(rb"\xff[\xc2\xca]\x00[\x08-\x14]\x08")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # those that a length follows, and the end
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _PNG_SIZE = re.compile(re.escape(_PNG) + rb"....IHDR(........)", re.DOTALL)
@@ -65,6 +66,19 @@ def _check_tiff(file: BinaryIO, name: str) -> None:
     for tag, (kind, count, _) in tags.items():
         if count > most and kind not in _TIFF_BYTES:  # such as the places of its strips
             raise _refusal(name, f"is {size[0]} x {size[1]} pixels, and its tag {tag} has {count} numbers")
+    if tags.get(259, (0, 0, 0))[2] in _TIFF_JPEG and _is_progressive(file):
+        raise _refusal(name, "holds progressive JPEGs as its tiles")
+
+
+def _is_progressive(file: BinaryIO) -> bool:
+    """Whether there is the header of a progressive JPEG anywhere, which no TIFF needs: its tiles may share one."""
+    file.seek(0)
+    before = b""
+    while block := file.read(1 << 20):
+        if _PROGRESSIVE.search(before + block):
+            return True
+        before = block[-8:]
+    return False
 
 
 def _tiff_tags(file: BinaryIO) -> dict[int, tuple[int, int, int]]:

@@ -90,6 +90,10 @@ HOSTILE = {
     "a tile, big-endian": (lambda: tiff(">", False, t322=9000, t323=9000, t324=0, t325=256), "a tile of 9000 x 9000"),
     "a tile, BigTIFF": (lambda: tiff("<", True, t322=9000, t323=9000, t324=0, t325=256), "a tile of 9000 x 9000"),
     "strips": (lambda: tiff("<", False, t273=5 * 10**6, t279=5 * 10**6), "tag 273 has 5000000 numbers"),
+    "JPEGs in a TIFF": (
+        lambda: tiff("<", False, t259=7, t322=16, t323=16, t324=0) + scans(9),
+        "holds progressive JPEGs",
+    ),
     "PNG in ICO": (lambda: ico(png(3000, 3000)), "holds a picture of 3000 x 3000"),
     "bitmap in ICO": (lambda: ico(bitmap(12000)), "holds a picture of 12000 x 12000"),
     "PNG in ICNS": (lambda: icns(png(3000, 3000)), "holds a picture of 3000 x 3000"),
@@ -122,12 +126,13 @@ def test_what_takes_more_than_its_size_says_is_refused(tmp_path: Path, make: Cal
             Image.new("RGB", (300, 300)), "MPO", save_all=True, append_images=[UPRIGHT.resize((300, 300))] * 50
         ).getvalue(),
         tiff("<", False, t273=1, t279=1),
+        saved(Image.new("RGB", (300, 300)), "TIFF", compression="jpeg").getvalue(),
         tiff(">", False, t322=256, t323=256, t324=0, t325=65536),
         saved(Image.new("RGB", (256, 256)), "ICO").getvalue(),
         icns(png(1024, 1024)),
         jpeg2000(1000, 100),
     ],
-    ids=["scans", "chunks", "APNG", "MPO", "strip", "tile", "ICO", "ICNS", "JPEG 2000"],
+    ids=["scans", "chunks", "APNG", "MPO", "strip", "TIFF of JPEG", "tile", "ICO", "ICNS", "JPEG 2000"],
 )
 def test_what_programs_write_is_read(content: bytes) -> None:
     assert load_image(io.BytesIO(content)).mode == "RGB"
