@@ -30,7 +30,7 @@ class AnnotateSettings:
         prompt: the question that captions answer; None for no captions.
         phrases: what to find in every picture; phrases that a list gives for a single picture follow them.
         ground: whether to find boxes; all phrases may come from the list.
-        threshold: boxes with a lower score are dropped.
+        threshold: boxes with a lower score are dropped; None is the model's own.
         several: allow several boxes a phrase.
         batch: pictures, and questions, computed at once.
         generation: fields of :class:`GenerationConfig`.
@@ -39,7 +39,7 @@ class AnnotateSettings:
     prompt: str | None = None
     phrases: tuple[str, ...] = ()
     ground: bool = False
-    threshold: float = 0.0
+    threshold: float | None = None
     several: bool = True
     batch: int = BATCH_ROWS
     generation: dict[str, Any] = field(default_factory=dict)
@@ -87,12 +87,16 @@ class Annotator:
         pipeline: answers the questions.
         settings: what to ask.
 
+    Attributes:
+        threshold: boxes with a lower score are dropped.
+
     Raises:
         InputError: a question for every picture does not fit into the context.
     """
 
     def __init__(self, pipeline: Pipeline, settings: AnnotateSettings) -> None:
         self.pipeline, self.settings = pipeline, settings
+        self.threshold = pipeline.score_threshold if settings.threshold is None else settings.threshold
         captions, boxes = (GenerationConfig.for_task(task, **settings.generation) for task in (Task.MM, Task.G))
         self._caption = Request(Task.MM, captions, batch_rows=settings.batch)
         self._ground = Request(Task.G, boxes, grammar=True, several=settings.several, batch_rows=settings.batch)
@@ -180,9 +184,7 @@ class Annotator:
         for (record, picture, phrase), answer in zip(wanted, answers, strict=True):
             found = parse_answer(phrase.strip(), answer.tokens, answer.logprobs, picture.size).detections
             record["detections"] += [
-                d.to_dict() | {"score": round(d.score, SCORE_DIGITS)}
-                for d in found
-                if d.score >= self.settings.threshold
+                d.to_dict() | {"score": round(d.score, SCORE_DIGITS)} for d in found if d.score >= self.threshold
             ]
 
 

@@ -167,7 +167,7 @@ def _open_job(
         "prompt": settings.prompt,
         "phrases": settings.phrases,
         "boxes": settings.ground,
-        "threshold": settings.threshold,
+        "threshold": annotator.threshold,
         "several": settings.several,
         "batch": settings.batch,
         "generation": settings.generation,

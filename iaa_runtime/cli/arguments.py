@@ -70,9 +70,12 @@ class _Pictures(argparse.Action):
 
 
 def add_threshold_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds ``--threshold``, a score in [0, 1]."""
+    """Adds ``--threshold``, a score in [0, 1]; None for the model's own."""
     parser.add_argument(
-        "--threshold", type=checked(_score), default=0.0, metavar="S", help="drop boxes that score below S, of 0 to 1"
+        "--threshold",
+        type=checked(_score),
+        metavar="S",
+        help="drop boxes that score below S, of 0 to 1 (default: what the checkpoint's config.json says, or 0)",
     )
 
 

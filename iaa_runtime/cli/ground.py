@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--beams does not go together with the grammar of boxes. Leave it out, or add --raw.")
     outputs = _outputs(options)
     pipeline = open_pipeline(options)
+    least = pipeline.score_threshold if options.threshold is None else options.threshold
     done = 0
     for number, path, image in load_images("ground", options.image):
         counter = TokenCounter(path)
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             **settings,
         )
         counter.clear()
-        found = [d for answer in answers for d in answer.detections if d.score >= options.threshold]
+        found = [d for answer in answers for d in answer.detections if d.score >= least]
         if options.json:
             record = {"image": path, "detections": [d.to_dict() for d in found]}
             if options.raw:

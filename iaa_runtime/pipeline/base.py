@@ -100,9 +100,12 @@ class Pipeline(ABC):
 
     Attributes:
         is_demo: whether the demo checkpoint answers, which knows only coloured shapes.
+        score_threshold: boxes that score less are dropped where nobody says otherwise; 0 where the model's scores are
+            not known.
     """
 
     is_demo = False
+    score_threshold = 0.0
 
     # What a subclass supplies ----------------------------------------------------------------------------------------
 
@@ -182,7 +185,7 @@ class Pipeline(ABC):
         images: AnyImage | Sequence[AnyImage],
         phrases: str | Sequence[str],
         *,
-        threshold: float = 0.0,
+        threshold: float | None = None,
         **options: Any,
     ) -> list[list[Detection]]:
         """Finds phrases in images (task G).
@@ -190,14 +193,15 @@ class Pipeline(ABC):
         Args:
             images: one or several.
             phrases: what to look for; every phrase in every image.
-            threshold: drops boxes with a lower score.
+            threshold: drops boxes with a lower score; None is the model's own, :attr:`score_threshold`.
             **options: those of :meth:`ground_answers`.
 
         Returns:
             For each image its detections, phrase by phrase, in pixels of that image, labelled with their phrase.
         """
+        least = self.score_threshold if threshold is None else threshold
         return [
-            [d for answer in answers for d in answer.detections if d.score >= threshold]
+            [d for answer in answers for d in answer.detections if d.score >= least]
             for answers in self.ground_answers(images, phrases, **options)
         ]
 

@@ -74,6 +74,11 @@ class IAAPipeline(Pipeline):
         """Whether this is the demo checkpoint, which knows only coloured shapes."""
         return self.model.checkpoint.folder.resolve() == DEMO_CHECKPOINT.resolve()
 
+    @property
+    def score_threshold(self) -> float:  # type: ignore[override]
+        """What the checkpoint's config.json says, or 0."""
+        return self.model.config.score_threshold
+
     def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
         """Tokens of a conversation as the prompt of ``task``, the image's patches counted."""
         sees = image and Task.parse(task).sees

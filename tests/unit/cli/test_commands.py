@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from command_line import BOX, FEW, records, run_module
 from make_checkpoint import make_checkpoint
 from PIL import Image
 
+from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import COMMANDS, main
 from iaa_runtime.cli.devices import pick_device
 from iaa_runtime.config import Task
@@ -69,6 +71,26 @@ def test_a_threshold_drops_boxes(model: str, photo: str, capsys: pytest.CaptureF
     assert records(capsys) == [{"image": photo, "detections": []}]
     assert main([*command, *BOX]) == 0
     assert "nothing found" in capsys.readouterr().out
+
+
+def test_a_checkpoint_may_say_which_scores_are_too_low(
+    model: str, photo: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless the threshold is given, for ground and annotate alike, and for Python."""
+    strict = tmp_path / "strict"
+    shutil.copytree(model, strict)
+    config = json.loads((strict / "config.json").read_text())
+    (strict / "config.json").write_text(json.dumps(config | {"score_threshold": 1}))
+    assert IAAPipeline.from_pretrained(strict).ground(photo, "a", max_new_tokens=40) == [[]]
+    for number, (choice, some) in enumerate([((), False), (("--threshold", "0"), True)]):
+        out = tmp_path / str(number)
+        options = [photo, "--model", str(strict), "--phrase", "a", *choice, *BOX]
+        assert main(["ground", "--json", "--image", *options]) == 0
+        found = records(capsys)
+        assert main(["annotate", "--out", str(out), *options]) == 0
+        capsys.readouterr()
+        found += [json.loads(line) for shard in sorted(out.glob("shard-*.jsonl")) for line in shard.read_text().splitlines()]
+        assert [bool(record["detections"]) for record in found] == [some, some]
 
 
 def test_raw_shows_what_the_model_says(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
