@@ -21,7 +21,7 @@ settings.load_profile("project")
 # end of the path, the project's nodes/ cannot hide ComfyUI's nodes.py.
 if importlib.util.find_spec("iaa_runtime") is None:
     sys.path.append(str(PROJECT))
-sys.path.append(str(PROJECT / "tests"))  # for make_checkpoint and stock_models
+sys.path.append(str(PROJECT / "tests"))  # for make_checkpoint, stock_models and their like
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,3 +69,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
     yield
+
+
+@pytest.fixture
+def blind_to_case(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk that sees no case: the temporary one itself, or an image of NTFS that root mounts."""
+    from disk_without_case import without_case
+
+    with without_case(tmp_path) as folder:
+        yield folder

@@ -1,25 +1,43 @@
-"""A graph under what Windows refuses (``tests/like_windows``), in a pack folder that browsers cannot address."""
+"""A graph under what Windows refuses (``tests/like_windows``), in a pack folder that browsers cannot address.
+
+Where a disk without case can be had, ComfyUI's folders and the checkpoints lie on it.
+"""
 
 from __future__ import annotations
 
+import shutil
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from comfyui_server import Server, link_pack, node, running
+from disk_without_case import without_case
 from PIL import Image
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="simulated on Linux")
 NAME = "iaa nodes 1.0"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[False, True], ids=["open files", "open files, a disk without case"])
 def like_windows(
-    comfyui: Path, project: Path, shared_models: Path, tmp_path_factory: pytest.TempPathFactory
+    comfyui: Path,
+    project: Path,
+    shared_models: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Server]:
     """A ComfyUI that is refused what Windows would refuse it."""
-    base = tmp_path_factory.mktemp("windows")
+    near = tmp_path_factory.mktemp("windows")
+    if not request.param:
+        yield from _started(comfyui, project, shared_models, near)
+        return
+    with without_case(near) as base:
+        shutil.copytree(shared_models / "iaa", base / "shared" / "IAA", symlinks=False)
+        yield from _started(comfyui, project, base / "shared", base)
+
+
+def _started(comfyui: Path, project: Path, shared_models: Path, base: Path) -> Iterator[Server]:
     link_pack(project, base, NAME)
     paths = base / "extra_model_paths.yaml"
     paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n")

@@ -89,7 +89,9 @@ def test_a_checkpoint_may_say_which_scores_are_too_low(
         found = records(capsys)
         assert main(["annotate", "--out", str(out), *options]) == 0
         capsys.readouterr()
-        found += [json.loads(line) for shard in sorted(out.glob("shard-*.jsonl")) for line in shard.read_text().splitlines()]
+        found += [
+            json.loads(line) for shard in sorted(out.glob("shard-*.jsonl")) for line in shard.read_text().splitlines()
+        ]
         assert [bool(record["detections"]) for record in found] == [some, some]
 
 

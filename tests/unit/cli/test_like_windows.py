@@ -14,7 +14,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="si
 
 
 @pytest.mark.slow
-def test_every_command_runs(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk", ["tmp_path", "blind_to_case"], ids=["open files", "open files, a disk without case"])
+def test_every_command_runs(project: Path, tmp_path: Path, disk: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(disk)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     search = os.pathsep.join([str(project / "tests" / "like_windows"), str(project)])
@@ -22,7 +24,7 @@ def test_every_command_runs(project: Path, tmp_path: Path) -> None:
     for name, words in EVERY_COMMAND.items():
         done = subprocess.run(
             [sys.executable, "-m", "iaa_runtime", *words],
-            cwd=tmp_path,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -30,7 +32,7 @@ def test_every_command_runs(project: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, f"{name}: {done.stderr}"
         assert "could not be deleted" not in done.stderr, name
-    assert (tmp_path / "bench.json").stat().st_size > 0
+    assert (folder / "bench.json").stat().st_size > 0
     assert list(temporary.glob("iaa*")) == []
 
 
