@@ -14,17 +14,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+import numpy as np
+
 from ..errors import InputError, NumericsError
 from .answers import Detection, box_spans, to_detection
-from .geometry import Box
+from .geometry import Box, pairwise_iou
 
 ROUNDING = 0.01
 """Log-probabilities up to here are 0 with an error of rounding."""
+SAME = 0.9
+"""Boxes of one answer that overlap by this IoU are one thing that was named twice."""
+_MOST_COMPARED = 4096
+"""No answer of a model has more boxes. What a broken server sends is left as it is: comparing it would take minutes."""
 
 
 @dataclass(frozen=True)
 class GroundingAnswer:
-    """The answer about one phrase on one image: its text and the boxes parsed from it."""
+    """The answer about one phrase on one image: its text, and the boxes parsed from it, each thing's once."""
 
     phrase: str
     text: str
@@ -72,5 +78,18 @@ def parse_answer(
     phrase: str, token_texts: Sequence[str], logprobs: Sequence[float], size: tuple[int, int]
 ) -> GroundingAnswer:
     """Parses the answer about an image of ``size`` (width, height) pixels; the label of its boxes is ``phrase``."""
-    detections = tuple(to_detection(box, size, phrase, score) for box, score in scored_boxes(token_texts, logprobs))
-    return GroundingAnswer(phrase, "".join(token_texts).strip(), detections)
+    found = [to_detection(box, size, phrase, score) for box, score in scored_boxes(token_texts, logprobs)]
+    return GroundingAnswer(phrase, "".join(token_texts).strip(), tuple(without_repeats(found)))
+
+
+def without_repeats(found: Sequence[Detection]) -> list[Detection]:
+    """The detections of one phrase, in their order, without those that a better scoring one covers by ``SAME``."""
+    if len(found) > _MOST_COMPARED:
+        return list(found)
+    edges = np.array([detection.xyxy for detection in found], dtype=np.float64).reshape(-1, 4)
+    rest = np.array(sorted(range(len(found)), key=lambda n: -found[n].score), dtype=np.int64)
+    kept: list[int] = []
+    while len(rest):
+        kept.append(int(rest[0]))
+        rest = rest[1:][pairwise_iou(edges[rest[0]], edges[rest[1:]])[0] < SAME]
+    return [found[n] for n in sorted(kept)]

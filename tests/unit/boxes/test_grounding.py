@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes.answers import parse_boxes
-from iaa_runtime.boxes.grounding import parse_answer, scored_boxes
+from iaa_runtime.boxes.answers import Detection, parse_boxes
+from iaa_runtime.boxes.grounding import parse_answer, scored_boxes, without_repeats
 from iaa_runtime.errors import InputError, NumericsError
 
 
@@ -54,6 +54,38 @@ def test_detections_are_pixels_with_the_phrase_as_label() -> None:
     # The square is 200 wide with 50 pixels above and below the picture.
     assert (found.x, found.y, found.width, found.height, found.label) == (50, 50, 100, 50, "cat")
     assert found.score == pytest.approx(0.5)
+
+
+def said(*boxes: tuple[int, int, int, int], scores: list[float]) -> list[tuple[tuple[int, ...], float]]:
+    """What is found for an answer that names these boxes, in thousandths of a square picture of 1000 pixels."""
+    pieces = ["[" + ",".join(f"{edge / 1000:.3f}" for edge in box) + "]; " for box in boxes]
+    answer = parse_answer("cat", pieces, logs(*scores), (1000, 1000))
+    assert answer.text == "".join(pieces).strip(), "the raw answer stays"
+    return [(found.xyxy, round(found.score, 3)) for found in answer.detections]
+
+
+def test_a_thing_that_is_named_twice_is_found_once_by_its_better_score() -> None:
+    one, nearly, other = (100, 100, 300, 300), (100, 100, 300, 290), (600, 600, 700, 700)
+    assert said(one, other, one, scores=[0.2, 0.4, 0.3]) == [(other, 0.4), (one, 0.3)]
+    assert said(one, nearly, scores=[0.5, 0.2]) == [(one, 0.5)], "IoU 0.95"
+    assert said(one, one, scores=[0.5, 0.5]) == [(one, 0.5)]
+
+
+def test_things_that_overlap_by_less_are_all_found() -> None:
+    one, inside, beside = (100, 100, 300, 300), (100, 100, 300, 279), (120, 120, 320, 320)
+    assert len(said(one, inside, beside, scores=[0.5, 0.4, 0.3])) == 3, "IoU 0.895 and 0.68"
+    chain = ((0, 0, 100, 100), (0, 0, 100, 108), (0, 0, 100, 116))
+    found = said(*chain, scores=[0.9, 0.5, 0.4])
+    assert [box for box, _ in found] == [chain[0], chain[2]], "what goes drops nothing in its turn"
+
+
+def test_many_boxes_are_compared_quickly_and_too_many_not_at_all() -> None:
+    begun = time.perf_counter()
+    for count, left in ((4096, 1), (100_000, 100_000)):
+        assert len(without_repeats([Detection(1, 2, 3, 4, "cat", 0.5)] * count)) == left
+    spread = [Detection(x, y, 1, 1, "cat", 0.5) for x in range(64) for y in range(64)]
+    assert without_repeats(spread) == spread
+    assert time.perf_counter() - begun < 5
 
 
 @given(
