@@ -11,7 +11,7 @@ from PIL import Image
 from ..boxes.answers import Detection
 from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
-from ..text.prompts import grounding_question
+from ..text.prompts import distinct_phrases, grounding_question
 from .arguments import (
     add_image_argument,
     add_pipeline_arguments,
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         counter = TokenCounter(path)
         (answers,) = pipeline.ground_answers(
             [image],
-            options.phrase,
+            distinct_phrases(options.phrase),
             grammar=not options.raw,
             several=not options.one,
             on_token=counter,

@@ -14,12 +14,14 @@ from ..errors import Cancel, InputError
 from ..images.load import AnyImage, to_picture
 from ..images.picture import Picture
 from ..text.conversation import Conversation
-from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, grounding_question
+from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, distinct_phrases, grounding_question
 from .chat import Chat, Reply
 
 BATCH_ROWS = 8
 """Rows that are answered at once; bounds memory however many images and phrases come."""
 
+Phrases = str | Sequence[str] | Sequence[Sequence[str]]
+"""What to look for: one phrase or several, in every image; or a list of them an image."""
 OnText = Callable[[int, str], None] | None
 """Called with (row, new text) as answers grow."""
 OnToken = Callable[[int, int], None] | None
@@ -153,7 +155,7 @@ class Pipeline(ABC):
     def caption(
         self,
         images: AnyImage | Sequence[AnyImage],
-        prompt: str = CAPTION_PROMPTS["caption"],
+        prompt: str | Sequence[str] = CAPTION_PROMPTS["caption"],
         *,
         on_text: OnText = None,
         on_token: OnToken = None,
@@ -165,7 +167,7 @@ class Pipeline(ABC):
 
         Args:
             images: one or several: paths, PIL images, HWC arrays or tensors.
-            prompt: the question.
+            prompt: the question, about every image; or one an image.
             on_text: called with (image number, new text).
             on_token: called with (image number, token id).
             cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
@@ -174,16 +176,21 @@ class Pipeline(ABC):
 
         Returns:
             One answer an image.
+
+        Raises:
+            InputError: there are several prompts, but not one an image.
         """
         config = GenerationConfig.for_task(Task.MM, **options)
-        questions = (Question.about(to_picture(image), prompt) for image in _as_list(images))
+        each = _as_list(images)
+        prompts = [prompt] * len(each) if isinstance(prompt, str) else _one_each(prompt, len(each), "prompts")
+        questions = (Question.about(to_picture(image), text) for image, text in zip(each, prompts, strict=True))
         request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
         return [answer.text for answer in self.answer(questions, request)]
 
     def ground(
         self,
         images: AnyImage | Sequence[AnyImage],
-        phrases: str | Sequence[str],
+        phrases: Phrases,
         *,
         threshold: float | None = None,
         **options: Any,
@@ -192,7 +199,7 @@ class Pipeline(ABC):
 
         Args:
             images: one or several.
-            phrases: what to look for; every phrase in every image.
+            phrases: what to look for, each once: every phrase in every image, or a list of them an image.
             threshold: drops boxes with a lower score; None is the model's own, :attr:`score_threshold`.
             **options: those of :meth:`ground_answers`.
 
@@ -200,15 +207,17 @@ class Pipeline(ABC):
             For each image its detections, phrase by phrase, in pixels of that image, labelled with their phrase.
         """
         least = self.score_threshold if threshold is None else threshold
+        each = _as_list(images)
+        wanted = [distinct_phrases(own) for own in _phrases_of_each(phrases, len(each))]
         return [
             [d for answer in answers for d in answer.detections if d.score >= least]
-            for answers in self.ground_answers(images, phrases, **options)
+            for answers in self.ground_answers(each, wanted, **options)
         ]
 
     def ground_answers(
         self,
         images: AnyImage | Sequence[AnyImage],
-        phrases: str | Sequence[str],
+        phrases: Phrases,
         *,
         grammar: bool = True,
         several: bool = True,
@@ -221,7 +230,8 @@ class Pipeline(ABC):
 
         Args:
             images: one or several.
-            phrases: what to look for. Phrases on one image share its vision pass and the prefix of the prompt.
+            phrases: what to look for, in every image, or a list of phrases an image. Phrases on one image share its
+                vision pass and the prefix of the prompt.
             grammar: hold every answer to ``[x1,y1,x2,y2]; …``; without it the model says what it likes, and what is
                 no box gives no box.
             several: allow several boxes a phrase (with the grammar).
@@ -234,19 +244,20 @@ class Pipeline(ABC):
             For each image an answer a phrase.
 
         Raises:
-            InputError: no phrase, or an empty one.
+            InputError: no phrase, an empty one, or lists of them but not one an image.
         """
-        wanted = [phrases] if isinstance(phrases, str) else list(phrases)
-        if not wanted:
-            raise InputError("There is no phrase to look for. Give at least one.")
-        asked = [grounding_question(phrase) for phrase in wanted]
         pictures = [to_picture(image) for image in _as_list(images)]
+        wanted = _phrases_of_each(phrases, len(pictures))
+        asked = [[grounding_question(phrase) for phrase in own] for own in wanted]
         config = GenerationConfig.for_task(Task.G, **options)
         request = Request(Task.G, config, Listener(None, on_token, cancelled), grammar, several, batch_rows)
-        rows = iter(self.answer([Question.about(picture, text) for picture in pictures for text in asked], request))
+        questions = [
+            Question.about(picture, text) for picture, own in zip(pictures, asked, strict=True) for text in own
+        ]
+        rows = iter(self.answer(questions, request))
         return [
-            [_grounding(phrase.strip(), answer, picture) for phrase, answer in zip(wanted, rows, strict=False)]
-            for picture in pictures
+            [_grounding(phrase.strip(), next(rows), picture) for phrase in own]
+            for picture, own in zip(pictures, wanted, strict=True)
         ]
 
     def text(
@@ -305,6 +316,22 @@ class Pipeline(ABC):
 
 def _grounding(phrase: str, answer: TextAnswer, picture: Picture) -> GroundingAnswer:
     return parse_answer(phrase, answer.tokens, answer.logprobs, picture.size)
+
+
+def _phrases_of_each(phrases: Phrases, count: int) -> list[Sequence[str]]:
+    """The phrases of each of ``count`` images."""
+    wanted: list[Any] = [phrases] if isinstance(phrases, str) else list(phrases)
+    if not wanted and count:
+        raise InputError("There is no phrase to look for. Give at least one.")
+    if all(isinstance(phrase, str) for phrase in wanted):
+        return [wanted] * count
+    return _one_each(wanted, count, "lists of phrases")
+
+
+def _one_each(given: Sequence[Any], count: int, what: str) -> list[Any]:
+    if len(given) != count:
+        raise InputError(f"There are {len(given)} {what} for {count} images. Give one for all, or one an image.")
+    return list(given)
 
 
 def _as_list(images: AnyImage | Sequence[AnyImage]) -> list[AnyImage]:

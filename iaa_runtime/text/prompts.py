@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import InputError
 
 DEFAULT_SYSTEM = (
@@ -38,6 +40,18 @@ def grounding_question(phrase: str, *, full_stop: bool = True) -> str:
         raise InputError(f"The phrase {phrase!r} describes nothing. Write what to look for, such as 'the red car'.")
     question = GROUNDING_QUESTION.format(phrase=words)
     return question if full_stop else question.removesuffix(".")
+
+
+def distinct_phrases(phrases: Iterable[str]) -> list[str]:
+    """The phrases without those that ask what an earlier one asks, so that nothing is looked for twice.
+
+    Raises:
+        InputError: If one describes nothing.
+    """
+    asked: dict[str, str] = {}
+    for phrase in phrases:
+        asked.setdefault(grounding_question(phrase), phrase)
+    return list(asked.values())
 
 
 def asked_phrase(message: str) -> str:

@@ -26,13 +26,14 @@ def test_ground_prints_one_json_line_an_image(
 ) -> None:
     other = tmp_path / "small.png"
     Image.new("RGB", (40, 70), "red").save(other)
-    phrases = ("--phrase", "red panda", "--phrase", "branch")
+    phrases = ("--phrase", "red panda", "--phrase", "branch", "--phrase", "red panda")
     assert main(["ground", "--model", model, "--image", photo, "--image", str(other), *phrases, "--json", *BOX]) == 0
     first, second = records(capsys)
     assert (first["image"], second["image"]) == (photo, str(other))
     for record, size in ((first, Image.open(photo).size), (second, (40, 70))):
         assert set(record) == {"image", "detections"}
-        assert {d["label"] for d in record["detections"]} == {"red panda", "branch"}
+        labels = [d["label"] for d in record["detections"]]
+        assert set(labels) == {"red panda", "branch"} and labels == sorted(labels, reverse=True), "each once, in order"
         for d in record["detections"]:
             assert set(d) == {"x", "y", "width", "height", "label", "score"}
             assert all(type(d[name]) is int for name in ("x", "y", "width", "height"))

@@ -155,6 +155,35 @@ def test_every_phrase_in_every_image(pipeline: IAAPipeline, pictures: list[Image
     ]
 
 
+def test_each_image_may_have_phrases_of_its_own(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:
+    own: list[list[str]] = [["red panda", "branch"], [], ["a"]]
+    rows: list[int] = []
+    found = pipeline.ground(pictures, own, on_token=lambda row, token: rows.append(row), **BOXES)
+    alone = [pipeline.ground(pictures[0], own[0], **BOXES)[0], [], pipeline.ground(pictures[2], "a", **BOXES)[0]]
+    assert [[(d.label, d.xyxy) for d in row] for row in found] == [[(d.label, d.xyxy) for d in row] for row in alone]
+    assert set(rows) == {0, 1, 2}, "an answer a phrase"
+    with pytest.raises(InputError, match="2 lists of phrases for 3 images"):
+        pipeline.ground(pictures, own[:2], **BOXES)
+    assert pipeline.ground([], "a") == []
+
+
+def test_each_image_may_have_a_question_of_its_own(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:
+    asked = ["What?", "Who is it?", "Where?"]
+    alone = [pipeline.caption(picture, prompt, **FEW)[0] for picture, prompt in zip(pictures, asked, strict=True)]
+    assert pipeline.caption(pictures, asked, **FEW) == alone != pipeline.caption(pictures, asked[0], **FEW)
+    with pytest.raises(InputError, match="2 prompts for 3 images"):
+        pipeline.caption(pictures, asked[:2], **FEW)
+
+
+def test_what_is_asked_twice_is_found_once(pipeline: IAAPipeline, pictures: list[Image.Image]) -> None:
+    rows: list[int] = []
+    found = pipeline.ground(pictures, ["a", "b", "a", " a. "], on_token=lambda row, token: rows.append(row), **BOXES)
+    assert found == pipeline.ground(pictures, ["a", "b"], **BOXES)
+    assert set(rows) == set(range(6)), "nor is it looked for twice"
+    (answers,) = pipeline.ground_answers(pictures[0], ["a", "a"], **BOXES)
+    assert len(answers) == 2, "an answer a phrase"
+
+
 @pytest.mark.slow
 def test_phrases_alone_in_small_batches_and_at_once_are_alike(
     pipeline: IAAPipeline, pictures: list[Image.Image]

@@ -130,10 +130,13 @@ def test_boxes_and_scores(server: ModelServer, remote: RemotePipeline) -> None:
 
 
 def test_every_phrase_in_every_picture(server: ModelServer, remote: RemotePipeline) -> None:
-    server.behaves(says(*BOX[:-2], "];", " ", *BOX))
+    other = ("[", "0", ",", "0", ",", "0", ".", "1", ",", "0", ".", "1")
+    server.behaves(says(*BOX[:-2], "];", " ", *other, "];", " ", *BOX))
     pictures = [WIDE, Image.new("RGB", (10, 30))]
-    found = remote.ground(pictures, ["a", "b"])
-    assert [[d.label for d in row] for row in found] == [["a", "a", "b", "b"]] * 2
+    found = remote.ground(pictures, ["a", "b", "a"])
+    assert [[d.label for d in row] for row in found] == [["a", "a", "b", "b"]] * 2, (
+        "what is named or asked twice is there once"
+    )
     first = remote.ground(pictures, ["a", "b"], several=False)
     assert first == [row[::2] for row in found]
 
