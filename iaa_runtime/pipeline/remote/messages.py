@@ -34,6 +34,8 @@ EVENTS_A_TOKEN = 8
 """Events that a token may take at most: some servers send each character by itself."""
 
 _LOWEST = -sys.float_info.max
+_PARSING = threading.Lock()
+"""What is parsed may take twenty times the memory of its text, so requests parse their events one at a time."""
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 _CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
@@ -163,7 +165,8 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
             if data == b"[DONE]":
                 finished = True
                 break
-            _add(answer, json.loads(data))
+            with _PARSING:
+                _add(answer, json.loads(data))
             _check_length(answer, max_tokens)
             yield answer
     except Nonsense as error:
@@ -187,11 +190,16 @@ def _add(answer: Completion, event: Any) -> None:
     if event.get("error") or event.get("object") == "error":
         raise Dropped(f"in mid-answer it reported an error: {error_message(event) or '(without a message)'}")
     for choice in event["choices"]:  # empty in an event that counts tokens
+        if choice.get("index"):
+            raise Nonsense("it is several answers, and one was asked for")
         answer.chunks += 1
         text = choice["delta"].get("content") or ""
         answer.text += _valid(text)
         for token in (choice.get("logprobs") or {}).get("content") or ():
-            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(token["token"]) else _valid(token["token"]))
+            spelled = token["token"]
+            if len(spelled) > LONGEST_TOKEN:
+                raise Nonsense(f"a token of it has {len(spelled):,} characters")
+            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(spelled) else _valid(spelled))
             answer.logprobs.append(_logprob(token.get("logprob")))
         answer.finish = choice.get("finish_reason") or answer.finish
         if not isinstance(answer.finish, str):

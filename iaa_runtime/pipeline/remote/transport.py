@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from .said import refusal_message
 
 LONGEST_JSON, LONGEST_REFUSAL = 1 << 22, 1 << 16
 """Limits of what is read of answers that are not streams, in bytes; no valid one is longer."""
+LONGEST_LINE = 1 << 20
+"""Bytes of one line of a stream. An event has a token or a few; many requests may each hold a line."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,17 @@ class CancelToken:
                 self._sockets.discard(connected)
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer whose chunks are of sizes that there are: of -1 byte, Python would read without an end."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if not 0 <= size <= sys.maxsize:
+            self._close_conn()  # type: ignore[attr-defined]
+            raise ValueError  # as of a size that is no number
+        return size
+
+
 @contextmanager
 def request(
     url: str, body: Any, key: str | None, timeouts: Timeouts, cancel_token: CancelToken
@@ -131,6 +145,7 @@ def request(
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeouts.connect)
+    connection.response_class = _Response
     headers = {"Accept": "*/*", "User-Agent": "iaa-nodes"} | ({"Authorization": f"Bearer {key}"} if key else {})
     content, timeout = None, timeouts.connect
     if body is not None:
@@ -201,10 +216,12 @@ def lines(answer: http.client.HTTPResponse, cancel_token: CancelToken, most: int
         most: bytes that all lines may have together.
 
     Raises:
-        Nonsense: they have more.
+        Nonsense: they have more, or one has more than ``LONGEST_LINE``.
     """
     left = most
-    while line := answer.readline(left + 1):
+    while line := answer.readline(min(left, LONGEST_LINE) + 1):
+        if len(line) > LONGEST_LINE:
+            raise Nonsense(f"a line of it has more than {LONGEST_LINE:,} bytes")
         left -= len(line)
         if left < 0:
             raise Nonsense(f"it has more than {most:,} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -23,6 +24,11 @@ def token(text: str) -> bytes:
     return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n".encode()
 
 
+def token_spelled(text: str) -> bytes:
+    told = {"content": [{"token": text, "logprob": -1}]}
+    return f"data: {json.dumps({'choices': [{'delta': {'content': 'a'}, 'logprobs': told}]})}\n\n".encode()
+
+
 def counts(exchange: Exchange, body: dict[str, Any]) -> None:
     """An answer of G that never comes to its end."""
     exchange.begin()
@@ -38,7 +44,8 @@ TOO_MUCH: dict[str, tuple[Behaviour, str]] = {
     "comments": (repeats(b": still here\n\n"), "more than 1,572,864 bytes"),
     "events without choices": (repeats(b'data: {"choices": []}\n\n'), "more than 1,572,864 bytes"),
     "empty lines": (repeats(b"\n"), "more than 1,572,864 bytes"),
-    "one line": (repeats(b"data: " * 1000), "more than 1,572,864 bytes"),
+    "one line": (repeats(b"data: " * 1000), "a line of it has more than 1,048,576 bytes"),
+    "a token": (repeats(token_spelled("x" * 129)), "a token of it has 129 characters"),
 }
 
 
@@ -57,6 +64,57 @@ def test_an_answer_without_an_end_is_no_answer(
         tracemalloc.stop()
     assert len(server.bodies) == 1, "asking again would be no better"
     assert server.hung_up.wait(2)
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-5", b"f" * 24])
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_chunk_of_a_size_that_there_is_not_breaks_the_answer_off(
+    server: ModelServer, size: bytes, status: int
+) -> None:
+    """Of -1 byte, Python's own client reads without an end."""
+
+    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.send_response(status)
+        exchange.send_header("Transfer-Encoding", "chunked")
+        exchange.end_headers()
+        exchange.wfile.write(size + b"\r\n")
+        babbles(b"x" * 100_000)(exchange, body)
+
+    server.behaves(behave)
+    remote = RemotePipeline.connect([server.url], timeouts=Timeouts(silence=1, whole=3), retries=Retries(tries=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteError, match=r"broke off|is no HTTP"):
+            remote.caption(PICTURE)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_lists_in_an_event_take_the_memory_of_one(server: ModelServer) -> None:
+    """JSON of a megabyte may unfold to twenty; many requests do so one after the other."""
+    meet = threading.Barrier(24)
+
+    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.begin()
+        meet.wait(10)
+        exchange.event("[" + "[]," * 340_000 + "[]]")
+
+    server.behaves(behave)
+    remote = RemotePipeline.connect([server.url], 24, retries=Retries(tries=1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteError, match="is no chat completion"):
+            remote.caption([PICTURE] * 24, max_new_tokens=8192)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_two_answers_are_not_run_together(server: ModelServer, remote: RemotePipeline) -> None:
+    server.behaves(streams({"choices": [{"index": n, "delta": {"content": word}} for n, word in enumerate("ab")]}))
+    with pytest.raises(RemoteError, match="several answers"):
+        remote.caption(PICTURE)
 
 
 DRIPS = {
