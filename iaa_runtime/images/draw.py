@@ -6,6 +6,7 @@ import colorsys
 import math
 import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -49,7 +50,8 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
     """Draws each detection's box with its label and score.
 
     A label has one colour on all pictures (as long as no other label of the picture wants the same). Lines have dark
-    rims, so that they show on a ground of their own colour. Lines and letters grow with the picture.
+    rims, so that they show on a ground of their own colour. Lines and letters grow with the picture. A label
+    that several boxes have gets a number.
 
     Args:
         image: The picture that the detections are of; it is left as it is.
@@ -68,9 +70,10 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
         _draw_box(draw, detection.xyxy, colors[detection.label], line)
     boxes = [detection.xyxy for detection in detections[:_MAX_PLACED]]
     taken: list[Rectangle] = []
-    for number, detection in enumerate(detections):
+    names = _numbered([detection.label for detection in detections])
+    for number, (detection, name) in enumerate(zip(detections, names, strict=True)):
         check_cancelled(cancelled)
-        tag = _fit_tag(detection, canvas.size, crowd=len(detections) / 30)
+        tag = _fit_tag(name, detection.score, canvas.size, crowd=len(detections) / 30)
         heeded = (boxes, taken) if number < _MAX_PLACED else ([], [])
         plate = _plate(tag, detection.xyxy, *heeded, canvas.size)
         taken.append(plate)
@@ -146,12 +149,22 @@ def _draw_tag(draw: ImageDraw.ImageDraw, tag: _Tag, plate: Rectangle, color: Col
     draw.text((plate[0] + tag.padding, (plate[1] + plate[3]) / 2), tag.text, fill=ink, font=tag.font, anchor="lm")
 
 
-def _fit_tag(detection: Detection, size: tuple[int, int], crowd: float) -> _Tag:
+def _numbered(labels: Sequence[str]) -> list[str]:
+    """Labels by which boxes can be told apart: those that several have get a number, in front, where it is not cut."""
+    several, met = Counter(labels), Counter[str]()
+    names = []
+    for label in labels:
+        met[label] += 1
+        names.append(f"{met[label]}. {label}" if label and several[label] > 1 else label)
+    return names
+
+
+def _fit_tag(name: str, score: float, size: tuple[int, int], crowd: float) -> _Tag:
     """Chooses letters as large as suits the picture; where they do not fit, smaller ones, then fewer."""
     width, height = size
-    visible = "".join(char for char in detection.label[:_MAX_LABEL] if char.isprintable() or char.isspace())
+    visible = "".join(char for char in name[:_MAX_LABEL] if char.isprintable() or char.isspace())
     label = " ".join(visible.split())
-    full = f"{label} {detection.score:.2f}".strip()
+    full = f"{label} {score:.2f}".strip()
     best = min(math.sqrt(width * height) / 40, height / 5) / math.sqrt(max(1, crowd))
     largest = max(_MIN_FONT, round(best))
     for font_size in range(largest, _MIN_FONT - 1, -1):
@@ -162,7 +175,7 @@ def _fit_tag(detection: Detection, size: tuple[int, int], crowd: float) -> _Tag:
         tag = _measure(f"{label[:length].rstrip()}…", _MIN_FONT)
         if tag.width <= width:
             return tag
-    return _measure(f"{detection.score:.2f}", _MIN_FONT)
+    return _measure(f"{score:.2f}", _MIN_FONT)
 
 
 def _measure(text: str, font_size: int) -> _Tag:

@@ -150,6 +150,12 @@ def test_labels_say_what_and_how_sure(detection: Detection, text: str) -> None:
     assert label == text
 
 
+def test_boxes_of_one_label_are_numbered() -> None:
+    found = [Detection(9, 30 * n, 20, 20, label, 0.5) for n, label in enumerate(["star", "ring", "star", "", ""], 1)]
+    _, labels = written(Image.new("RGB", (400, 300)), found)
+    assert [text for text, *_ in labels] == ["1. star 0.50", "ring 0.50", "2. star 0.50", "0.50", "0.50"]
+
+
 def test_letters_grow_with_the_picture() -> None:
     sizes = []
     for scale in (1, 4, 16):
