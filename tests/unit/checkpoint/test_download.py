@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from make_checkpoint import make_checkpoint
 
 from iaa_runtime import IAAModel
-from iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, PUBLISHED_REVISION, fetch
+from iaa_runtime.checkpoint import download
+from iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, PUBLISHED_REVISION, fetch, free_bytes
 from iaa_runtime.errors import CheckpointError, DownloadError
 
 
@@ -22,6 +24,12 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty hub cache, and no way to the hub."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with room for anything."""
+    monkeypatch.setattr(download, "free_bytes", lambda folder: 1 << 40)
 
 
 def test_nothing_is_downloaded_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +44,7 @@ def test_a_checkpoint_that_is_here_is_not_fetched(monkeypatch: pytest.MonkeyPatc
     assert model(torch.tensor([[1]]), task="Text").shape == (1, 1, 384)
 
 
-@pytest.mark.usefixtures("offline")
+@pytest.mark.usefixtures("offline", "roomy")
 def test_offline_it_says_so_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(DownloadError, match=rf"hub cannot be reached and {PUBLISHED_REPOSITORY} is not") as caught:
@@ -88,12 +96,14 @@ def asked(monkeypatch: pytest.MonkeyPatch, repository: str, **options: Any) -> d
     return seen
 
 
+@pytest.mark.usefixtures("roomy")
 def test_the_published_repository_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(monkeypatch, PUBLISHED_REPOSITORY)["revision"] == PUBLISHED_REVISION
     assert asked(monkeypatch, PUBLISHED_REPOSITORY, revision="main")["revision"] == "main"
     assert asked(monkeypatch, "someone/something")["revision"] is None
 
 
+@pytest.mark.usefixtures("roomy")
 def test_neither_code_nor_what_leads_elsewhere_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.utils import filter_repo_objects
 
@@ -115,6 +125,31 @@ def test_neither_code_nor_what_leads_elsewhere_is_fetched(monkeypatch: pytest.Mo
     ]
     patterns = {name: seen[name] for name in ("allow_patterns", "ignore_patterns")}
     assert list(filter_repo_objects(files, **patterns)) == files[:4]
+
+
+@pytest.mark.parametrize("by_cache", [True, False])
+def test_too_little_disk_is_refused_before_the_first_byte(
+    by_cache: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("a download was started"))
+    monkeypatch.setattr(download, "free_bytes", lambda folder: 10_000_000_000)
+    here = tmp_path / f"models--{PUBLISHED_REPOSITORY.replace('/', '--')}" if by_cache else tmp_path / "a" / "b"
+    with pytest.raises(DownloadError, match=r"33\.2 GB of it are missing in .*10\.0 GB free. Make room") as caught:
+        fetch(PUBLISHED_REPOSITORY, folder=None if by_cache else here)
+    assert str(here) in str(caught.value)
+    here.mkdir(parents=True)
+    with (here / "part").open("wb") as part:
+        part.truncate(23_000_000_000)  # takes no room itself
+    with pytest.raises(DownloadError, match=r"10\.2 GB of it are missing"):
+        fetch(PUBLISHED_REPOSITORY, folder=None if by_cache else here)
+    with (here / "part").open("wb") as part:
+        part.truncate(24_000_000_000)
+    assert asked(monkeypatch, PUBLISHED_REPOSITORY, folder=None if by_cache else here), "what is here needs no room"
+
+
+def test_the_room_is_that_of_the_folders_disk(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "not" / "there") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
 
 
 def test_progress_is_reported_as_a_part_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
