@@ -80,6 +80,7 @@ class AnswerStage:
         questions: How many questions a picture; without pictures a batch has ``scenes * questions`` rows.
         total_steps: Of the stage.
         labels: (scenes, 5, 6) of the pictures; None for Text.
+        refine: The coordinates are learned already: their targets stay narrow.
     """
 
     task: Task
@@ -92,6 +93,7 @@ class AnswerStage:
     questions: int
     total_steps: int
     labels: npt.NDArray[np.float32] | None = None
+    refine: bool = False
 
     def _rows(self, step: int, rng: random.Random) -> list[int]:
         """Chooses pictures: for MM first those of one shape, then of at most two, of three, then all.
@@ -100,7 +102,7 @@ class AnswerStage:
         """
         if self.features is None or self.labels is None:
             return [-1] * self.scenes
-        crowds = CROWDS if self.task is Task.MM else ()
+        crowds = CROWDS if self.task is Task.MM and not self.refine else ()
         crowd = next((most for until, most in crowds if step < until * self.total_steps), MAX_SHAPES)
         rows: list[int] = []
         while len(rows) < self.scenes:
@@ -126,7 +128,7 @@ class AnswerStage:
 
     def sigma(self, step: int) -> float:
         """Width of the soft targets in thousandths: from 20 to 3, geometrically, over nine tenths of the steps."""
-        return 20 * (3 / 20) ** min(1.0, step / (0.9 * self.total_steps))
+        return 20 * (3 / 20) ** (1.0 if self.refine else min(1.0, step / (0.9 * self.total_steps)))
 
     def loss(self, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         """The loss of one batch, and numbers to report."""

@@ -20,7 +20,11 @@ ROWS = {
     "single_iou": ("grounding, one target: mean IoU", 0.80),
     "elongated_precision": ("the same precision on the most elongated quarter", 0.90),
     "several_f1": ("grounding, several targets: F1 at IoU 0.5", 0.85),
-    "absent_auc": ("score tells present from absent objects: AUC", None),
+    "absent_auc": ("score tells present from absent shapes: AUC", 0.99),
+    "other_auc": ("score tells shapes from other things, never trained on: AUC", 0.99),
+    "present_kept": ("boxes of what is there that the threshold keeps", None),
+    "absent_dropped": ("absent shapes whose boxes it drops", None),
+    "other_dropped": ("other things whose boxes it drops", None),
     "vqa": ("questions about a picture: exact match", 0.92),
     "caption_recall": ("captions: recall of color and shape", 0.93),
     "caption_precision": ("captions: precision of color and shape", 0.93),
@@ -55,19 +59,22 @@ Measured on {scenes} scenes of seeds that training never saw, on a CPU in float3
 
 `score` is the geometric mean of the probabilities of a box's coordinate tokens. Training spreads the right answer over
 neighbouring coordinates, so a sure box scores about 0.25, never near 1; a box of something that is not there scores
-about 0.03. A threshold of 0.1 tells them apart.
+about 0.03. Boxes below {threshold} are dropped where no threshold is given; that is this model's `score_threshold` in
+config.json.
 
 ## How it was made
 
 By the paper's recipe in small, over this project's own model classes (`training/README.md` tells it step by
 step): a Llama of four layers learns from text alone and is frozen; a CLIP vision tower learns from labels per patch and
 is frozen; then the MM and the G adaptors learn, with their embeddings, norms, heads and projectors, G's from a copy of
-MM's. While they learn, two of their attention heads are told which shape an answer is about. The data are drawn by
+MM's. G also learns that what it is asked for may not be there: shapes that the picture lacks, and things that are no
+shapes. While they learn, two of their attention heads are told which shape an answer is about. The data are drawn by
 `iaa_runtime/shapes`; no other data were used. The tower's last layer, which IAA never reads, is left at zero.
 
 These weights are not one unbroken run of the script: the text stage began on a wider mixture of questions, the tower
 came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads were also told what is counted, and
-2,600 more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300.
+2,600 more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300,
+and 1,500 more at a fifth of the rates once other things were among what it was asked for.
 
 ## To go on
 
@@ -99,6 +106,7 @@ def main() -> None:
         millions=sum(file.stat().st_size for file in weights) / 2e6,
         megabytes=sum(file.stat().st_size for file in options.model.rglob("*") if file.is_file()) / 1e6,
         scenes=options.scenes,
+        threshold=pipeline.score_threshold,
         table=table,
         verdict="It reaches its aims." if not short else f"**It falls short of its aims** in: {'; '.join(short)}.",
     )

@@ -22,6 +22,7 @@ from iaa_runtime.shapes.language import (
     grounding_answer,
     left_to_right,
 )
+from iaa_runtime.shapes.other_things import other_expression
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question
 from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
@@ -201,10 +202,14 @@ def random_box(rng: random.Random) -> tuple[float, float, float, float]:
     return x1, y1, min(0.999, x1 + rng.uniform(0.1, 0.4)), min(0.999, y1 + rng.uniform(0.1, 0.4))
 
 
-def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.1) -> Question:
-    """A phrase and its boxes; for an absent object a random box, of whose coordinates the loss prefers none."""
+def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.2) -> Question:
+    """A phrase and its boxes; for an absent object a random box, of whose coordinates the loss prefers none.
+
+    Half of what is absent are shapes, half are other things.
+    """
     if rng.random() < absent_share:
-        phrase = absent_expression(scene, rng).phrase
+        made = absent_expression(scene, rng) if rng.random() < 0.5 else other_expression(scene, rng, held_out=False)
+        phrase = made.phrase
         return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT, counted=())
     made = expression(scene, rng)
     order = left_to_right(scene, made.targets)

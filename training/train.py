@@ -41,6 +41,7 @@ from tower import OUTPUTS, dense_loss, fit_label_head, flip  # noqa: E402
 
 from iaa_runtime import IAAModel  # noqa: E402
 from iaa_runtime.config import IAAConfig, Task  # noqa: E402
+from iaa_runtime.model import ops  # noqa: E402
 from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank  # noqa: E402
 from iaa_runtime.shapes.scenes import COLORS, KINDS  # noqa: E402
 from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
@@ -62,6 +63,7 @@ class Run:
     schedules: dict[str, Schedule]
     scenes: int
     questions: int
+    refine: bool
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -91,7 +93,7 @@ class Run:
         (self.out / "checkpoint").mkdir(exist_ok=True)
         for file in checkpoint.glob("*token*.json"):
             shutil.copy(file, self.out / "checkpoint")
-        model = IAAModel.from_pretrained(checkpoint)
+        model = IAAModel.from_pretrained(checkpoint, torch.float32, ops=ops)  # weights as they are, not packed to run
         for stage in stages:
             if (self.out / f"{stage}.pt").exists():
                 continue
@@ -133,7 +135,9 @@ class Run:
         steps = self.schedules[task.stack_bank].steps
         labels = np.load(self.out / "pictures" / "labels.npy") if task.sees else None
         script = Script(self.tokenizer)
-        return AnswerStage(task, stack, script, first, projector, features, self.scenes, questions, steps, labels)
+        return AnswerStage(
+            task, stack, script, first, projector, features, self.scenes, questions, steps, labels, self.refine
+        )
 
     def stage_text(self) -> None:
         """Trains the small Llama, on text alone."""
@@ -221,6 +225,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=80_000, help="training scenes")
     parser.add_argument("--scenes", type=int, default=16, help="scenes a step of MM and G")
     parser.add_argument("--questions", type=int, default=6, help="questions a scene")
+    parser.add_argument("--refine", action="store_true", help="of weights that are nearly right: a fifth of the rates")
     parser.add_argument("--start-from", type=Path, metavar="DIR", help="checkpoint whose weights the run starts from")
     parser.add_argument(
         "--take", nargs="+", choices=("text", "tower", "mm", "g"), default=["text", "tower"], help="what of it"
@@ -238,6 +243,8 @@ def main() -> None:
     torch.manual_seed(0)
     arguments.out.mkdir(parents=True, exist_ok=True)
     schedules = {name: Schedule(getattr(arguments, f"{name}_steps")) for name in ("text", "tower", "mm", "g")}
+    if arguments.refine:
+        schedules = {name: schedule.slower() for name, schedule in schedules.items()}
     run = Run(
         arguments.out,
         torch.device(arguments.device),
@@ -246,6 +253,7 @@ def main() -> None:
         schedules,
         arguments.scenes,
         arguments.questions,
+        arguments.refine,
     )
     if arguments.start_from:
         run.take(arguments.take, arguments.start_from)

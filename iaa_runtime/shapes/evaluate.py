@@ -15,6 +15,7 @@ from PIL import Image
 from ..boxes.answers import Detection
 from ..boxes.geometry import Box, iou, pairwise_iou
 from .language import Expression, Question, absent_expression, caption, expression
+from .other_things import other_expression
 from .questions import visual_questions
 from .scenes import COLORS, EVALUATION_SEED, KINDS, Scene, draw_scene, make_scene
 from .text_questions import text_question
@@ -76,6 +77,8 @@ class Tally:
 
     Attributes:
         singles: Per phrase for one shape: aspect of the picture, IoU of the first box, score, kind of the phrase.
+        absent_scores: Of the best boxes of shapes that the picture lacks, 0 where the model's threshold left none.
+        other_scores: The same of things that are no shapes.
         kinds: Per kind of visual question: right ones, all.
         text_kinds: Per kind of text question: right ones, all.
         mistakes: Wrong answers in words, at most a few of each sort.
@@ -83,6 +86,7 @@ class Tally:
 
     singles: list[tuple[float, float, float, str]] = field(default_factory=list)
     absent_scores: list[float] = field(default_factory=list)
+    other_scores: list[float] = field(default_factory=list)
     boxes: list[int] = field(default_factory=lambda: [0, 0, 0])  # matched, answered, true
     objects: list[int] = field(default_factory=lambda: [0, 0, 0])
     full_captions: list[bool] = field(default_factory=list)
@@ -100,6 +104,10 @@ class Tally:
             "elongated_iou": _share([iou for _, iou, _, _ in elongated]),
             "several_f1": _f1(self.boxes),
             "absent_auc": area_under_curve([score for _, _, score, _ in self.singles], self.absent_scores),
+            "other_auc": area_under_curve([score for _, _, score, _ in self.singles], self.other_scores),
+            "present_kept": _share([score > 0 for _, _, score, _ in self.singles]),
+            "absent_dropped": _share([score == 0 for score in self.absent_scores]),
+            "other_dropped": _share([score == 0 for score in self.other_scores]),
             "vqa": _ratio(self.kinds),
             "caption_recall": self.objects[0] / max(1, self.objects[2]),
             "caption_precision": self.objects[0] / max(1, self.objects[1]),
@@ -152,8 +160,8 @@ class Exam:
 
 
 def make_exam(seed: int) -> Exam:
-    """The exam of a seed: two phrases for one shape, one for several where the scene has them, one for none; two
-    questions; one question without a picture."""
+    """The exam of a seed: two phrases for one shape, one for several where the scene has them, one for a shape
+    that is not there, one for a thing that is no shape; two questions; one question without a picture."""
     scene, rng = make_scene(seed), random.Random(seed)
     chosen: dict[str, Expression] = {}
     for _ in range(8):
@@ -166,7 +174,8 @@ def make_exam(seed: int) -> Exam:
     if len(several.targets) > 1:
         chosen.setdefault(several.phrase, several)
     absent = absent_expression(scene, rng)
-    return Exam(scene, (*chosen.values(), absent), tuple(visual_questions(scene, rng, 2)), text_question(rng))
+    other = other_expression(scene, random.Random(f"{seed} other"))
+    return Exam(scene, (*chosen.values(), absent, other), tuple(visual_questions(scene, rng, 2)), text_question(rng))
 
 
 def score_grounding(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
@@ -178,7 +187,7 @@ def score_grounding(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally:
         found, true = [detection.xyxy for detection in mine], [scene.shapes[i].box for i in made.targets]
         score = max((detection.score for detection in mine), default=0.0)
         if not true:
-            tally.absent_scores.append(score)
+            (tally.other_scores if made.kind == "other" else tally.absent_scores).append(score)
         elif len(true) == 1:
             overlap = iou(found[0], true[0]) if found else 0.0
             tally.singles.append((scene.aspect, overlap, score, made.kind))

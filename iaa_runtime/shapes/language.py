@@ -19,7 +19,7 @@ EXTREMES = ("leftmost", "rightmost", "topmost", "bottommost")
 MARGIN = 0.06
 """How far apart two centers must be along an axis, in long sides, for "left of", "leftmost" and their like."""
 
-ExpressionKind = Literal["plain", "bare", "extreme", "relation", "plural"]
+ExpressionKind = Literal["plain", "bare", "extreme", "relation", "plural", "other"]
 
 
 @dataclass(frozen=True)

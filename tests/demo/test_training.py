@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from iaa_runtime import IAAPipeline, Task
@@ -189,3 +190,19 @@ def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path:
     (found,) = pipeline.ground([picture], ["the red circle"])
     assert found and all(0 <= d.x < picture.width and 0 <= d.y < picture.height for d in found)
     assert isinstance(pipeline.text("What is 1 plus 1?", max_new_tokens=4), str)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs torch 2.9's Muon")
+def test_the_demo_model_learns_on(project_root: Path, tmp_path: Path) -> None:
+    """From its checkpoint, G alone: everything else is written as it was read, bit for bit."""
+    script = [sys.executable, str(project_root / "training" / "train.py"), "--out", str(tmp_path)]
+    start = ["--start-from", str(DEMO_CHECKPOINT), "--take", "text", "tower", "mm", "g", "--refine"]
+    stages = ["--stages", "pictures", "features", "g", "export", "--g-steps", "2"]
+    small = ["--pictures", "600", "--scenes", "2", "--threads", "1", "--device", "cpu"]
+    environment = {"PYTHONPATH": str(project_root)}
+    subprocess.run([*script, *start, *stages, *small], check=True, cwd=project_root, env=environment, timeout=300)
+    before, after = (load_file(folder / "model.safetensors") for folder in (DEMO_CHECKPOINT, tmp_path / "checkpoint"))
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all("grounding" in name or "projector_G" in name for name in changed)

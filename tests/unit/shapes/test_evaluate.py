@@ -57,8 +57,19 @@ def test_a_perfect_answerer_gets_full_marks() -> None:
     measures = evaluate(Oracle(), SCENES).report()
     assert measures["single_precision"] == measures["elongated_precision"] == 1
     assert measures["single_iou"] > 0.95  # boxes are whole pixels
-    for name in ("several_f1", "absent_auc", "caption_recall", "caption_precision", "caption_exact", "vqa", "text"):
+    measured = ("several_f1", "absent_auc", "other_auc", "caption_recall", "caption_precision", "caption_exact", "vqa")
+    for name in (*measured, "text", "present_kept"):
         assert measures[name] == 1, name
+
+
+def test_a_model_that_drops_what_is_not_there_is_said_to() -> None:
+    class Strict(Oracle):
+        def ground(self, images: list[Any], phrases: list[str], **options: Any) -> list[list[Detection]]:
+            return [[d for d in found if d.score > 0.5] for found in super().ground(images, phrases, **options)]
+
+    for answerer, dropped in ((Oracle(), 0), (Strict(), 1)):
+        measures = evaluate(answerer, SCENES).report()
+        assert measures["absent_dropped"] == measures["other_dropped"] == dropped
 
 
 def test_mirrored_boxes_lose() -> None:

@@ -19,8 +19,9 @@ from iaa_runtime.shapes.language import (
     left_to_right,
     relation_holds,
 )
+from iaa_runtime.shapes.other_things import HELD_OUT, THINGS, other_expression
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question, visual_questions
-from iaa_runtime.shapes.scenes import KINDS, Background, Scene, Shape, make_scene
+from iaa_runtime.shapes.scenes import KINDS, SIZES, Background, Scene, Shape, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 
 PLAIN = Background("plain", (128, 128, 128), (128, 128, 128), 0.0, 0.1, 0)
@@ -101,6 +102,18 @@ def test_absent_expressions_fit_nothing() -> None:
         scene = make_scene(seed)
         made = absent_expression(scene, random.Random(seed))
         assert not made.targets and not truth(made.phrase, scene)
+
+
+def test_other_things_are_no_shapes_and_the_held_out_ones_are_kept_apart() -> None:
+    shapes = {*KINDS, *SIZES, "shape"}
+    assert not any(shapes & set(thing.split()) for thing in THINGS) and len(set(THINGS)) == len(THINGS)
+    heard = {held_out: set[str]() for held_out in (False, True)}
+    for held_out, things in heard.items():
+        for seed in range(3000):
+            made = other_expression(make_scene(seed % 50), random.Random(seed), held_out)
+            assert made.targets == () and made.kind == "other"
+            things |= {thing for thing in THINGS if re.search(rf"\b{thing}\b", made.phrase)}
+    assert set(HELD_OUT) <= heard[True] and not set(HELD_OUT) & heard[False]
 
 
 def test_no_relation_within_the_margin() -> None:
