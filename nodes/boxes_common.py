@@ -12,6 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, corners, label_of, score_of
 from ..iaa_runtime.boxes.geometry import Unit, pixel_rectangle
+from ..iaa_runtime.boxes.masks import box_masks
 from .options import CATEGORY
 from .previews import boxes_ui
 from .values import pictures
@@ -44,6 +45,12 @@ def size_of(images: torch.Tensor) -> tuple[int, int]:
     return images.shape[2], images.shape[1]
 
 
+def mask_per_box(boxes: Boxes, size: tuple[int, int], **options: Any) -> torch.Tensor:
+    """(N, H, W) masks of N boxes, image after image; a black one where there are none. Options: ``box_masks``'s."""
+    masks = box_masks([box for found in boxes for box in found], size, **options)
+    return masks if len(masks) else torch.zeros(1, size[1], size[0])
+
+
 def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> dict[str, list[Any]] | None:
     """The preview of boxes over their pictures, for the browser; None without pictures."""
     if images is None:
@@ -51,11 +58,6 @@ def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> 
     size = size_of(images)
     shown = boxes_per_image(boxes, len(images), size)
     return boxes_ui(pictures(images), [[_detection(box, size) for box in found] for found in shown], cls)
-
-
-def first_of(value: Any) -> Any:
-    """A widget's value: nodes that take lists get it in one, but its default without."""
-    return value[0] if isinstance(value, (list, tuple)) else value
 
 
 def count_of(boxes: Sequence[Sequence[BoxDict]]) -> int:

@@ -19,12 +19,12 @@ from .boxes_common import (
     UNITS,
     RegionsType,
     box_input,
-    first_of,
     size_of,
     unit_input,
 )
 from .host import check_interrupt, intermediate
 from .inputs import Node
+from .lists import first_of
 
 SKIP_BRANCH, WHOLE = "skip", "whole image"
 

@@ -12,8 +12,9 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.segs import Segs, segs_mask, to_segs
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.text.prompts import distinct_phrases
 from .boxes_common import BOX_CATEGORY, size_of
-from .ground import lines
+from .ground import LIKELY, lines
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node, check_input
 from .options import length_input, model_input
@@ -96,10 +97,10 @@ class PhraseDetector:
         return segs_mask(self.detect(image, threshold, dilation, 1))
 
     def _ground(self, image: torch.Tensor, threshold: float) -> Sequence[Any]:
-        phrases = list(self.phrases) or ([self.asked] if self.asked else [])
+        phrases = distinct_phrases(self.phrases) or ([self.asked] if self.asked else [])
         if not phrases:
             raise InputError("IAA Detector Provider has no phrases. Type what to find, one phrase a line.")
-        progress = Progress(len(phrases), self.max_new_tokens)
+        progress = Progress(len(phrases), self.max_new_tokens, likely=LIKELY)
         with self.model.in_use() as pipeline:
             (found,) = pipeline.ground(
                 pictures(image),

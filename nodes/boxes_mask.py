@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.bounding_box import boxes_per_image
-from ..iaa_runtime.boxes.masks import box_masks, union_masks
-from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, size_of, unit_input
+from ..iaa_runtime.boxes.masks import union_masks
+from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, mask_per_box, size_of, unit_input
 from .host import check_interrupt, intermediate
 from .inputs import Node
 
@@ -56,5 +56,4 @@ class BoxesToMask(Node):
         options["cancelled"] = check_interrupt
         if masks == PER_IMAGE:
             return io.NodeOutput(intermediate(union_masks(boxes, size, **options)))
-        single = box_masks([box for found in boxes for box in found], size, **options)
-        return io.NodeOutput(intermediate(single if len(single) else torch.zeros(1, size[1], size[0])))
+        return io.NodeOutput(intermediate(mask_per_box(boxes, size, **options)))

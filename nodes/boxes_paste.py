@@ -11,9 +11,10 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.crops import Regions
 from ..iaa_runtime.boxes.paste import paste_crops
 from ..iaa_runtime.errors import InputError
-from .boxes_common import BOX_CATEGORY, RegionsType, first_of
+from .boxes_common import BOX_CATEGORY, RegionsType
 from .host import check_interrupt
 from .inputs import Node, check_inputs
+from .lists import first_of
 
 
 class PasteCrops(Node):

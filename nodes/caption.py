@@ -11,6 +11,8 @@ from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
+from .lists import first_of
+from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 from .values import pictures
@@ -21,6 +23,8 @@ PRESETS = [*CAPTION_PROMPTS, QUESTION]
 
 class Caption(Node):
     """Describes each image of a batch, or answers a question about it."""
+
+    paired = "prompt"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,11 +50,13 @@ class Caption(Node):
             outputs=[io.String.Output("captions", is_output_list=True)],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
+            is_input_list=True,
         )
 
     @classmethod
     def validate_inputs(cls, prompt: Any = "", preset: Any = None, *, sampling: Any = None) -> bool | str:
         """A question needs words. (Behind the star: what ComfyUI passes in any case and checks itself.)"""
+        preset, prompt = first_of(preset), first_of(prompt)
         if preset == QUESTION and isinstance(prompt, str) and not prompt.strip():
             return "The preset is 'question', but 'prompt' is empty. Type the question, or choose another preset."
         return True if preset is None or preset in PRESETS else unknown_preset(preset)
@@ -61,7 +67,7 @@ class Caption(Node):
         model: ModelHandle,
         image: torch.Tensor,
         preset: str = "caption",
-        prompt: str = "",
+        prompt: str | list[str] = "",
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         sampling: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
@@ -70,14 +76,19 @@ class Caption(Node):
         with model.in_use() as pipeline:
             captions = pipeline.caption(
                 pictures(image),
-                question(preset, prompt),
+                questions(preset, prompt),
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
                 **generation_options(max_new_tokens, sampling),
             )
         progress.done()
-        return io.NodeOutput(captions, ui=texts_ui(captions))
+        return io.NodeOutput(captions, ui=texts_ui(captions) | notes_ui(pipeline))
+
+
+def questions(preset: str, prompt: str | list[str]) -> str | list[str]:
+    """What is asked about every image, or about each of them; errors are those of :func:`question`."""
+    return question(preset, prompt) if isinstance(prompt, str) else [question(preset, words) for words in prompt]
 
 
 def question(preset: str, prompt: str) -> str:

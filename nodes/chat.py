@@ -15,6 +15,7 @@ from ..iaa_runtime.pipeline.chat import Chat, Reply
 from ..iaa_runtime.text.conversation import Conversation
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
+from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input
 from .previews import boxes_ui, texts_ui
 from .values import bounding_boxes, pictures
@@ -90,13 +91,13 @@ class ChatTurn(Node):
                 **generation_options(max_new_tokens, sampling),
             )
         progress.done()
-        return output(chat, turn.reply, cls)
+        return output(chat, turn.reply, notes_ui(pipeline), cls)
 
 
-def output(chat: Chat, reply: Reply, cls: type[io.ComfyNode]) -> io.NodeOutput:
+def output(chat: Chat, reply: Reply, notes: dict[str, list[str]], cls: type[io.ComfyNode]) -> io.NodeOutput:
     """The node's outputs and what it shows."""
     history = ChatHistory(tuple(chat.conversation.to_list()), chat.image)
-    shown = texts_ui([reply.text])
+    shown = texts_ui([reply.text]) | notes
     if reply.detections and chat.image is not None:
         shown |= boxes_ui([chat.image], [reply.detections], cls)
     return io.NodeOutput(reply.text, history, bounding_boxes([reply.detections]), ui=shown)

@@ -14,18 +14,28 @@ from ..iaa_runtime.boxes.masks import union_masks
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.images.picture import Picture
+from ..iaa_runtime.text.prompts import distinct_phrases
+from .boxes_common import SKIP, mask_per_box
+from .boxes_mask import PER_BOX, PER_IMAGE
 from .host import ModelHandle, Progress, check_interrupt, intermediate
 from .inputs import Node
+from .lists import first_of
+from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
 from .values import annotated, bounding_boxes, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)
 EMPTY, FULL, ERROR = "empty", "full image", "error"
+PER_PHRASE = "one per phrase"
+LIKELY = 24
+"""Tokens of an answer of one box."""
 
 
 class Ground(Node):
-    """Finds phrases in each image of a batch: boxes, a mask, and the image with its boxes drawn."""
+    """Finds phrases in each image of a batch: boxes, masks, and the image with its boxes drawn."""
+
+    paired = "phrases"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -47,21 +57,25 @@ class Ground(Node):
                 io.Boolean.Input("several", default=True, optional=True),
                 io.Combo.Input("nothing_found", options=[EMPTY, FULL, ERROR], default=EMPTY, optional=True),
                 length_input(DEFAULTS.max_new_tokens),
+                io.Combo.Input("masks", options=[PER_IMAGE, PER_PHRASE, PER_BOX], default=PER_IMAGE, optional=True),
             ],
             outputs=[
-                io.BoundingBox.Output("bboxes"),
-                io.Mask.Output("mask"),
-                io.Image.Output("annotated"),
-                io.String.Output("json"),
-                io.Int.Output("count"),
+                io.BoundingBox.Output("bboxes", is_output_list=True),
+                io.Mask.Output("mask", is_output_list=True),
+                io.Image.Output("annotated", is_output_list=True),
+                io.String.Output("json", is_output_list=True),
+                io.Int.Output("count", is_output_list=True),
+                io.String.Output("labels", is_output_list=True),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
+            is_input_list=True,
         )
 
     @classmethod
     def validate_inputs(cls, phrases: Any = None) -> bool | str:
         """There must be something to find."""
+        phrases = first_of(phrases)
         if isinstance(phrases, str) and not lines(phrases):
             return "'phrases' is empty. Type what to find, one phrase a line."
         return True
@@ -71,15 +85,17 @@ class Ground(Node):
         cls,
         model: ModelHandle,
         image: torch.Tensor,
-        phrases: str,
+        phrases: str | list[str],
         threshold: float = 0.0,
         several: bool = True,
         nothing_found: str = EMPTY,
         max_new_tokens: int = DEFAULTS.max_new_tokens,
+        masks: str = PER_IMAGE,
     ) -> io.NodeOutput:
-        """Grounds every phrase in every image."""
-        images, wanted = pictures(image), lines(phrases)
-        progress = Progress(len(images) * len(wanted), max_new_tokens)
+        """Grounds every phrase in every image, or each image's own in it."""
+        images = pictures(image)
+        wanted = phrases_of_each(phrases, len(images))
+        progress = Progress(sum(map(len, wanted)), max_new_tokens, likely=LIKELY)
         with model.in_use() as pipeline:
             found = pipeline.ground(
                 images,
@@ -91,7 +107,8 @@ class Ground(Node):
                 cancelled=check_interrupt,
             )
         progress.done()
-        return output(images, apply_policy(images, found, wanted, nothing_found), cls)
+        found = apply_policy(images, found, wanted, nothing_found)
+        return output(images, found, mask_and_labels(images, found, wanted, masks), notes_ui(pipeline), cls)
 
 
 def lines(phrases: str) -> list[str]:
@@ -99,8 +116,20 @@ def lines(phrases: str) -> list[str]:
     return [line.strip() for line in phrases.splitlines() if line.strip()]
 
 
+def phrases_of_each(phrases: str | list[str], count: int) -> list[list[str]]:
+    """The phrases of each of ``count`` images, none twice, out of one text for all or a text an image.
+
+    Raises:
+        InputError: there is none at all.
+    """
+    wanted = [distinct_phrases(lines(text)) for text in ([phrases] if isinstance(phrases, str) else phrases)]
+    if not any(wanted):
+        raise InputError("'phrases' is empty. Connect or type what to find, one phrase a line.")
+    return wanted * count if isinstance(phrases, str) else wanted
+
+
 def apply_policy(
-    images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[str], policy: str
+    images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[Sequence[str]], policy: str
 ) -> list[list[Detection]]:
     """What stands for an image in which nothing was found.
 
@@ -109,24 +138,57 @@ def apply_policy(
     """
     nothing = [number for number, detections in enumerate(found, 1) if not detections]
     if policy == ERROR and nothing:
+        sought = dict.fromkeys(phrase for number in nothing for phrase in wanted[number - 1])
         raise InputError(
-            f"Nothing was found in image {', '.join(map(str, nothing))} of {len(images)} for {', '.join(wanted)}. "
+            f"Nothing was found in image {', '.join(map(str, nothing))} of {len(images)} for {', '.join(sought)}. "
             "Lower the threshold, reword the phrases, or choose another policy under 'nothing_found'."
         )
     if policy != FULL:
         return [list(detections) for detections in found]
-    label = ", ".join(wanted)
     return [
-        list(detections) or [Detection(0, 0, picture.width, picture.height, label, 0.0)]
-        for picture, detections in zip(images, found, strict=True)
+        list(detections) or [Detection(0, 0, picture.width, picture.height, whole_label(phrases), 0.0)]
+        for picture, detections, phrases in zip(images, found, wanted, strict=True)
     ]
 
 
-def output(images: Sequence[Picture], found: Sequence[list[Detection]], cls: type[io.ComfyNode]) -> io.NodeOutput:
+def whole_label(phrases: Sequence[str]) -> str:
+    """The label of a box around all of an image, which stands for each of its phrases."""
+    return ", ".join(phrases)
+
+
+def mask_and_labels(
+    images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[Sequence[str]], masks: str
+) -> tuple[torch.Tensor, list[Any]]:
+    """MASK (N, H, W), one an image, an image's phrase or a box, image after image; and the labels of phrases or boxes.
+
+    Where nothing is found, a mask is black; without any label, what is connected to them does not run.
+    """
+    size = images[0].size
+    boxes = bounding_boxes(found)
+    labels: list[Any] = [detection.label for detections in found for detection in detections]
+    if masks == PER_BOX:
+        return mask_per_box(boxes, size, cancelled=check_interrupt), labels or [SKIP]
+    if masks == PER_PHRASE:
+        boxes = [
+            [box for box in own if box["label"] in (phrase, whole_label(phrases))]
+            for own, phrases in zip(boxes, wanted, strict=True)
+            for phrase in phrases
+        ]
+        labels = [phrase for phrases in wanted for phrase in phrases]
+    return union_masks(boxes, size, cancelled=check_interrupt), labels or [SKIP]
+
+
+def output(
+    images: Sequence[Picture],
+    found: Sequence[list[Detection]],
+    mask_and_labels: tuple[torch.Tensor, list[Any]],
+    notes: dict[str, list[str]],
+    cls: type[io.ComfyNode],
+) -> io.NodeOutput:
     """The node's outputs and what it shows."""
     drawn = annotated(images, found)
     text = json.dumps([[detection.to_dict() for detection in detections] for detections in found], ensure_ascii=False)
     count = sum(map(len, found))
-    boxes = bounding_boxes(found)
-    mask = intermediate(union_masks(boxes, images[0].size, cancelled=check_interrupt))
-    return io.NodeOutput(boxes, mask, intermediate(drawn), text, count, ui=boxes_ui(images, found, cls))
+    mask, labels = mask_and_labels
+    single = (bounding_boxes(found), intermediate(mask), intermediate(drawn), text, count)
+    return io.NodeOutput(*([value] for value in single), labels, ui=boxes_ui(images, found, cls) | notes)

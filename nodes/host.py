@@ -7,6 +7,7 @@ patcher class is looked up when it is needed: ComfyUI replaces it when dynamic V
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import weakref
@@ -25,7 +26,13 @@ import folder_paths
 import torch
 
 from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, PRECISION, Checkpoint
-from ..iaa_runtime.checkpoint.download import PUBLISHED_REPOSITORY, fetch
+from ..iaa_runtime.checkpoint.download import (
+    PUBLISHED_BYTES,
+    PUBLISHED_REPOSITORY,
+    PUBLISHED_TERMS,
+    fetch,
+    free_bytes,
+)
 from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
 from ..iaa_runtime.errors import Cancelled, CheckpointError
@@ -45,6 +52,10 @@ FOLDER = "iaa"
 """The key of our model folders: ``models/iaa`` and whatever ``extra_model_paths.yaml`` adds under that name."""
 
 DEMO_NAME = "demo (coloured shapes)"
+LIKELY = 64
+"""Tokens of an answer, as long as none is finished: a few sentences."""
+STEPS = 1000
+"""Of a progress bar."""
 TEXT_INTERVAL = 0.1
 """Seconds between two updates of live text."""
 
@@ -109,8 +120,15 @@ def checkpoint_options() -> list[str]:
 def missing_checkpoint_message(name: str) -> str:
     """What to do about a checkpoint that is not here."""
     roots = " or ".join(folder_paths.get_folder_paths(FOLDER))
-    hint = " Or switch on 'download' to fetch it (33 GB)." if name == PUBLISHED_REPOSITORY else ""
-    return f"There is no checkpoint {name!r}. Put its folder (config.json, tokenizer.json, weights) into {roots}.{hint}"
+    if name != PUBLISHED_REPOSITORY:
+        return f"There is no checkpoint {name!r}. Put its folder (config.json, tokenizer.json, weights) into {roots}."
+    target = own_folder() / name
+    return (
+        f"{name} is not here yet. It takes {PUBLISHED_BYTES / 1e9:.0f} GB, and would go to {target}, where "
+        f"{free_bytes(target) / 1e9:.0f} GB are free. {PUBLISHED_TERMS} To fetch it, switch on 'download' in IAA "
+        "Loader and run again; the bar shows how far it is, and if you cancel, what is there already is kept. Or put a "
+        f"copy of its folder into {roots}."
+    )
 
 
 def checkpoint_folder(name: str, download: bool) -> Path:
@@ -310,30 +328,43 @@ def check_interrupt() -> bool:
 class Progress:
     """One progress bar and live text for a node's whole run.
 
+    Hardly an answer is as long as it may be, so the bar counts answers: those that are finished, and of the others how
+    near they are to the likely length, which is the mean of the finished ones once there are some.
+
     Args:
         rows: answers that will be written.
         max_new_tokens: of each.
         node_id: shows live text on that node; None shows none.
         batch_rows: answers that are written at once.
+        likely: tokens of an answer, as long as none is finished.
     """
 
     def __init__(
-        self, rows: int, max_new_tokens: int, node_id: str | None = None, batch_rows: int = BATCH_ROWS
+        self,
+        rows: int,
+        max_new_tokens: int,
+        node_id: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        likely: float = LIKELY,
     ) -> None:
-        self._bar = comfy.utils.ProgressBar(max(1, rows * max_new_tokens))
-        self._max, self._batch_rows, self._node_id = max_new_tokens, batch_rows, node_id
-        self._tokens, self._counted = [0] * rows, 0
+        self._bar = comfy.utils.ProgressBar(STEPS)
+        self._likely, self._batch_rows, self._node_id = min(likely, max_new_tokens), batch_rows, node_id
+        self._tokens, self._finished, self._begun, self._part = [0] * rows, 0, 0, 0.0
         self._texts = [""] * rows
         self._send = _text_sender()
         self._sent_at = 0.0
 
     def on_token(self, row: int, token: int) -> None:
-        """Counts a token. Rows of earlier batches count as full, however early they ended."""
+        """Counts a token. Rows of earlier batches count as finished, which of a server's is nearly so."""
         self._tokens[row] += 1
+        self._begun = max(self._begun, row + 1)
         first = row - row % self._batch_rows
-        # Answers of a server come in no order, and a bar must not go back.
-        self._counted = max(self._counted, first * self._max + sum(self._tokens[first:]))
-        self._bar.update_absolute(self._counted)
+        if first > self._finished:
+            self._finished = first
+            self._likely = max(1.0, sum(self._tokens[:first]) / first)
+        under_way = sum(1 - math.exp(-2 * n / self._likely) for n in self._tokens[self._finished : self._begun])
+        self._part = max(self._part, (self._finished + under_way) / len(self._tokens))  # no bar goes back
+        self._bar.update_absolute(int(STEPS * self._part))
 
     def on_text(self, row: int, piece: str) -> None:
         """Shows an answer as it grows; seldom enough that many long answers do not flood the browser."""

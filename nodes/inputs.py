@@ -19,6 +19,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.errors import IAAError, InputError, spelled
 from ..iaa_runtime.text.printable import printable
+from .lists import joined, runs
 from .words import add_words
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -30,7 +31,13 @@ class Node(io.ComfyNode):
 
     A subclass defines its schema without words, which come from ``locales/en``, and ``execute``, which gets only inputs
     that fit the schema; others end in an :class:`InputError`.
+
+    Attributes:
+        paired: the input for texts that are paired with the images (see :mod:`.lists`), if any. Such a node's schema
+            takes and gives lists; its ``execute`` gets one batch, with one text or one an image, and gives lists.
     """
+
+    paired = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,14 +55,19 @@ class Node(io.ComfyNode):
 def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(execute)
 
+    def run(schema: io.Schema, inputs: dict[str, Any]) -> Any:
+        check_inputs(schema, inputs, inputs["cls"].paired)
+        return execute(**inputs)
+
     @functools.wraps(execute)
     def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
         given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
         schema = cls.define_schema()
         try:
             check_choices(schema, cls.hidden)
-            check_inputs(schema, given)
-            return execute(**given)
+            if cls.paired:
+                return joined([run(schema, inputs) for inputs in runs(given, cls.paired)])
+            return run(schema, given)
         except IAAError as error:  # ComfyUI writes it to its terminal
             error.args = (printable(str(error)),)
             raise
@@ -77,14 +89,21 @@ def check_choices(schema: io.Schema, hidden: Any) -> None:
             _fail(declared.id, _group(declared, {declared.id: inputs[declared.id]}, declared.id))
 
 
-def check_inputs(schema: io.Schema, given: Mapping[str, Any]) -> None:
-    """Raises :class:`InputError` for the first input that is not what the schema says; names it and what to do."""
+def check_inputs(schema: io.Schema, given: Mapping[str, Any], paired: str = "") -> None:
+    """Raises :class:`InputError` for the first input that is not what the schema says; names it and what to do.
+
+    Args:
+        schema: the node's.
+        given: values by input.
+        paired: of a node that takes lists, the one input that may still be one; all where empty.
+    """
     for declared in schema.inputs:
         if declared.id not in given:
             continue
         value = given[declared.id]
         # Nodes that take whole lists get each input as a list of values; a default comes without one.
-        listed = schema.is_input_list and isinstance(value, (list, tuple))
+        may_be_list = schema.is_input_list and paired in ("", declared.id)
+        listed = may_be_list and isinstance(value, (list, tuple))
         for single in value if listed else [value]:
             check_input(declared, single)
 

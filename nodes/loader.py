@@ -29,20 +29,21 @@ class Loader(Node):
                     "device", options=memory.get_gpu_device_options(), default="default", optional=True, advanced=True
                 ),
                 io.Boolean.Input("keep_loaded", default=False, optional=True, advanced=True),
-                io.Boolean.Input("download", default=False, optional=True, advanced=True),
+                io.Boolean.Input("download", default=False, optional=True),
                 io.Combo.Input("weights", options=list(host.WEIGHTS), default=host.AS_STORED, optional=True),
             ],
             outputs=[IAAModelType.Output("IAA_MODEL")],
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: Any, download: Any = False, precision: Any = "auto") -> bool | str:
-        """Says where a missing checkpoint belongs, instead of "value not in list"."""
+    def validate_inputs(cls, checkpoint: Any, precision: Any = "auto") -> bool | str:
+        """Says where a missing checkpoint belongs, instead of "value not in list".
+
+        What is on offer but not here is spoken of when it is run: once, and not once for each of the inputs above.
+        """
         if precision not in (None, *host.DTYPES, *host.WEIGHTS):
             return f"There is no precision {precision!r}. Choose one of {', '.join(host.DTYPES)}."
-        if checkpoint is None or checkpoint in host.find_checkpoints():
-            return True
-        if download and checkpoint in host.checkpoint_options():
+        if checkpoint is None or checkpoint in host.checkpoint_options():
             return True
         return host.missing_checkpoint_message(checkpoint)
 

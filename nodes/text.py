@@ -12,6 +12,7 @@ from ..iaa_runtime.text.conversation import Conversation
 from ..iaa_runtime.text.prompts import DEFAULT_SYSTEM
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
+from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 
@@ -68,4 +69,4 @@ class Text(Node):
                 **generation_options(max_new_tokens, sampling),
             )
         progress.done()
-        return io.NodeOutput(reply.text, ui=texts_ui([reply.text]))
+        return io.NodeOutput(reply.text, ui=texts_ui([reply.text]) | notes_ui(pipeline))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, PromptError, node
+from comfyui_server import Client, Graph, PromptError, node, run_inside
 
+INSIDE = Path(__file__).parent / "inside"
 TINY = "sub/tiny"
 
 
@@ -98,6 +101,123 @@ def test_one_progress_bar_for_a_batch(client: Client) -> None:
     assert len({data["max"] for data in bars}) == 1
     values = [data["value"] for data in bars]
     assert len(values) > 5 and values == sorted(values) and values[-1] == bars[-1]["max"]
+
+
+def test_the_bar_counts_answers_not_the_longest_they_might_be(comfyui: Path) -> None:
+    cases: list[dict[str, Any]] = [
+        {"rows": 1, "length": 20, "likely": 24},
+        {"rows": 1, "length": 300, "likely": 24},
+        {"rows": 40, "length": 20, "likely": 24},
+        {"rows": 40, "length": 20, "likely": 400},
+        {"rows": 40, "length": 20, "likely": 24, "at_once": 40},
+        {"rows": 3, "length": 2, "likely": 24, "most": 2},
+    ]
+    bars = run_inside(comfyui, INSIDE / "progress.py", json.dumps(cases))
+    for case, bar in zip(cases, bars, strict=True):
+        assert bar == sorted(bar) and bar[-1] <= 1, case
+    one, long, many, unlikely, at_once, short = (bar[-1] for bar in bars)
+    assert one > 0.7 and long > 0.9, "not 4%"
+    assert many > 0.95 and unlikely > 0.95, "what is likely is learnt"
+    assert at_once > 0.7 and short > 0.8
+    middle = bars[2][len(bars[2]) // 2]
+    assert 0.4 < middle < 0.6, "half of the answers are half of the bar"
+
+
+def lists_graph(count: int, texts: int, asks: dict[str, Any]) -> Graph:
+    """A node that asks about a batch of ``count`` scenes, with a list of ``texts`` texts at ``scene texts``."""
+    return {
+        "scene": node("IAA_DemoScene", seed=1, width=96, height=64, count=count),
+        "texts": node("IAA_DemoScene", seed=1, width=96, height=64, count=texts),
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "ask": asks | {"inputs": asks["inputs"] | {"model": ["loader", 0], "image": ["scene", 0]}},
+        "said": node("PreviewAny", source=["texts", 1]),
+    }
+
+
+GROUND_TEXTS = node("IAA_Ground", phrases=["texts", 1])
+CAPTION_TEXTS = node("IAA_Caption", preset="question", prompt=["texts", 1], max_new_tokens=4)
+
+
+def test_a_list_of_texts_is_paired_with_the_batch(client: Client) -> None:
+    graph = lists_graph(3, 3, GROUND_TEXTS) | {"json": node("PreviewAny", source=["ask", 3])}
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    (found,) = run.outputs["json"]["text"]
+    said = run.outputs["said"]["text"]
+    assert [{box["label"] for box in boxes} for boxes in json.loads(found)] == [{text} for text in said]
+    assert len(run.outputs["ask"]["iaa_images"]) == 3, "not nine"
+    assert client.run(graph).cached >= {"ask", "json"}
+    run = client.run(lists_graph(3, 3, CAPTION_TEXTS))
+    assert len(run.outputs["ask"]["text"]) == 3
+
+
+def test_one_text_serves_all_images_and_one_image_all_texts(client: Client) -> None:
+    for count, texts in ((3, 1), (1, 3), (1, 1)):
+        graph = lists_graph(count, texts, GROUND_TEXTS) | {"json": node("PreviewAny", source=["ask", 3])}
+        run = client.run(graph)
+        assert run.status == "success", run.error
+        found = [json.loads(text) for text in run.outputs["json"]["text"]]
+        assert [len(images) for images in found] == [count] * texts
+        assert [{box["label"] for box in images[0]} for images in found] == [{s} for s in run.outputs["said"]["text"]]
+        assert len(client.run(lists_graph(count, texts, CAPTION_TEXTS)).outputs["ask"]["text"]) == count * texts
+
+
+@pytest.mark.parametrize("asks", [GROUND_TEXTS, CAPTION_TEXTS], ids=["ground", "caption"])
+def test_texts_of_which_nobody_knows_the_image_are_refused(client: Client, asks: dict[str, Any]) -> None:
+    error = client.run(lists_graph(3, 2, asks)).error
+    assert "came as a list of 2 texts for 3 images. Give one text for all images, or one an image" in error
+
+
+def test_lists_of_batches_are_paired_image_by_image(client: Client) -> None:
+    """Captions of a list of batches are one list, whatever the sizes of the batches."""
+    graph = lists_graph(3, 3, GROUND_TEXTS) | {
+        "batches": node("RebatchImages", images=["scene", 0], batch_size=2),
+        "json": node("PreviewAny", source=["ask", 3]),
+    }
+    graph["ask"]["inputs"]["image"] = ["batches", 0]
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    found = [json.loads(text) for text in run.outputs["json"]["text"]]
+    assert [len(images) for images in found] == [2, 1]
+    labels = [{box["label"] for box in boxes} for images in found for boxes in images]
+    assert labels == [{text} for text in run.outputs["said"]["text"]]
+    graph["ask"] = CAPTION_TEXTS | {"inputs": graph["ask"]["inputs"] | CAPTION_TEXTS["inputs"]}
+    del graph["ask"]["inputs"]["phrases"], graph["json"]
+    assert len(client.run(graph).outputs["ask"]["text"]) == 3
+
+
+def test_lists_at_other_inputs_make_a_run_each(client: Client) -> None:
+    boxes = {"__value__": [{"x": 0, "y": 0, "width": width, "height": 9} for width in (2, 30)]}
+    graph = lists_graph(2, 1, node("IAA_Caption", max_new_tokens=["widths", 0])) | {
+        "crops": node("IAA_CropBoxes", image=["texts", 0], bboxes=boxes),
+        "widths": node("GetImageSize", image=["crops", 0]),
+    }
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    first, second, third, fourth = run.outputs["ask"]["text"]
+    assert third.startswith(first) and fourth.startswith(second) and len(third) > len(first)
+
+
+def test_the_demo_model_says_that_it_answered(client: Client) -> None:
+    asks = {
+        "caption": node("IAA_Caption", image=["scene", 0], max_new_tokens=2),
+        "ground": node("IAA_Ground", image=["scene", 0], phrases="the star"),
+        "text": node("IAA_Text", prompt="What?", max_new_tokens=2),
+        "chat": node("IAA_Chat", message="What?", image=["scene", 0], max_new_tokens=2),
+    }
+    for checkpoint, count in (("demo (coloured shapes)", 1), (TINY, 0)):
+        graph = {name: ask | {"inputs": ask["inputs"] | {"model": ["loader", 0]}} for name, ask in asks.items()}
+        graph |= {
+            "scene": node("IAA_DemoScene", seed=1, width=96, height=64),
+            "loader": node("IAA_Loader", checkpoint=checkpoint),
+        }
+        run = client.run(graph)
+        assert run.status == "success", run.error
+        for name in asks:
+            notes = run.outputs[name]["iaa_note"]
+            assert len(notes) == count, name
+            assert all("only coloured shapes" in note and "IAA Loader" in note for note in notes)
+            assert not any("coloured shapes" in text for text in run.outputs[name].get("text", []))
 
 
 def cancelled_after(client: Client, graph: Graph) -> float:

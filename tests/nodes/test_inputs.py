@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,50 @@ def test_boxes_mask_and_drawing_agree(client: Client) -> None:
     assert (painted == mask).all()
     (drawn,) = run.outputs["annotated"]["images"]
     assert client.image(drawn).size == (120, 80)
+
+
+def test_masks_and_labels_go_together(client: Client) -> None:
+    """Two images and two phrases, one of them given twice, and one that is in no image once the threshold is 1."""
+    scene = {"scene": node("IAA_DemoScene", seed=5, width=120, height=80, count=2)}
+    scene |= {"labels": node("PreviewAny", source=["ground", 5])}
+    phrases = "the star\nthe red ring\nthe star."
+    runs = {
+        masks: ground(client, ["scene", 0], scene, phrases=phrases, masks=masks)
+        for masks in ("one per image", "one per phrase", "one per box")
+    }
+    found = boxes(runs["one per image"])
+    assert all(boxes(run) == found for run in runs.values())
+    labels = {name: run.outputs["labels"]["text"] for name, run in runs.items()}
+    each = [box["label"] for image in found for box in image]
+    assert labels == {
+        "one per image": each,
+        "one per phrase": ["the star", "the red ring"] * 2,
+        "one per box": each,
+    }
+    drawn = {name: masks(client, run) for name, run in runs.items()}
+    assert [len(planes) for planes in drawn.values()] == [2, 4, len(each)]
+    for number, image in enumerate(found):
+        for nth, phrase in enumerate(("the star", "the red ring")):
+            assert (drawn["one per phrase"][2 * number + nth] == painted(image, phrase)).all()
+        assert (drawn["one per image"][number] == painted(image)).all()
+    single = [painted([box]) for image in found for box in image]
+    assert all((a == b).all() for a, b in zip(drawn["one per box"], single, strict=True))
+    for kind, count in (("one per image", 2), ("one per phrase", 4), ("one per box", 1)):
+        for policy in ("empty", "full image"):
+            run = ground(client, ["scene", 0], scene, phrases=phrases, masks=kind, threshold=1.0, nothing_found=policy)
+            planes = masks(client, run)
+            assert len(planes) == (2 if (policy, kind) == ("full image", "one per box") else count)
+            assert all(plane.all() if policy == "full image" else not plane.any() for plane in planes)
+            assert ("labels" in run.outputs) == (policy == "full image" or kind == "one per phrase")
+
+
+def painted(found: list[dict[str, Any]], label: str = "") -> np.ndarray:
+    """A mask of 120 x 80 that is true in all boxes of a label."""
+    mask = np.zeros((80, 120), bool)
+    for box in found:
+        if label in ("", box["label"]):
+            mask[box["y"] : box["y"] + box["height"], box["x"] : box["x"] + box["width"]] = True
+    return mask
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3264, 2448), (3000, 20)])
@@ -161,7 +206,7 @@ LINKED_EMPTY = {"words": node("PrimitiveStringMultiline", value=" ")}
 @pytest.mark.parametrize(
     ("kind", "inputs", "says"),
     [
-        ("IAA_Ground", {"image": ["scene", 0], "phrases": ["words", 0]}, "no phrase"),
+        ("IAA_Ground", {"image": ["scene", 0], "phrases": ["words", 0]}, "'phrases' is empty"),
         ("IAA_Caption", {"image": ["scene", 0], "preset": "question", "prompt": ["words", 0]}, "nothing to ask"),
         ("IAA_Text", {"prompt": ["words", 0]}, "'prompt' is empty"),
         ("IAA_Chat", {"message": ["words", 0]}, "'message' is empty"),
@@ -279,9 +324,21 @@ def test_a_missing_checkpoint_says_where_it_belongs(client: Client, server: Serv
         client.run(graph)
     (detail,) = [detail for detail in refused.value.details if "someone/elses" in detail]
     assert str(server.base / "models" / "iaa") in detail and "config.json" in detail
-    graph["loader"]["inputs"]["checkpoint"] = "qihoo360/Inner-Adaptor-Architecture"
-    with pytest.raises(PromptError, match="switch on 'download' to fetch it"):
-        client.run(graph)
+
+
+def test_the_published_model_is_offered_with_what_it_takes(client: Client, server: Server) -> None:
+    offered = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]
+    name = "qihoo360/Inner-Adaptor-Architecture"
+    assert name in offered["required"]["checkpoint"][1]["options"]
+    assert not offered["optional"]["download"][1].get("advanced"), "what is asked for can be seen"
+    graph = {
+        "loader": node("IAA_Loader", checkpoint=name, precision="auto"),
+        "text": node("IAA_Text", model=["loader", 0], prompt="hello"),
+    }
+    error = client.run(graph).error
+    assert str(server.base / "models" / "iaa" / name) in error
+    for said in ("33 GB", r"\d+ GB are free", "Llama 3 Community License", "switch on 'download'"):
+        assert re.search(said, error), said
 
 
 def test_a_download_moves_the_bar_and_hears_cancel(comfyui: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Lists at a node's inputs: texts of as many as there are images go to one image each; the rest is ComfyUI's rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.errors import InputError
+
+
+def first_of(value: Any) -> Any:
+    """A widget's value: nodes that take lists get it in one, but its default without."""
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
+    """The inputs of a node that takes lists -> those of one run after the other, each over one batch of images.
+
+    As with other nodes, the n-th run has the n-th of every list, or the last of a shorter one. But texts of as many as
+    there are images in all batches go to one image each: then a run has a list of them, one an image of its batch.
+
+    Args:
+        inputs: as ComfyUI gives them: lists, and defaults without one; a group of inputs is a dict of such.
+        texts: the input that is paired with ``image``.
+
+    Raises:
+        InputError: a list is empty; or there are several texts and several images, but not one text an image or batch.
+    """
+    batches, said = _listed(inputs["image"]), _listed(inputs.get(texts, ""))
+    sizes = [len(batch) if isinstance(batch, torch.Tensor) and batch.ndim == 4 else 1 for batch in batches]
+    paired = dict(inputs)
+    if len(said) == sum(sizes) > len(batches):
+        rest = iter(said)
+        paired[texts] = [list(islice(rest, size)) for size in sizes]
+    elif len(said) not in (1, len(batches)) and sum(sizes) != 1:
+        raise InputError(
+            f"{texts!r} came as a list of {len(said)} texts for {sum(sizes)} images. Give one text for all images, or "
+            "one an image: with other numbers, nobody knows which belongs to which."
+        )
+    lengths = [length for value in paired.values() for length in _lengths(value)]
+    if 0 in lengths:
+        raise InputError(f"'image' or another input is an empty list, so {texts!r} has nothing to go with.")
+    return [{name: _nth(value, number) for name, value in paired.items()} for number in range(max(lengths, default=1))]
+
+
+def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:
+    """What several runs gave as one: every output is a list, and what is shown consists of lists."""
+    values = zip(*(output.result for output in outputs), strict=True)
+    shown: dict[str, list[Any]] = {}
+    for output in outputs:
+        for name, items in output.ui.items():
+            shown.setdefault(name, []).extend(items)
+    return io.NodeOutput(*([item for each in lists for item in each] for lists in values), ui=shown)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _lengths(value: Any) -> list[int]:
+    if isinstance(value, Mapping):
+        return [length for nested in value.values() for length in _lengths(nested)]
+    return [len(value)] if isinstance(value, (list, tuple)) else []
+
+
+def _nth(value: Any, number: int) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _nth(nested, number) for name, nested in value.items()}
+    return value[min(number, len(value) - 1)] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,28 @@
+"""Where a node's bar is, answer by answer, when answers are as long as they mostly are."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import bring_up
+import comfy.utils
+
+pack, _ = bring_up.load_pack()
+parts: list[float] = []
+comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: parts.append(value / total))
+comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = comfy.utils.PROGRESS_THROTTLE_MIN_PERCENT = 0
+
+
+def written(rows: int, length: int, likely: float, most: int = 512, at_once: int = 8) -> list[float]:
+    """The parts at which the bar stands while answers of ``length`` tokens are written, before it is filled."""
+    progress = pack.nodes.host.Progress(rows, most, likely=likely)
+    parts.clear()
+    for first in range(0, rows, at_once):
+        for _ in range(length):
+            for row in range(first, min(rows, first + at_once)):
+                progress.on_token(row, 0)
+    return list(parts)
+
+
+print(json.dumps([written(**case) for case in json.loads(sys.argv[1])]))
