@@ -37,7 +37,7 @@ class WeightFiles:
                 return cls(_indexed(index))
             if (path / f"{stem}{suffix}").is_file():
                 return cls([path / f"{stem}{suffix}"])
-            shards = sorted(path.glob(f"{stem}-*-of-*{suffix}"))
+            shards = sorted(shard for shard in path.glob(f"{stem}-*-of-*{suffix}") if shard.is_file())
             if shards:
                 return cls(_numbered(shards))
         present = sorted(p.name for p in path.iterdir()) if path.is_dir() else []

@@ -13,5 +13,9 @@ __all__ = ["load_json", "write_json"]
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes an object for people to read too."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Writes an object for people to read too; a text that is no valid Unicode, as JSON allows, has it escaped."""
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2).encode()
+    path.write_bytes(text + b"\n")

@@ -166,6 +166,12 @@ def _core(question: str) -> str:
 
 
 def _check(questions: list[MmeQuestion], where: Path) -> None:
+    for question in questions:
+        if any(mark in question.image for mark in "\t\n\r"):
+            raise InputError(
+                f"{where}: the name of the picture {question.image!r} has a tab or a line end, which part the fields "
+                "of result files. Rename it."
+            )
     for category in dict.fromkeys(question.category for question in questions):
         asked = [Answer(q.image, q.question, q.truth, "") for q in questions if q.category == category]
         check_pairs(asked, f"{where} ({category})")

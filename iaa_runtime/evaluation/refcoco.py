@@ -31,6 +31,8 @@ ASPECTS = (("square", 1.1), ("to 4:3", 1.34), ("to 3:2", 1.51), ("longer", math.
 """Groups of pictures by long side over short side, each with its limit, inclusive: padding costs long ones pixels."""
 LONGEST_SIDE = 1 << 24
 """Of a picture, in pixels, and the limit of a coordinate."""
+LONGEST_ANSWER = 1 << 18
+"""Characters. Of a longer list of numbers Python's parser makes gigabytes, and hears no Ctrl-C meanwhile."""
 BINS = 10
 """Bars of the IoU histogram."""
 
@@ -144,6 +146,8 @@ def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[in
         identity = _new_id(row, "question_id", where, answers)
         if not isinstance(row.get("text"), str):
             raise InputError(f"{where}: 'text' is {spelled(row.get('text'))}; it must be the model's answer.")
+        if len(row["text"]) > LONGEST_ANSWER:
+            raise InputError(f"{where}: 'text' has more than {LONGEST_ANSWER} characters. Is it a model's answer?")
         answers[identity] = row["text"]
     unknown = [identity for identity in answers if identity not in targets]
     if unknown:

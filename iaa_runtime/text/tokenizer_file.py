@@ -18,6 +18,8 @@ LARGEST = 32 << 20
 """Bytes of a tokenizer.json; Llama 3's has 9 MB."""
 MOST_GROWTH = 256
 """How many times longer normalisers, or decoders, may make a text."""
+LONGEST_TOKEN = 1024
+"""Characters of a token; Llama 3's longest has 128. A short answer of long ones fills the memory."""
 MOST_STEPS = 64
 MOST_PATTERN = 1000
 """Characters of a pattern; Llama 3's has 130."""
@@ -41,6 +43,14 @@ def check_tokenizer(content: Mapping[str, Any], file: Path) -> None:
     Raises:
         CheckpointError: says which part of the file.
     """
+    longest = max(map(len, _tokens(content)), default=0)
+    if longest > LONGEST_TOKEN:
+        raise CheckpointError(f"A token of {file} has {longest} characters; {LONGEST_TOKEN} are the most. {_REMEDY}")
+    model = content.get("model")
+    if isinstance(model, Mapping) and model.get("dropout"):
+        raise CheckpointError(
+            f"The model of {file} leaves out merges at random ('dropout'), so no prompt is twice the same. {_REMEDY}"
+        )
     for part, known in (("normalizer", _GROWTH), ("decoder", dict.fromkeys(_DECODERS, 1.0))):
         steps = list(_steps(content.get(part)))
         growth = math.prod(_growth(step, known) for step in steps)
@@ -72,6 +82,19 @@ def is_quick(pattern: str) -> bool:
 
 
 _REMEDY = "Use the tokenizer.json that came with the checkpoint."
+
+
+def _tokens(content: Mapping[str, Any]) -> Iterator[str]:
+    """All tokens: of the vocabulary, a table or a list of pairs, and the added ones; of what is neither, none."""
+    model = content.get("model")
+    for tokens in (model.get("vocab") if isinstance(model, Mapping) else None, content.get("added_tokens")):
+        for token in tokens if isinstance(tokens, (list, Mapping)) else ():
+            if isinstance(token, Mapping):
+                token = token.get("content")
+            elif isinstance(token, list):
+                token = token[0] if token else None
+            if isinstance(token, str):
+                yield token
 
 
 def _steps(part: Any) -> Iterator[Mapping[str, Any]]:

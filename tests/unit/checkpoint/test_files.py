@@ -259,6 +259,13 @@ def test_views_of_a_file_cost_one_mapping(tmp_path: Path) -> None:
     assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1
 
 
+def test_what_is_no_regular_file_is_no_shard(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model-a-of-b.safetensors")  # to open it would wait for a writer
+    (tmp_path / "model-00001-of-00001.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match="holds no weights"):
+        WeightFiles.find(tmp_path)
+
+
 def test_a_number_of_shards_that_cannot_be(tmp_path: Path) -> None:
     for number in (1, 2, 7):
         save_file({f"a{number}": torch.ones(1)}, tmp_path / f"model-{number:010}-of-9999999999.safetensors")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from iaa_runtime.checkpoint.formats import SAFETENSORS_DTYPES
+from iaa_runtime.checkpoint.json_files import load_json, write_json
 from iaa_runtime.checkpoint.writer import MARKER, LazyTensor, new_folder, write_file, write_shards
 from iaa_runtime.errors import InputError
 
@@ -159,3 +160,9 @@ def test_a_link_is_no_new_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a link"), new_folder(tmp_path / "out"):
         pytest.fail("it was taken")
     assert list((tmp_path / "real").iterdir()) == [] and (tmp_path / "out").is_symlink()
+
+
+def test_settings_that_are_no_unicode_are_written_as_they_were(tmp_path: Path) -> None:
+    content = {"lone": "\ud800", "name": "猫"}
+    write_json(tmp_path / "config.json", content)
+    assert load_json(tmp_path / "config.json") == content

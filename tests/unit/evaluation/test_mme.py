@@ -160,6 +160,15 @@ def test_a_question_without_answer_anywhere_is_an_error(tmp_path: Path) -> None:
         questions_of(tmp_path, [row | {"image": "x.png"} for row in rows()])
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\rb"])
+def test_a_name_that_no_result_file_can_hold_is_refused_before_the_run(name: str, tmp_path: Path) -> None:
+    (tmp_path / "OCR").mkdir()
+    (tmp_path / "OCR" / f"{name}.txt").write_text("Is it a?\tYes\nIs it b?\tNo\n")
+    Image.new("RGB", (9, 7)).save(tmp_path / "OCR" / f"{name}.png")
+    with pytest.raises(InputError, match="has a tab or a line end"):
+        read_release(tmp_path)
+
+
 def test_a_release_that_is_damaged_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no questions of MME"):
         read_release(tmp_path)

@@ -85,6 +85,16 @@ def test_predictions_and_annotations_must_cover_each_other(rows: list[Any], mess
         refcoco.read_predictions(write(tmp_path / "p.jsonl", *rows), targets)
 
 
+def test_an_answer_that_python_would_parse_for_minutes_is_refused(tmp_path: Path) -> None:
+    targets = refcoco.read_annotations(write(tmp_path / "a.jsonl", GOOD))
+    longest = "0," * (refcoco.LONGEST_ANSWER // 2)
+    predictions = write(tmp_path / "p.jsonl", {"question_id": 1, "text": longest})
+    assert not refcoco.score(targets, refcoco.read_predictions(predictions, targets))[0].hit
+    write(predictions, {"question_id": 1, "text": f"{longest}0"})
+    with pytest.raises(InputError, match=r"p\.jsonl, line 1: 'text' has more than 262144 characters"):
+        refcoco.read_predictions(predictions, targets)
+
+
 def case(box: tuple[float, float, float, float], size: tuple[int, int], text: str, path: str) -> refcoco.Case:
     return refcoco.score_answer(refcoco.Target(path, "thing", path, box, size), text)
 

@@ -87,6 +87,22 @@ def test_what_explodes_is_refused_before_it_is_loaded(folder: Path, parts: dict[
     assert time.monotonic() - begin < 1
 
 
+@pytest.mark.parametrize("kind", ["table", "pairs", "added"])
+def test_a_token_that_an_answer_could_fill_the_memory_with(folder: Path, kind: str) -> None:
+    token = "x" * 1025
+    vocabulary: Any = {"table": {token: 0, "a": 1}, "pairs": [["a", 0.0], [token, -1.0]], "added": {"a": 0}}[kind]
+    change(folder, model={"vocab": vocabulary}, added_tokens=[{"content": token if kind == "added" else "a"}])
+    with pytest.raises(CheckpointError, match=r"A token of .* has 1025 characters; 1024 are the most"):
+        load_tokenizer(folder)
+
+
+def test_a_model_that_draws_lots_is_refused(folder: Path) -> None:
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    change(folder, model=model | {"dropout": 0.9})
+    with pytest.raises(CheckpointError, match="leaves out merges at random"):
+        load_tokenizer(folder)
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
