@@ -17,6 +17,8 @@ Boxes = list[list[BoxDict]]
 SIDES = ("x", "y", "width", "height")
 LARGEST = 10**9
 """No number of a box is further from 0, so that whatever is made of it is finite too."""
+MOST_BOXES = 100_000
+"""Boxes of a batch, together: what nobody looks at, and what takes seconds in which Cancel is not heard."""
 
 
 def as_boxes(value: object) -> Boxes:
@@ -30,12 +32,14 @@ def as_boxes(value: object) -> Boxes:
 
     Raises:
         InputError: If it is something else, or a box lacks a side, or has a side that is no finite number up to
-            ``LARGEST``, a score that is none in 0..1, or a label that is no text.
+            ``LARGEST``, a score that is none in 0..1, or a label that is no text; or there are more than
+            ``MOST_BOXES``.
     """
     if isinstance(value, Mapping):
         return [[_checked(value, "the box")]]
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Boxes were expected and a {type(value).__name__} came. {_HINT}")
+    check_count(sum(len(item) if isinstance(item, (list, tuple)) else 1 for item in value))
     if all(isinstance(item, Mapping) for item in value):
         return [[_checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
     for number, item in enumerate(value, 1):
@@ -74,6 +78,7 @@ def shown(boxes: Iterable[BoxDict], size: tuple[int, int]) -> list[BoxDict]:
 def repeated(boxes: Boxes, count: int) -> Boxes:
     """The lists as they are if there are ``count``; a single one ``count`` times (of new dicts)."""
     if len(boxes) == 1:
+        check_count(len(boxes[0]) * count)
         return [[dict(box) for box in boxes[0]] for _ in range(count)]
     if len(boxes) != count:
         raise InputError(
@@ -81,6 +86,15 @@ def repeated(boxes: Boxes, count: int) -> Boxes:
             "found in, or boxes of one image, which serve all."
         )
     return boxes
+
+
+def check_count(count: int) -> None:
+    """Raises :class:`InputError` where there are more than ``MOST_BOXES``."""
+    if count > MOST_BOXES:
+        raise InputError(
+            f"There are {count} boxes, and {MOST_BOXES} are the most that images may have together. Give fewer, or "
+            "fewer images at a time."
+        )
 
 
 def corners(box: Mapping[str, Any]) -> Box:

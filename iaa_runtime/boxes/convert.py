@@ -8,13 +8,27 @@ thousandths.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 from ..errors import InputError
-from .bounding_box import LARGEST, SIDES, BoxDict, Boxes, as_boxes, corners, finite, from_corners, label_of, shortened
+from .bounding_box import (
+    LARGEST,
+    MOST_BOXES,
+    SIDES,
+    BoxDict,
+    Boxes,
+    as_boxes,
+    check_count,
+    corners,
+    finite,
+    from_corners,
+    label_of,
+    shortened,
+)
 from .segs import from_segs, is_segs
 
 Size = tuple[int, int]
@@ -22,6 +36,9 @@ Size = tuple[int, int]
 CONVENTIONS = ("xyxy", "xywh", "0-1", "0-1000")
 """What four numbers mean: two corners; corner, width, height; two corners as fractions of the image's width and height;
 the same in thousandths. All in the order x, y."""
+
+LONGEST_TEXT = 100 * MOST_BOXES
+"""Characters of a text with boxes."""
 
 # To others ------------------------------------------------------------------------------------------------------------
 
@@ -100,8 +117,8 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
 
     Raises:
         InputError: If it is none of these, or mixes boxes and lists of them, or the text holds no JSON, or that of
-            several values, or the size is needed and missing; or a dict holds boxes under two names, or fewer or more
-            labels or scores than boxes.
+            several values, or there are more than ``MOST_BOXES``, or the size is needed and missing; or a dict holds
+            boxes under two names, or fewer or more labels or scores than boxes.
     """
     if isinstance(value, str):
         value = json_in(value)
@@ -117,6 +134,7 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
         return as_boxes(read.image(items))
     if not isinstance(items, (list, tuple)):
         raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}. {_HINT}")
+    check_count(len(items))
     singles = [_is_box(_plain(item)) for item in items]
     if all(singles):
         boxes = [read.box(item) for item in items]
@@ -194,9 +212,12 @@ def json_in(text: str) -> object:
         An empty list for an empty text.
 
     Raises:
-        InputError: If there is none, it is not well-formed, or there are several values.
+        InputError: If there is none, it is not well-formed or longer than ``LONGEST_TEXT``, or there are several
+            values.
     """
     text = text.removeprefix("\ufeff").strip()
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"The text has {len(text)} characters, and {LONGEST_TEXT} are the most. Give fewer boxes.")
     if not text:
         return []
     try:
@@ -240,6 +261,7 @@ def _items(value: object, what: str) -> Sequence[Any]:
         return ()
     if not isinstance(value, (list, tuple)):
         raise InputError(f"{shortened(value)} came for {what}, which is not a box nor a list of them. {_HINT}")
+    check_count(len(value))
     return value
 
 
@@ -276,8 +298,13 @@ def _given(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """Arrays and tensors as lists."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    """Arrays and tensors as lists; one as large as a picture would fill the memory."""
+    if not hasattr(value, "tolist"):
+        return value
+    shape = tuple(getattr(value, "shape", ()))
+    if math.prod(shape) > 4 * MOST_BOXES:
+        raise InputError(f"An array of shape {list(shape)} came, which is more numbers than boxes have. {_HINT}")
+    return value.tolist()
 
 
 def _four(value: object) -> tuple[float, float, float, float]:

@@ -22,6 +22,8 @@ MOST_PAIRS = 1 << 24
 """Boxes of an image times boxes that they are compared with: 4096 each, which take less than a second."""
 MOST_COMMON = 1 << 16
 """Common parts of an image's boxes: what all of them share with all of them is nobody's selection."""
+MOST_LETTERS = 1 << 26
+"""Characters of the labels of an image's common parts, each of which has those of all that share it."""
 MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
 
 
@@ -44,7 +46,7 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
 
     Raises:
         InputError: If there is no such mode, the searches are of different numbers of images, or there are more than
-            ``MOST_PAIRS`` boxes to compare, or ``MOST_COMMON`` common parts.
+            ``MOST_PAIRS`` boxes to compare, ``MOST_COMMON`` common parts, or ``MOST_LETTERS`` in their labels.
     """
     if mode not in MODES:
         raise InputError(f"There is no way to merge called {mode!r}. Choose one of: {', '.join(MODES)}.")
@@ -137,6 +139,11 @@ def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_labe
                     f"More than {MOST_COMMON} pairs of boxes overlap in an image, of which each would become a box. "
                     "Keep fewer before they are merged: IAA Select Boxes has a 'limit'."
                 )
+        if sum(len(label_of(common[i])) + len(label_of(boxes[j])) for i, j in pairs) > MOST_LETTERS:
+            raise InputError(
+                f"The labels of the {len(pairs)} common parts of an image's boxes have more than {MOST_LETTERS} "
+                "characters. Use shorter labels."
+            )
         common = [_shared(common[i], boxes[j]) for i, j in pairs]
     return common
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import LARGEST, BoxDict, Boxes, corners, from_corners, label_of, score_of, shown
 from .geometry import pixel_rectangle
 
@@ -21,6 +21,9 @@ ORDERS: dict[str, Callable[[BoxDict], float]] = {
     "bottom to top": lambda box: -box["y"] - box["height"] / 2,
 }
 """Sort keys by name; positions are those of the boxes' centres, and boxes that tie keep their order."""
+
+LONGEST_INDICES = 300_000
+"""Characters of numbers to pick by; ComfyUI reads them while nobody else is served."""
 
 _INDEX = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 
@@ -53,19 +56,20 @@ class Selection:
             raise InputError(f"There is no order {self.order!r}. Choose one of: {', '.join(ORDERS)}.")
 
 
-def select(boxes: Boxes, selection: Selection, inside: Boxes | None = None) -> Boxes:
+def select(boxes: Boxes, selection: Selection, inside: Boxes | None = None, cancelled: Cancel = None) -> Boxes:
     """Keeps what a selection asks for.
 
     Args:
         boxes: One list per image.
         selection: What to keep.
         inside: Keep only boxes whose centre lies in one of these of the same image; as many lists as ``boxes``.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every box.
 
     Returns:
         As many lists; images in which nothing is left have an empty one.
     """
     regions: Sequence[list[BoxDict] | None] = [None] * len(boxes) if inside is None else inside
-    return [_select(found, selection, region) for found, region in zip(boxes, regions, strict=True)]
+    return [_select(found, selection, region, cancelled) for found, region in zip(boxes, regions, strict=True)]
 
 
 def pick(count: int, indices: str) -> list[int]:
@@ -81,8 +85,10 @@ def pick(count: int, indices: str) -> list[int]:
         boxes they have.
 
     Raises:
-        InputError: If something is not a number or range.
+        InputError: If something is not a number or range, or they are longer than ``LONGEST_INDICES``.
     """
+    if len(indices) > LONGEST_INDICES:
+        raise InputError(f"The indices have {len(indices)} characters, and {LONGEST_INDICES} are the most. Use ranges.")
     chosen: dict[int, None] = {}
     words = re.split(r"[,;\s]+", indices.strip(" ,;\n\t"))
     if words == [""]:
@@ -135,18 +141,23 @@ def first_box(boxes: Boxes, size: tuple[int, int] | None = None) -> BoxDict | No
     return None
 
 
-def _select(boxes: list[BoxDict], selection: Selection, inside: list[BoxDict] | None) -> list[BoxDict]:
+def _select(
+    boxes: list[BoxDict], selection: Selection, inside: list[BoxDict] | None, cancelled: Cancel
+) -> list[BoxDict]:
     patterns = [label.strip().casefold() for label in selection.labels]
-    kept = [
-        box
-        for box in boxes
-        if (not patterns or any(matches(label_of(box).strip().casefold(), pattern) for pattern in patterns))
-        and score_of(box) >= selection.min_score
-        and min(box["width"], box["height"]) >= selection.min_side
-        and (selection.max_side <= 0 or max(box["width"], box["height"]) <= selection.max_side)
-        and (inside is None or _centre_in(box, inside))
-    ]
-    kept.sort(key=ORDERS[selection.order])
+
+    def wanted(box: BoxDict) -> bool:
+        check_cancelled(cancelled)
+        label = label_of(box).strip().casefold()
+        return (
+            (not patterns or any(matches(label, pattern) for pattern in patterns))
+            and score_of(box) >= selection.min_score
+            and min(box["width"], box["height"]) >= selection.min_side
+            and (selection.max_side <= 0 or max(box["width"], box["height"]) <= selection.max_side)
+            and (inside is None or _centre_in(box, inside))
+        )
+
+    kept = sorted(filter(wanted, boxes), key=ORDERS[selection.order])
     kept = [kept[index] for index in pick(len(kept), selection.indices)]
     return kept[: selection.limit] if selection.limit > 0 else kept
 

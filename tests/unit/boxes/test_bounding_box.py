@@ -104,6 +104,13 @@ def test_one_list_serves_every_image() -> None:
     assert boxes[1] == [BOX]
 
 
+def test_boxes_are_counted_before_they_are_made() -> None:
+    with pytest.raises(InputError, match="There are 100001 boxes"):
+        as_boxes([BOX] * 100_001)
+    with pytest.raises(InputError, match="There are 4096000 boxes"):
+        boxes_per_image([[BOX] * 1000], 4096)
+
+
 def test_numbers_of_images_must_agree() -> None:
     assert boxes_per_image([[BOX], []], 2) == [[BOX], []]
     with pytest.raises(InputError, match="boxes for 2 images, but 3 images"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
@@ -302,6 +303,29 @@ def test_any_text_takes_linear_time(text: str) -> None:
     with pytest.raises(InputError):
         boxes_from("x" + text)
     assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ([[0, 0, 1, 1]] * 100_001, "100001 boxes"),
+        ([[[0, 0, 1, 1]] * 100_001], "100001 boxes"),
+        ([[[0, 0, 1, 1]] * 50_001] * 2, "100002 boxes"),
+        ({"detections": [[0, 0, 1, 1]] * 100_001}, "100001 boxes"),
+        ("[" + "[0, 0, 1, 1]," * 1_000_000, "13000001 characters"),
+        (torch.zeros(1, 1024, 1024, 3), r"shape \[1, 1024, 1024, 3\]"),
+        ([np.zeros((1024, 1024, 3))], r"shape \[1024, 1024, 3\]"),
+    ],
+    ids=["a list", "an image", "two images", "detections", "text", "a picture", "an array in a list"],
+)
+def test_more_than_boxes_are_is_refused_before_it_is_unfolded(value: object, complaint: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=complaint):
+            boxes_from(value)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_writing_fractions_needs_a_size() -> None:

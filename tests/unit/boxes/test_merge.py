@@ -165,3 +165,11 @@ def test_common_parts_of_all_with_all_are_refused() -> None:
     found = [[{"x": 0, "y": 0, "width": 9, "height": 9} for _ in range(300)]]
     with pytest.raises(InputError, match="pairs of boxes overlap"):
         merge_boxes([found, found], INTERSECTION)
+
+
+def test_a_long_label_is_not_written_a_thousand_times() -> None:
+    """Each common part has the labels of both."""
+    place = {"x": 0, "y": 0, "width": 9, "height": 9}
+    one, many = [[place | {"label": "a" * 100_000}]], [[place | {"label": "b"}] * 1000]
+    with pytest.raises(InputError, match="Use shorter labels"):
+        merge_boxes([one, many], INTERSECTION)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from iaa_runtime.boxes.bounding_box import as_boxes, corners, shown
 from iaa_runtime.boxes.select import ORDERS, Selection, first_box, matches, pick, select
-from iaa_runtime.errors import InputError
+from iaa_runtime.errors import Cancelled, InputError
 
 Batch = tuple[Any, list[list[dict[str, Any]]]]
 
@@ -100,6 +100,17 @@ def test_pick(indices: str, expected: list[int]) -> None:
 def test_pick_refuses(indices: str) -> None:
     with pytest.raises(InputError, match="neither a number nor a range"):
         pick(4, indices)
+
+
+def test_indices_without_an_end_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="300001 characters"):
+        pick(4, "0," * 150_000 + "9")
+
+
+def test_cancel_is_heard_at_every_box() -> None:
+    asked: list[int] = []
+    with pytest.raises(Cancelled):
+        select([ALL], Selection(labels=("*",)), cancelled=lambda: bool(asked) or bool(asked.append(1)))
 
 
 def test_unknown_orders_are_refused() -> None:
