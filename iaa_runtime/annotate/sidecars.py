@@ -13,6 +13,7 @@ from ..images.names import path_here
 from ..jobs.files import check_output, open_input, write_bytes
 from ..jobs.job import Row
 from ..jobs.same_file import folded, place, same_on_disk
+from ..text.printable import printable
 
 ENDING = ".txt"
 
@@ -57,7 +58,8 @@ def _share(path: str, other: str) -> bool:
 def write_sidecars(pairs: Pairs, *, overwrite: bool = False) -> int:
     """Writes ``photo.txt`` beside ``photo.jpg`` for every picture that has a caption.
 
-    All files are checked before the first is written, so that a refusal leaves none replaced.
+    Control characters are spelled, as the texts are for people, too. All files are checked before the first is written,
+    so that a refusal leaves none replaced.
 
     Args:
         pairs: the items and their records.
@@ -94,7 +96,7 @@ def _says(path: Path, caption: bytes) -> bool:
 def _captions(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[Path, bytes]]:
     for item, record in pairs:
         if "caption" in record:
-            yield _text_of(path_here(item["path"], record["image"])), record["caption"].encode() + b"\n"
+            yield _text_of(path_here(item["path"], record["image"])), printable(record["caption"]).encode() + b"\n"
 
 
 def _text_of(path: str) -> Path:

@@ -171,8 +171,9 @@ def _list_rows(path: Path, folder: Path, column: str) -> Iterator[Listed]:
                 f"{', '.join(row)}; name the right one with --column."
             )
         try:
-            os.fsencode(name)
-        except UnicodeEncodeError:
+            if b"\0" in os.fsencode(name):
+                raise ValueError("NUL")
+        except ValueError:
             raise InputError(f"{where}: {column!r} is {shortened(ascii(name))}, which no file is called.") from None
         name = name_in_list(folder, name)
         phrases, identity = _phrases(row.get("phrases"), where), _identity(row.get("id"), where)

@@ -6,6 +6,7 @@ of 12000 x 12000 inside, or a tile far larger than its picture.
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from .limits import GREEDY_PIXELS
 MOST_SCANS = 32
 """Of a progressive JPEG; programs write about ten."""
 MOST_PARTS, SMALL_PART = 10_000, 64
-"""Segments of a JPEG or chunks of a PNG may be more only if they have so many bytes each on the average."""
+"""Segments of a JPEG, chunks of a PNG, blocks of a GIF or resources of a PSD may be more only if they have so many
+bytes each on the average."""
 ICON_PIXELS = 2048 * 2048
 """Of a picture inside an icon; the largest that systems use is 1024 x 1024."""
 JPEG2000_PIXELS = GREEDY_PIXELS["JPEG2000"]
@@ -28,6 +30,7 @@ LARGEST_READ = 128 << 20
 """Bytes of an icon or a JPEG 2000, which are searched as a whole."""
 
 _JPEG, _PNG, _ICO, _ICNS = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\0\0\1\0", b"icns"
+_GIF, _PSD = (b"GIF87a", b"GIF89a"), b"8BPS"
 _JPEG2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
 _TIFF = tuple(order + bytes(version) for order in (b"II", b"MM") for version in ((42, 0), (0, 42), (43, 0), (0, 43)))
 _TIFF_BYTES, _TIFF_SHORT = (1, 2, 6, 7), 3
@@ -46,6 +49,10 @@ def check_container(file: BinaryIO, name: str) -> None:
         _check_parts(_jpeg_parts(file), name)
     elif start.startswith(_PNG):
         _check_parts(_png_parts(file), name)
+    elif start.startswith(_GIF):
+        _check_parts(_gif_parts(file), name)
+    elif start.startswith(_PSD):
+        _check_parts(_psd_parts(file), name)
     elif start.startswith(_TIFF):
         _check_tiff(file, name)
     elif start.startswith((_ICO, _ICNS, *_JPEG2000)):
@@ -145,6 +152,32 @@ def _png_parts(file: BinaryIO) -> Iterator[tuple[int, bool]]:
             return
         yield place, False
         place += 12 + int.from_bytes(header[:4], "big")
+
+
+def _gif_parts(file: BinaryIO) -> Iterator[tuple[int, bool]]:
+    """The blocks of the extensions before the first picture, each of which Pillow may keep."""
+    file.seek(10)
+    flags = file.read(1) or b"\0"
+    file.seek(13 + (3 << (flags[0] & 7) + 1 if flags[0] & 128 else 0))
+    while (mark := file.read(1)) not in (b"", b",", b";"):
+        yield file.tell(), False
+        if mark == b"!":  # Pillow passes over what it does not know, byte by byte
+            file.read(1)
+            while length := (file.read(1) or b"\0")[0]:
+                yield file.seek(length, io.SEEK_CUR), False
+
+
+def _psd_parts(file: BinaryIO) -> Iterator[tuple[int, bool]]:
+    """The resources, such as thumbnails, all of which Pillow keeps."""
+    file.seek(26)
+    file.seek(int.from_bytes(file.read(4), "big"), io.SEEK_CUR)
+    end = int.from_bytes(file.read(4), "big")
+    end += file.tell()
+    while (place := file.tell()) < end and len(head := file.read(7)) == 7:
+        yield place, False
+        file.seek(head[6] + (head[6] + 1) % 2, io.SEEK_CUR)
+        length = int.from_bytes(file.read(4), "big")
+        file.seek(length + length % 2, io.SEEK_CUR)
 
 
 def _ico_sizes(file: BinaryIO) -> Iterator[tuple[int, int, int]]:

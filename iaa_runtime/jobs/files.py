@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InputError
+from ..text.printable import printable
 
 TEMPORARY = ".part"
 """Suffix of files that are being written."""
@@ -66,7 +67,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         InputError: the file cannot be written, or there is something that may not be replaced.
     """
     check_output(path, overwrite=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    partial = path.with_name(f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
             with partial.open("xb") as file:
@@ -86,6 +87,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         raise InputError(
             f"{path} cannot be written ({_reason(error)}). Free space there, or choose another name or place."
         ) from error
+
+
+def _short(name: str) -> str:
+    """The beginning of a name, which leaves room for more within the 255 bytes that disks allow."""
+    return os.fsencode(name)[:200].decode(errors="ignore")
 
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
@@ -117,9 +123,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def json_line(record: Any) -> bytes:
-    """One line of JSON in UTF-8; names that are not valid Unicode (old file systems) are escaped."""
+    """One line of JSON in UTF-8; what would steer a terminal, and names that are no Unicode, are escaped."""
     try:
-        return json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        return printable(json.dumps(record, ensure_ascii=False)).encode() + b"\n"
     except UnicodeEncodeError:
         return json.dumps(record).encode() + b"\n"
 

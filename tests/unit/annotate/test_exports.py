@@ -85,6 +85,12 @@ def test_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
     assert write_sidecars(lambda: made) == 2  # the same again is no conflict
 
 
+def test_a_caption_s_text_does_not_steer_a_terminal(tmp_path: Path) -> None:
+    made = [({"path": str(tmp_path / "a.jpg")}, {"image": "a.jpg", "caption": "a\x1b[2J\u202eb\nc"})]
+    assert write_sidecars(lambda: made) == write_sidecars(lambda: made) == 1
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a\\u001b[2J\\u202eb\nc\n"
+
+
 def test_a_text_that_is_somebody_s_own_is_kept(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("mine")
     made = pairs(tmp_path, "a.jpg", "b.jpg")

@@ -115,6 +115,7 @@ def test_a_list_may_lie_elsewhere_and_call_its_column_otherwise(photos: Path, tm
         ({"image": "a.png", "phrases": "..."}, "line 1: 'phrases' is '...'"),
         ({"image": "a.png", "phrases": 5}, "line 1: 'phrases' is 5"),
         ({"image": "a.png", "id": 1.5}, "line 1: 'id' is 1.5"),
+        ({"image": "a\0/b.png"}, "line 1: 'image' is .*, which no file is called"),
         ({"image": "\ud800.png"}, "line 1: 'image' is .*, which no file is called"),
         ({"image": "a.png", "id": "\ud800"}, "line 1: 'id': holds .*, which is no character"),
         ({"image": "a.png", "phrases": ["\ud800"]}, "line 1: 'phrases' is"),

@@ -78,7 +78,21 @@ def bitmap(size: int) -> bytes:
     return struct.pack("<IiiHHIIiiII", 40, size, 2 * size, 1, 8, 1, 0, 0, 0, 0, 0) + b"\xff\0" * 1000
 
 
+def gif(extensions: bytes) -> bytes:
+    content = saved(Image.new("RGB", (10, 10)), "GIF").getvalue()
+    at = 13 + (3 << (content[10] & 7) + 1)
+    return content[:at] + extensions + content[at:]
+
+
+def psd(resources: bytes) -> bytes:
+    head = b"8BPS" + struct.pack(">H6xHIIHHI", 1, 3, 10, 10, 8, 3, 0)
+    return head + struct.pack(">I", len(resources)) + resources + bytes(4 + 2 + 300)
+
+
 HOSTILE = {
+    "comments": (lambda: gif(b"!\xfe\1a\0" * 10**6), "more than 10000 parts"),
+    "a comment of a million blocks": (lambda: gif(b"!\xfe" + b"\1a" * 10**6 + b"\0"), "more than 10000 parts"),
+    "resources": (lambda: psd(b"8BIM\4\4\0\0\0\0\0\0" * 10**6), "more than 10000 parts"),
     "scans": (lambda: scans(400), "more than 32 scans"),
     "scans after a segment that shows an end": (
         lambda: scans(400, b"\xff\xfe\0\x08\xff\xd9\xff\xd9\xff\xd9"),
@@ -125,6 +139,8 @@ def test_what_takes_more_than_its_size_says_is_refused(tmp_path: Path, make: Cal
         saved(
             Image.new("RGB", (300, 300)), "MPO", save_all=True, append_images=[UPRIGHT.resize((300, 300))] * 50
         ).getvalue(),
+        gif(b"!\xfe" + (b"\xff" + b"a" * 255) * 20000 + b"\0"),
+        psd(b"8BIM\4\4\3odd\0\0\0\3odd\0" * 9000),
         tiff("<", False, t273=1, t279=1),
         saved(Image.new("RGB", (300, 300)), "TIFF", compression="jpeg").getvalue(),
         tiff(">", False, t322=256, t323=256, t324=0, t325=65536),
@@ -132,7 +148,7 @@ def test_what_takes_more_than_its_size_says_is_refused(tmp_path: Path, make: Cal
         icns(png(1024, 1024)),
         jpeg2000(1000, 100),
     ],
-    ids=["scans", "chunks", "APNG", "MPO", "strip", "TIFF of JPEG", "tile", "ICO", "ICNS", "JPEG 2000"],
+    ids=["scans", "chunks", "APNG", "MPO", "GIF", "PSD", "strip", "TIFF of JPEG", "tile", "ICO", "ICNS", "JPEG 2000"],
 )
 def test_what_programs_write_is_read(content: bytes) -> None:
     assert load_image(io.BytesIO(content)).mode == "RGB"

@@ -53,6 +53,19 @@ def test_records_come_back_in_any_script_and_with_any_name(tmp_path: Path) -> No
     assert json_line(records[1]).isascii()
 
 
+def test_what_would_steer_a_terminal_is_escaped(tmp_path: Path) -> None:
+    records = [{"a": "\x9b2J \u202e \x7f \x1b]0;x\x07"}]
+    write_jsonl(tmp_path / "a.jsonl", records)
+    assert list(read_jsonl(tmp_path / "a.jsonl")) == records
+    assert (tmp_path / "a.jsonl").read_bytes().strip().decode().isprintable()
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "猫" * 85], ids=["ASCII", "three bytes each"])
+def test_a_file_may_have_the_longest_name_there_is(name: str, tmp_path: Path) -> None:
+    write_bytes(tmp_path / name, b"whole")
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_lines_are_counted_with_blank_ones(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('\n{"a": 1}\n  \n{"a": 2}')
     assert list(numbered_jsonl(tmp_path / "a.jsonl")) == [(2, {"a": 1}), (4, {"a": 2})]
