@@ -32,6 +32,8 @@ LONGEST_TOKEN = 128
 """Characters of the longest token that Llama 3 has."""
 EVENTS_A_TOKEN = 8
 """Events that a token may take at most: some servers send each character by itself."""
+SHORT = 4096
+"""Characters of a text that is shown word by word."""
 
 _LOWEST = -sys.float_info.max
 _PARSING = threading.Lock()
@@ -143,7 +145,9 @@ def most_bytes(max_tokens: int) -> int:
 
 
 def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion]:
-    """Parses server-sent events; yields the answer after each (always the same object, which grows).
+    """Parses server-sent events; yields the answer as it grows (always the same object).
+
+    A short text grows with each event, a long one by a part of it at once: each time, all of it is copied.
 
     Args:
         lines: of the stream.
@@ -155,6 +159,8 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
     """
     answer = Completion()
     finished = False
+    pieces: list[str] = []
+    letters = 0
     try:
         for line in lines:
             if not line.startswith(b"data:"):
@@ -166,9 +172,14 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
                 finished = True
                 break
             with _PARSING:
-                _add(answer, json.loads(data))
-            _check_length(answer, max_tokens)
-            yield answer
+                pieces.append(_add(answer, json.loads(data)))
+            letters += len(pieces[-1])
+            _check_length(answer, letters, max_tokens)
+            if letters < SHORT or 64 * (letters - len(answer.text)) >= letters:
+                answer.text += "".join(pieces)
+                pieces.clear()
+                yield answer
+        answer.text += "".join(pieces)
     except Nonsense as error:
         raise RemoteError(f"What came is no chat completion: {error}. Is an OpenAI-compatible server there?") from None
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -185,16 +196,20 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
     raise Dropped("the answer broke off")
 
 
-def _add(answer: Completion, event: Any) -> None:
-    """Adds an event to the answer; raises what indexing raises if the event has another shape."""
+def _add(answer: Completion, event: Any) -> str:
+    """Adds an event to the answer, but for its text; raises what indexing raises if the event has another shape.
+
+    Returns:
+        The event's text.
+    """
+    added = ""
     if event.get("error") or event.get("object") == "error":
         raise Dropped(f"in mid-answer it reported an error: {error_message(event) or '(without a message)'}")
     for choice in event["choices"]:  # empty in an event that counts tokens
         if choice.get("index"):
             raise Nonsense("it is several answers, and one was asked for")
         answer.chunks += 1
-        text = choice["delta"].get("content") or ""
-        answer.text += _valid(text)
+        added += _valid(choice["delta"].get("content") or "")
         for token in (choice.get("logprobs") or {}).get("content") or ():
             spelled = token["token"]
             if len(spelled) > LONGEST_TOKEN:
@@ -204,6 +219,7 @@ def _add(answer: Completion, event: Any) -> None:
         answer.finish = choice.get("finish_reason") or answer.finish
         if not isinstance(answer.finish, str):
             raise TypeError
+    return added
 
 
 def _valid(text: str) -> str:
@@ -218,10 +234,10 @@ def _logprob(value: Any) -> float:
     return min(0.0, float(value))
 
 
-def _check_length(answer: Completion, max_tokens: int) -> None:
+def _check_length(answer: Completion, letters: int, max_tokens: int) -> None:
     too_much = (
         len(answer.tokens) > max_tokens + 1  # the end token, where a server does not count it
-        or len(answer.text) > LONGEST_TOKEN * max_tokens
+        or letters > LONGEST_TOKEN * max_tokens
         or answer.chunks > EVENTS_A_TOKEN * (max_tokens + 8)
     )
     if too_much:

@@ -111,6 +111,28 @@ def test_many_lists_in_an_event_take_the_memory_of_one(server: ModelServer) -> N
         tracemalloc.stop()
 
 
+@pytest.mark.slow
+def test_a_long_answer_in_small_pieces_takes_time_linear_in_it(server: ModelServer) -> None:
+    """Each piece copied all of the text before it, which took minutes."""
+    pieces, tokens = 40_000, 8192
+
+    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.send_response(200)
+        exchange.end_headers()
+        exchange.wfile.write(token("\U0001f600" * 24) * pieces)
+        exchange.wfile.write(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+        exchange.close_connection = True
+
+    server.behaves(behave)
+    shown: list[str] = []
+    started = time.process_time()
+    (answer,) = RemotePipeline.connect([server.url]).caption(
+        [PICTURE], max_new_tokens=tokens, on_text=lambda row, piece: shown.append(piece)
+    )
+    assert time.process_time() - started < 10
+    assert answer == "".join(shown) == "\U0001f600" * 24 * pieces
+
+
 def test_two_answers_are_not_run_together(server: ModelServer, remote: RemotePipeline) -> None:
     server.behaves(streams({"choices": [{"index": n, "delta": {"content": word}} for n, word in enumerate("ab")]}))
     with pytest.raises(RemoteError, match="several answers"):
