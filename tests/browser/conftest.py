@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,19 @@ class ComfyPage:
                 return
             self.page.wait_for_timeout(100)
         raise AssertionError("The run did not end.")
+
+    def load_ground(self, count: int = 1) -> None:
+        """Loads the template that grounds phrases, in ``count`` scenes."""
+        workflow = json.loads((PROJECT / "workflows" / "ground_mask_crop.json").read_text(encoding="utf-8"))
+        (scene,) = (node for node in workflow["nodes"] if node["type"] == "IAA_DemoScene")
+        scene["widgets_values"][-1] = scene["widgets_values_named"]["count"] = count
+        self.load(workflow)
+
+    def ground(self, count: int = 1) -> tuple[Any, dict[str, Any]]:
+        """Runs that template; returns the view of the boxes, and what the node sent."""
+        self.load_ground(count)
+        self.run()
+        return self.look_at("IAA_Ground"), self.output("IAA_Ground")
 
     def look_at(self, kind: str) -> Any:
         """Centres the first node of a type at full size; returns a locator of the page's part with its view."""

@@ -26,13 +26,6 @@ def read(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def grounded(comfy: ComfyPage) -> tuple[Any, dict[str, Any]]:
-    """Runs the grounding template; returns its view and what the node sent."""
-    comfy.load(read(SCENE_AND_BOXES))
-    comfy.run()
-    return comfy.look_at("IAA_Ground"), comfy.output("IAA_Ground")
-
-
 @pytest.mark.parametrize("template", [f for f in TEMPLATES if f.stem not in NEEDS_MORE], ids=lambda file: file.stem)
 def test_templates_open_and_run(comfy: ComfyPage, template: Path) -> None:
     """No node is missing, the run succeeds, and what our nodes found is on them."""
@@ -65,7 +58,7 @@ def test_templates_that_need_more_open(comfy: ComfyPage, template: str) -> None:
 
 def test_boxes_lie_where_the_json_says(comfy: ComfyPage) -> None:
     """As many boxes as were found, each at its place on the shown picture to two pixels."""
-    view, sent = grounded(comfy)
+    view, sent = comfy.ground()
     boxes, picture = sent["iaa_boxes"][0], sent["iaa_images"][0]
     assert len(boxes) >= 1
     shown = view.locator(".iaa-image").bounding_box()
@@ -84,7 +77,7 @@ def test_boxes_lie_where_the_json_says(comfy: ComfyPage) -> None:
 
 def test_pointing_lights_box_and_row_together(comfy: ComfyPage) -> None:
     """From either side; a click keeps both lit, another lets go."""
-    view, sent = grounded(comfy)
+    view, sent = comfy.ground()
     areas = [box["width"] * box["height"] for box in sent["iaa_boxes"][0]]
     index = areas.index(min(areas))  # the smallest lies on top, where boxes overlap
     box, row = (view.locator(f'.{name}[data-index="{index}"]') for name in ("iaa-box", "iaa-row"))
@@ -106,12 +99,7 @@ def test_pointing_lights_box_and_row_together(comfy: ComfyPage) -> None:
 
 def test_pages_turn_and_boxes_light_by_keys_alone(comfy: ComfyPage) -> None:
     """A button turns to the second picture, an arrow to the third; Enter keeps a box lit, Escape lets it go."""
-    workflow = read(SCENE_AND_BOXES)
-    (scene,) = (node for node in workflow["nodes"] if node["type"] == "IAA_DemoScene")
-    scene["widgets_values"][-1] = scene["widgets_values_named"]["count"] = 3
-    comfy.load(workflow)
-    comfy.run()
-    view, sent = comfy.look_at("IAA_Ground"), comfy.output("IAA_Ground")
+    view, sent = comfy.ground(count=3)
     position, keys = view.locator(".iaa-position"), comfy.page.keyboard
     assert position.inner_text() == "1 / 3" and view.get_by_role("button", name="Previous image").is_disabled()
     view.get_by_role("button", name="Next image").click()
@@ -170,7 +158,7 @@ def test_a_node_is_as_high_as_before_once_a_text_has_streamed_in(comfy: ComfyPag
 
 def test_json_is_copied(comfy: ComfyPage) -> None:
     """What the clipboard holds are the boxes that the node sent."""
-    view, sent = grounded(comfy)
+    view, sent = comfy.ground()
     view.get_by_role("button", name="Copy JSON").click()
     comfy.page.wait_for_timeout(200)
     copied = json.loads(comfy.page.evaluate("() => navigator.clipboard.readText()"))
@@ -179,7 +167,7 @@ def test_json_is_copied(comfy: ComfyPage) -> None:
 
 def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
     """The page is loaded anew, nothing is run, and the boxes are there."""
-    view, sent = grounded(comfy)
+    view, sent = comfy.ground()
     count = view.locator(".iaa-box").count()
     # The frontend writes its draft of the workflow with a delay.
     comfy.page.wait_for_function("() => Object.values(localStorage).some(kept => kept.includes('iaa_result'))")
@@ -193,7 +181,7 @@ def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
 
 def test_boxes_are_saved_with_the_workflow(comfy: ComfyPage) -> None:
     """A workflow saved after a run, opened again, shows what was found; its inputs are the same."""
-    grounded(comfy)
+    comfy.ground()
     saved = comfy.page.evaluate("() => JSON.parse(JSON.stringify(app.graph.serialize()))")
     inputs = {n["id"]: n.get("widgets_values") for n in read(SCENE_AND_BOXES)["nodes"]}
     for node in saved["nodes"]:

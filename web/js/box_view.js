@@ -1,16 +1,23 @@
 /**
- * A picture with its boxes, and the list of them below. A box and its row are two views of one thing: pointing at one
- * lights both, a click keeps them lit. Everything can be reached with the keyboard.
+ * A picture with its boxes, and the list of them. A box and its row are two views of one thing: pointing at one lights
+ * both, a click on the row keeps them lit, a click on the picture opens it large. Everything can be reached with the
+ * keyboard.
  */
 
-import { copyButton, make } from "./dom.js";
+import { copyButton, make, ownKeys, signButton, staleNote } from "./dom.js";
+import { openLightbox } from "./lightbox.js";
+import { describe, numberTag, Stage } from "./stage.js";
+import { word } from "./words.js";
 
 /** @typedef {import("./types.js").Box} Box */
 /** @typedef {import("./types.js").Picture} Picture */
 
 export class BoxView {
-    /** @param {(picture: Picture) => string} pictureUrl Where a picture is served. */
-    constructor(pictureUrl) {
+    /**
+     * @param {(picture: Picture) => string} pictureUrl Where a picture is served.
+     * @param {HTMLElement[]} more Buttons for the bar, in place of the one that enlarges: the view is the large one.
+     */
+    constructor(pictureUrl, ...more) {
         this.pictureUrl = pictureUrl;
         /** @type {Picture[]} */
         this.images = [];
@@ -20,22 +27,24 @@ export class BoxView {
         /** @type {number | null} The box that a click keeps lit. */
         this.kept = null;
 
-        this.image = make("img", "iaa-image", { draggable: false, alt: "" });
-        this.image.addEventListener("error", () => this.frame.classList.add("iaa-gone"));
-        this.image.addEventListener("load", () => this.frame.classList.remove("iaa-gone"));
-        this.layer = make("div", "iaa-layer");
-        this.frame = make("div", "iaa-frame", {}, this.image, this.layer);
+        this.large = more.length > 0;
+        this.stage = new Stage(
+            (index) => this.light(index ?? this.kept),
+            (index) => (this.large ? this.keep(index) : this.enlarge(index)),
+        );
         this.rows = make("div", "iaa-rows iaa-scroll");
-
-        this.previous = this.pageButton("‹", "Previous image", -1);
-        this.next = this.pageButton("›", "Next image", 1);
+        this.previous = signButton("‹", word("previous"), () => this.turnBy(-1));
+        this.next = signButton("›", word("next"), () => this.turnBy(1));
         this.position = make("span", "iaa-position");
+        this.pages = make("span", "iaa-pages", {}, this.previous, this.position, this.next);
         this.count = make("span", "iaa-count");
-        const copy = copyButton("Copy JSON", () => JSON.stringify(this.boxes.map((page) => page.map(withoutColor)), null, 1));
-        const bar = make("div", "iaa-bar", {}, this.previous, this.position, this.next, this.count, copy);
-        this.element = make("div", "iaa-view iaa-boxes", {}, make("div", "iaa-stage", {}, this.frame), this.rows, bar);
+        const copy = copyButton(word("copyJson"), () => JSON.stringify(this.boxes.map((page) => page.map(withoutColor)), null, 1));
+        this.enlarger = signButton("⤢", word("enlarge"), () => this.enlarge(this.kept));
+        const buttons = this.large ? more : [this.enlarger];
+        const bar = make("div", "iaa-bar", {}, this.pages, this.count, staleNote(), copy, ...buttons);
+        this.element = make("div", "iaa-view iaa-boxes", {}, this.stage.element, this.rows, bar);
         this.element.tabIndex = -1;
-        this.element.addEventListener("keydown", (event) => this.onKey(event));
+        ownKeys(this.element, ({ key }) => this.useKey(key));
     }
 
     /** @param {import("./types.js").BoxesResult} result */
@@ -52,78 +61,47 @@ export class BoxView {
         const picture = this.images[this.page];
         const boxes = this.boxes[this.page] ?? [];
         if (!picture) return;
-        this.frame.style.setProperty("--iaa-ratio", `${picture.width / picture.height}`);
-        this.image.src = this.pictureUrl(picture);
-        this.layer.replaceChildren(...this.drawBoxes(picture, boxes));
         this.rows.replaceChildren(...boxes.map((box, index) => this.row(box, index)));
         this.position.textContent = `${this.page + 1} / ${this.images.length}`;
-        this.count.textContent = boxes.length === 0 ? "nothing found" : boxes.length === 1 ? "1 box" : `${boxes.length} boxes`;
+        this.count.textContent = boxes.length === 0 ? word("nothing") : boxes.length === 1 ? word("oneBox") : word("boxes", boxes.length);
         this.previous.disabled = this.page === 0;
         this.next.disabled = this.page >= this.images.length - 1;
-        this.element.classList.toggle("iaa-single", this.images.length === 1);
+        this.pages.hidden = this.images.length === 1;
+        this.stage.show(this.pictureUrl(picture), picture, boxes);
+        this.light(null);
     }
 
     /**
-     * Boxes in percent of the picture, so that they follow it to any size. Small ones are drawn last, over those around
-     * them, or nobody could point at them. Where labels would begin at one place, as for several phrases that mean one
-     * thing, they stand one above the other.
-     * @param {Picture} picture
-     * @param {Box[]} boxes
-     * @returns {HTMLElement[]}
-     */
-    drawBoxes(picture, boxes) {
-        const order = boxes.map((_, index) => index).sort((a, b) => area(boxes[b]) - area(boxes[a]));
-        const near = 0.05 * Math.max(picture.width, picture.height);
-        return order.map((index, place) => {
-            const box = boxes[index];
-            const below = order.slice(0, place).filter((other) => sharesCorner(box, boxes[other], near)).length;
-            const tag = make("span", "iaa-tag", { textContent: describe(box) });
-            const element = this.item("iaa-box", box, index, tag);
-            element.style.left = `${(100 * box.x) / picture.width}%`;
-            element.style.top = `${(100 * box.y) / picture.height}%`;
-            element.style.width = `${(100 * box.width) / picture.width}%`;
-            element.style.height = `${(100 * box.height) / picture.height}%`;
-            element.style.setProperty("--iaa-below", `${below}`);
-            element.classList.toggle("iaa-tag-below", box.y < 0.12 * picture.height);
-            element.classList.toggle("iaa-tag-left", box.x > 0.6 * picture.width);
-            return element;
-        });
-    }
-
-    /**
+     * A box in words: a button that lights it.
      * @param {Box} box
      * @param {number} index
      * @returns {HTMLElement}
      */
     row(box, index) {
-        const size = make("span", "iaa-size", { textContent: `${box.x}, ${box.y} · ${box.width}×${box.height}` });
+        const { x, y, width, height } = box;
+        const size = make("span", "iaa-size", { textContent: `${x}, ${y} · ${width}×${height}` });
         const score = make("span", "iaa-score", { textContent: box.score === undefined ? "" : box.score.toFixed(2) });
         const label = make("span", "iaa-label", { textContent: box.label });
-        return this.item("iaa-row", box, index, make("span", "iaa-swatch"), label, score, size);
+        const row = make("button", "iaa-row", { type: "button", title: describe(box) }, numberTag(box, index), label, score, size);
+        row.dataset.index = `${index}`;
+        row.tabIndex = index === 0 ? 0 : -1; // one stop for Tab; from there the arrows lead on
+        row.style.setProperty("--iaa-color", box.color);
+        row.setAttribute("aria-label", word("place", describe(box), x, y, width, height));
+        row.addEventListener("pointerenter", () => this.light(index));
+        row.addEventListener("pointerleave", () => this.light(this.kept));
+        row.addEventListener("focus", () => this.light(index));
+        row.addEventListener("blur", () => this.light(this.kept));
+        row.addEventListener("click", () => this.keep(index));
+        return row;
     }
 
     /**
-     * What a box and a row share: a button that lights its index.
-     * @param {string} className
-     * @param {Box} box
-     * @param {number} index
-     * @param {HTMLElement[]} children
-     * @returns {HTMLButtonElement}
+     * Keeps a box lit, or lets it go where it was kept before.
+     * @param {number | null} index
      */
-    item(className, box, index, ...children) {
-        const element = make("button", className, { type: "button", title: describe(box) }, ...children);
-        element.dataset.index = `${index}`;
-        element.style.setProperty("--iaa-color", box.color);
-        element.setAttribute("aria-label", `${describe(box)}, at ${box.x}, ${box.y}, ${box.width} by ${box.height} pixels`);
-        element.addEventListener("pointerenter", () => this.light(index));
-        element.addEventListener("pointerleave", () => this.light(this.kept));
-        element.addEventListener("focus", () => this.light(index));
-        element.addEventListener("blur", () => this.light(this.kept));
-        element.addEventListener("click", () => {
-            this.kept = this.kept === index ? null : index;
-            this.light(this.kept);
-        });
-        return element;
+    keep(index) {
+        this.kept = this.kept === index ? null : index;
+        this.light(this.kept);
     }
 
     /**
@@ -135,22 +113,20 @@ export class BoxView {
         for (const part of this.element.querySelectorAll("[data-index]")) {
             const lit = part instanceof HTMLElement && part.dataset.index === `${index}`;
             part.classList.toggle("iaa-on", lit);
+            if (!part.classList.contains("iaa-row")) continue;
             part.setAttribute("aria-pressed", `${lit && index === this.kept}`);
-            if (lit && part.classList.contains("iaa-row")) scrollIntoList(part);
+            if (lit) scrollIntoList(part);
         }
+        this.stage.light(index);
     }
 
     /**
-     * @param {string} sign
-     * @param {string} name
-     * @param {number} step
-     * @returns {HTMLButtonElement}
+     * Opens the page large; the page that it is closed at is then shown here.
+     * @param {number | null} index The box to keep lit there.
      */
-    pageButton(sign, name, step) {
-        const button = make("button", "iaa-button iaa-page", { type: "button", textContent: sign, title: name });
-        button.setAttribute("aria-label", name);
-        button.addEventListener("click", () => this.turnBy(step));
-        return button;
+    enlarge(index) {
+        this.enlarger.focus({ preventScroll: true }); // where the focus goes back to
+        openLightbox(this, index);
     }
 
     /**
@@ -162,43 +138,31 @@ export class BoxView {
         this.element.focus({ preventScroll: true });
     }
 
-    /** @param {KeyboardEvent} event */
-    onKey(event) {
-        const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-        if (step && this.images.length > 1) this.turnBy(step);
-        else if (event.key === "Escape") this.light((this.kept = null));
-        else return;
-        // ComfyUI has uses of its own for these keys.
-        event.preventDefault();
-        event.stopPropagation();
+    /**
+     * Moves the focus from row to row; to the first or last one from elsewhere.
+     * @param {number} step
+     */
+    focusRow(step) {
+        const rows = /** @type {HTMLElement[]} */ ([...this.rows.children]);
+        const from = rows.findIndex((row) => row === document.activeElement);
+        const row = rows[from < 0 ? (step > 0 ? 0 : rows.length - 1) : from + step];
+        if (!row) return;
+        rows.forEach((other) => (other.tabIndex = other === row ? 0 : -1));
+        row.focus({ preventScroll: true });
     }
-}
 
-/**
- * @param {Box} box
- * @returns {string}
- */
-function describe(box) {
-    return box.score === undefined ? box.label : `${box.label} ${box.score.toFixed(2)}`;
-}
-
-/**
- * @param {Box} box
- * @returns {number}
- */
-function area(box) {
-    return box.width * box.height;
-}
-
-/**
- * Whether two boxes begin at about the same place.
- * @param {Box} one
- * @param {Box} other
- * @param {number} near In pixels.
- * @returns {boolean}
- */
-function sharesCorner(one, other, near) {
-    return Math.abs(one.x - other.x) < near && Math.abs(one.y - other.y) < near;
+    /**
+     * @param {string} key
+     * @returns {boolean} Whether it means something here.
+     */
+    useKey(key) {
+        const [across, down] = [{ ArrowLeft: -1, ArrowRight: 1 }[key], { ArrowUp: -1, ArrowDown: 1 }[key]];
+        if (across && this.images.length > 1) this.turnBy(across);
+        else if (down) this.focusRow(down);
+        else if (key === "Escape" && !this.large) this.light((this.kept = null));
+        else return false;
+        return true;
+    }
 }
 
 /**
@@ -212,11 +176,11 @@ function withoutColor({ color: _, ...box }) {
 
 /**
  * Scrolls a row into view within its list; `scrollIntoView` would scroll ComfyUI's whole page.
- * @param {HTMLElement} row
+ * @param {Element} row
  */
 function scrollIntoList(row) {
     const list = row.parentElement;
-    if (!list) return;
+    if (!(row instanceof HTMLElement) || !list) return;
     const above = row.offsetTop - list.offsetTop;
     if (above < list.scrollTop) list.scrollTop = above;
     else if (above + row.offsetHeight > list.scrollTop + list.clientHeight) {

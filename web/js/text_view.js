@@ -1,6 +1,7 @@
 /** Captions and answers on their node. */
 
-import { copyButton, make } from "./dom.js";
+import { copyButton, make, ownKeys, staleNote } from "./dom.js";
+import { word } from "./words.js";
 
 /** One text, or a numbered list of them. */
 export class TextView {
@@ -8,8 +9,9 @@ export class TextView {
         /** @type {string[]} */
         this.texts = [];
         this.list = make("div", "iaa-texts iaa-scroll");
-        const copy = copyButton("Copy", () => this.texts.join("\n\n"));
-        this.element = make("div", "iaa-view", {}, this.list, make("div", "iaa-bar", {}, copy));
+        const copy = copyButton(word("copy"), () => this.texts.join("\n\n"));
+        this.element = make("div", "iaa-view", {}, this.list, make("div", "iaa-bar", {}, staleNote(), copy));
+        ownKeys(this.element);
     }
 
     /** @param {import("./types.js").TextsResult} result */
@@ -18,7 +20,7 @@ export class TextView {
         const numbered = texts.length > 1;
         this.list.replaceChildren(
             ...texts.map((text, index) => {
-                const line = make("p", "iaa-text", {}, text || "(no words)");
+                const line = make("p", "iaa-text", {}, text || word("silent"));
                 if (numbered) line.prepend(make("span", "iaa-number", { textContent: `${index + 1}` }));
                 return line;
             }),

@@ -21,10 +21,14 @@
  * @property {"boxes"} kind
  * @property {Picture[]} images
  * @property {Box[][]} boxes One list per picture.
+ * @property {boolean} [demo] Whether the demo model answered.
+ * @property {Record<string, unknown>} [typed] What was typed into the node that it was made of.
  *
  * @typedef {object} TextsResult
  * @property {"texts"} kind
  * @property {string[]} texts
+ * @property {boolean} [demo]
+ * @property {Record<string, unknown>} [typed]
  *
  * @typedef {BoxesResult | TextsResult} Result
  *
@@ -32,6 +36,7 @@
  * @property {Picture[]} [iaa_images]
  * @property {Box[][]} [iaa_boxes]
  * @property {string[]} [iaa_texts]
+ * @property {string[]} [iaa_note] A remark, which today says that the demo model answered.
  */
 
 export {};
