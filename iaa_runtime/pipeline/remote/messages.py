@@ -36,8 +36,6 @@ SHORT = 4096
 """Characters of a text that is shown word by word."""
 
 _LOWEST = -sys.float_info.max
-_PARSING = threading.Lock()
-"""What is parsed may take twenty times the memory of its text, so requests parse their events one at a time."""
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
 _CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
@@ -171,8 +169,7 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
             if data == b"[DONE]":
                 finished = True
                 break
-            with _PARSING:
-                pieces.append(_add(answer, json.loads(data)))
+            pieces.append(_add(answer, json.loads(data)))
             letters += len(pieces[-1])
             _check_length(answer, letters, max_tokens)
             if letters < SHORT or 64 * (letters - len(answer.text)) >= letters:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 import tracemalloc
 from dataclasses import replace
@@ -87,26 +86,6 @@ def test_a_chunk_of_a_size_that_there_is_not_breaks_the_answer_off(
         with pytest.raises(RemoteError, match=r"broke off|is no HTTP"):
             remote.caption(PICTURE)
         assert tracemalloc.get_traced_memory()[1] < 10e6
-    finally:
-        tracemalloc.stop()
-
-
-def test_many_lists_in_an_event_take_the_memory_of_one(server: ModelServer) -> None:
-    """JSON of a megabyte may unfold to twenty; many requests do so one after the other."""
-    meet = threading.Barrier(24)
-
-    def behave(exchange: Exchange, body: dict[str, Any]) -> None:
-        exchange.begin()
-        meet.wait(10)
-        exchange.event("[" + "[]," * 340_000 + "[]]")
-
-    server.behaves(behave)
-    remote = RemotePipeline.connect([server.url], 24, retries=Retries(tries=1))
-    tracemalloc.start()
-    try:
-        with pytest.raises(RemoteError, match="is no chat completion"):
-            remote.caption([PICTURE] * 24, max_new_tokens=8192)
-        assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
 
