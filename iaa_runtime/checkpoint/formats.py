@@ -94,7 +94,7 @@ class Target:
         return self.device.type == "cpu" and entry.dtype == self.dtype
 
     def memory(self, entry: Entry) -> Tensor:
-        """Where a tensor goes that has to be converted."""
+        """Where a tensor goes that is converted or copied."""
         if self.buffer is None:
             return torch.empty(entry.shape, dtype=self.dtype, device=self.device)
         return self.buffer[: entry.numel].view(entry.shape)
@@ -112,6 +112,8 @@ class WeightFile(ABC):
 
     chunk_bytes: ClassVar[int]
     """About how much of the file a conversion on the CPU holds at a time."""
+    least_view: ClassVar[int] = 0
+    """Bytes of the smallest tensor that may stay a view; smaller ones are copied."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -131,16 +133,22 @@ class WeightFile(ABC):
     def load(self, entries: Iterable[Entry], target: Target) -> Iterator[tuple[str, Tensor]]:
         """Yields tensors by name: first the views that can stay, then the others, one by one."""
         entries = list(entries)
-        lasting = [entry for entry in entries if target.matches(entry) and target.buffer is None]
-        yield from self.views(lasting)
+        yield from self.views([entry for entry in entries if self._lasts(entry, target)])
         for entry in entries:
-            if not target.matches(entry):
-                out = target.memory(entry)
-                for start, end in self._steps(entry, self.chunk_bytes if target.staging is None else Staging.nbytes):
-                    target.copy(self.rows(entry, start, end), out[start:end])
-                yield entry.name, out
-            elif target.buffer is not None:
+            if self._lasts(entry, target):
+                continue
+            if target.matches(entry) and target.buffer is not None:
                 yield entry.name, self.rows(entry, 0, entry.shape[0])
+                continue
+            out = target.memory(entry)
+            for start, end in self._steps(entry, self.chunk_bytes if target.staging is None else Staging.nbytes):
+                target.copy(self.rows(entry, start, end), out[start:end])
+            yield entry.name, out
+
+    def _lasts(self, entry: Entry, target: Target) -> bool:
+        """Whether a tensor can stay a view of the file."""
+        large = entry.nbytes >= self.least_view or not entry.shape
+        return target.matches(entry) and target.buffer is None and large
 
     def chunks(self, entry: Entry, device: torch.device) -> Iterator[Tensor]:
         """Yields a tensor as stored, in chunks of rows, on ``device``."""
@@ -160,6 +168,9 @@ class _SafetensorsFile(WeightFile):
     """A length, so much JSON, and the tensors' bytes."""
 
     chunk_bytes = 1 << 20  # little beside the smallest bank; a mapping costs microseconds
+    # A view must not be written to, and programs do change norms and biases; at the published size all that is smaller
+    # takes a few MB together.
+    least_view = 1 << 20
 
     def entries(self) -> Iterator[Entry]:
         header, start = self._header()
