@@ -188,5 +188,20 @@ class Annotator:
             ]
 
 
+def is_record(row: Row) -> bool:
+    """Whether it has the fields of what :meth:`Annotator.annotate` makes, each of its kind."""
+    boxes = row.get("detections", [])
+    texts = [row.get("image"), *(row[name] for name in ("id", "caption", "error") if name in row)]
+    sizes = [] if "error" in row else [row.get("width"), row.get("height")]
+    if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
+        return False
+    for box in boxes:
+        texts.append(box.get("label"))
+        sizes += [box.get(name) for name in ("x", "y", "width", "height")]
+        if not isinstance(box.get("score"), float):
+            return False
+    return all(isinstance(text, str) for text in texts) and all(type(size) is int for size in sizes)
+
+
 def _new_record(row: Row) -> Row:
     return {name: row[name] for name in ("image", "id") if name in row}

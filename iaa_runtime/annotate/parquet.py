@@ -128,10 +128,6 @@ class Parquet:
         for _, row in read_rows(path, self._schema.names):
             yield {name: value for name, value in row.items() if value is not None}
 
-    def count(self, path: Path) -> int:
-        """The number of records in a shard; raises :class:`InputError` where it is damaged."""
-        return sum(1 for _ in read_rows(path, self._schema.names))
-
 
 def _valid(record: Row) -> Row:
     """The record with texts that are valid Unicode, as parquet demands; names of old file systems need not be."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..annotate.annotator import AnnotateSettings, Annotator, load_picture
+from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_picture
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
 from ..annotate.sidecars import check_sidecars, write_sidecars
@@ -184,6 +184,7 @@ def _open_job(
         options.shard_size,
         FORMATS[options.format](),
         group,
+        is_record,
     )
 
 

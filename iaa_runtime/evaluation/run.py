@@ -150,7 +150,10 @@ def _answer(
             pipeline.check_box_budget(request.config, request.several)
         return rows
 
-    job, _ = open_job(parts, job_settings, checked, SHARD_BATCHES * settings.batch, group=group)
+    def is_record(record: Row) -> bool:
+        return isinstance(record.get("text"), str) and all(name in record for name in kept)
+
+    job, _ = open_job(parts, job_settings, checked, SHARD_BATCHES * settings.batch, group=group, is_record=is_record)
 
     def work(batch: list[Row], pictures: list[Image.Image]) -> list[Row]:
         # Questions on one picture share its pass through the tower.

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import IAAError, InputError
-from .files import TEMPORARY, check_output, json_line, make_folder, read_jsonl, read_text, write_bytes, write_jsonl
+from .files import (
+    TEMPORARY,
+    check_output,
+    json_line,
+    make_folder,
+    open_input,
+    read_jsonl,
+    read_text,
+    write_bytes,
+    write_jsonl,
+)
 from .process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
@@ -37,7 +47,6 @@ class ShardFormat(Protocol):
 
     def write(self, path: Path, records: list[Row]) -> None: ...
     def read(self, path: Path) -> Iterator[Row]: ...
-    def count(self, path: Path) -> int: ...
 
 
 class Jsonl:
@@ -52,10 +61,6 @@ class Jsonl:
     def read(self, path: Path) -> Iterator[Row]:
         """Yields a shard's records."""
         return read_jsonl(path)
-
-    def count(self, path: Path) -> int:
-        """The number of records in a shard; raises :class:`InputError` where it is damaged."""
-        return sum(1 for _ in read_jsonl(path))
 
 
 @dataclass(frozen=True)
@@ -88,20 +93,15 @@ class Job:
         there = set(os.listdir(self.folder))  # one call: there may be tens of thousands
         return [number for number in range(self.shards) if self.shard(number).name not in there]
 
-    def discard_damaged(self) -> None:
-        """Removes shards that do not hold as many records as they were written with, so that they are made anew.
-
-        Raises:
-            InputError: the list of items is damaged.
-        """
-        if _whole(partial(Jsonl().count, self.folder / LIST)) != self.count:
-            raise InputError(
-                f"{self.folder / LIST} does not hold the {self.count:,} items that the job began with: it was changed "
-                "or cut. Start anew in another folder."
-            )
+    def discard_damaged(self, is_record: Callable[[Row], bool]) -> None:
+        """Removes shards that do not hold as many records as they were written with, so that they are made anew."""
         for number in set(range(self.shards)) - set(self.missing()):
             path, size = self.shard(number), min(self.shard_size, self.count - number * self.shard_size)
-            if _whole(partial(self.format.count, path)) != size:
+            try:
+                whole = [is_record(record) for record in self.format.read(path)] == [True] * size
+            except InputError:
+                whole = False
+            if not whole:
                 check_output(path, overwrite=True)  # a folder or a link of that name is not ours
                 log.warning("%s does not hold its %s records: it was changed or cut, and is made anew.", path, size)
                 path.unlink()
@@ -163,14 +163,6 @@ class Job:
             self.folder.rmdir()
 
 
-def _whole(count: Callable[[], int]) -> int | None:
-    """What is counted in a file of a job; None where it is damaged."""
-    try:
-        return count()
-    except InputError:
-        return None
-
-
 def open_job(
     folder: Path,
     settings: Row,
@@ -178,6 +170,7 @@ def open_job(
     shard_size: int,
     shard_format: ShardFormat | None = None,
     group: ProcessGroup | None = None,
+    is_record: Callable[[Row], bool] = bool,
 ) -> tuple[Job, bool]:
     """Starts a job, or resumes the one that the folder holds.
 
@@ -189,6 +182,7 @@ def open_job(
         shard_size: items in a shard.
         shard_format: JSON lines when None.
         group: the processes that work on it; this one alone when None.
+        is_record: whether an object in a shard has the fields of a record, each of its kind.
 
     Returns:
         The job, and whether it was resumed.
@@ -208,7 +202,8 @@ def open_job(
     _compare(folder, manifest["settings"], settings)
     job = Job(folder, manifest["count"], shard_size, shard_format)
     if group.is_main and known:
-        job.discard_damaged()
+        _check_list(folder, manifest)
+        job.discard_damaged(is_record)
     group.barrier()  # before the others look which shards are missing
     return job, known
 
@@ -235,8 +230,25 @@ def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> No
             raise InputError("There is nothing to do: the list is empty. Check what you gave.")
 
     write_jsonl(folder / LIST, counted())
-    manifest = {"version": _FORMAT, "count": count, "settings": settings}
+    manifest = {"version": _FORMAT, "count": count, "list": _digest(folder / LIST), "settings": settings}
     write_bytes(folder / MANIFEST, json_line(manifest))
+
+
+def _check_list(folder: Path, manifest: Row) -> None:
+    """Raises :class:`InputError` unless the list of items is that of the first start; old manifests do not say."""
+    if "list" in manifest and manifest["list"] != _digest(folder / LIST):
+        raise InputError(
+            f"{folder / LIST} does not hold the {manifest['count']:,} items that the job began with: it was changed "
+            "or cut. Start anew in another folder."
+        )
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _read_manifest(folder: Path) -> Row:

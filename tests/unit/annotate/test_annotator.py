@@ -9,7 +9,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.annotate import AnnotateSettings, Annotator
-from iaa_runtime.annotate.annotator import load_picture
+from iaa_runtime.annotate.annotator import is_record, load_picture
 from iaa_runtime.errors import InputError
 
 SHORT = {"max_new_tokens": 24}
@@ -44,6 +44,22 @@ def test_phrases_of_the_list_follow_the_common_ones(pipeline: IAAPipeline) -> No
     labels = [[d["label"] for d in record["detections"]] for record in records]
     assert labels == [["cat", "dog"], ["cat"], ["cat", "bird"]]
     assert "caption" not in records[0]
+
+
+GOOD_BOX = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5}
+GOOD = {"image": "a", "id": "7", "width": 9, "height": 8, "caption": "A cat.", "detections": [GOOD_BOX]}
+
+
+def test_records_are_told_from_what_somebody_made_of_them(pipeline: IAAPipeline) -> None:
+    settings = AnnotateSettings(prompt="What is it?", phrases=("cat",), ground=True, generation=SHORT)
+    made = Annotator(pipeline, settings).annotate(rows("a", "b"), [Image.new("RGB", (30, 30)), InputError("no")])
+    assert all(map(is_record, [*made, GOOD]))
+    for name in GOOD:
+        assert not is_record(GOOD | {name: 1.5})
+    for name in GOOD_BOX:
+        assert not is_record(GOOD | {"detections": [GOOD_BOX | {name: None}]})
+    for changed in ({}, {"image": "a"}, {"image": "a", "error": 5}, GOOD | {"detections": 5}):
+        assert not is_record(changed)
 
 
 def test_a_threshold_drops_boxes(pipeline: IAAPipeline) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path, PureWindowsPath
 
@@ -22,6 +23,9 @@ def test_a_job_of_windows_goes_on_elsewhere(
     items = [json.loads(line) for line in Path("job/items.jsonl").read_text(encoding="utf-8").splitlines()]
     moved = [item | {"path": str(PureWindowsPath("C:/Users/me", item["image"]))} for item in items]
     Path("job/items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in moved), encoding="utf-8")
+    manifest = json.loads(Path("job/manifest.json").read_text(encoding="utf-8"))
+    manifest["list"] = hashlib.sha256(Path("job/items.jsonl").read_bytes()).hexdigest()
+    Path("job/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     Path("job/shard-000001.jsonl").unlink()
     assert main([*words, "--coco", "coco.json", "--sidecars"]) == 0
     assert [shard.read_bytes() for shard in sorted(Path("job").glob("shard-*"))] == before

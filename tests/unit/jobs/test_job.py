@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,6 +233,7 @@ def test_manifest_and_list_are_plain_json(tmp_path: Path) -> None:
     assert manifest == {
         "version": 1,
         "count": COUNT,
+        "list": hashlib.sha256((job.folder / "items.jsonl").read_bytes()).hexdigest(),
         "settings": {"model": "m", "phrases": ["a", "b"], "shard_size": 5, "format": "jsonl"},
     }
     start(tmp_path / "job", phrases=["a", "b"])  # a tuple and a list are the same JSON
@@ -249,8 +252,9 @@ def cut(content: bytes) -> bytes:
         lambda content: content + b'{"number": 99}\n',
         lambda content: content.replace(b"{", b"\x00", 1),
         lambda content: b"\n" * len(content),
+        lambda content: re.sub(rb"{.*}", b"{}", content, count=1),
     ],
-    ids=["emptied", "cut", "a record gone", "a record too many", "damaged", "blank"],
+    ids=["emptied", "cut", "a record gone", "a record too many", "damaged", "blank", "no record"],
 )
 @pytest.mark.parametrize("number", [1, 4])
 def test_a_damaged_shard_is_made_anew(
@@ -268,7 +272,17 @@ def test_a_damaged_shard_is_made_anew(
     assert list(start(tmp_path / "job").records()) == [{"number": n, "square": n * n} for n in range(COUNT)]
 
 
-@pytest.mark.parametrize("harm", [lambda content: b"", cut, lambda content: content + b'{"number": 99}\n'])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda content: b"",
+        cut,
+        lambda content: content + b'{"number": 99}\n',
+        lambda content: content.replace(b"\n", b"\n\n", 1),
+        lambda content: content.replace(b"number", b"member", 1),
+    ],
+    ids=["emptied", "cut", "an item more", "a blank line", "changed"],
+)
 def test_a_damaged_list_is_named(harm: Callable[[bytes], bytes], tmp_path: Path) -> None:
     job = start(tmp_path / "job")
     compute(job)
