@@ -35,7 +35,7 @@ from ..iaa_runtime.checkpoint.download import (
 )
 from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
-from ..iaa_runtime.errors import Cancelled, CheckpointError
+from ..iaa_runtime.errors import Cancelled, CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
@@ -121,7 +121,8 @@ def missing_checkpoint_message(name: str) -> str:
     """What to do about a checkpoint that is not here."""
     roots = " or ".join(folder_paths.get_folder_paths(FOLDER))
     if name != PUBLISHED_REPOSITORY:
-        return f"There is no checkpoint {name!r}. Put its folder (config.json, tokenizer.json, weights) into {roots}."
+        needed = "its folder (config.json, tokenizer.json, weights)"
+        return f"There is no checkpoint {spelled(name)}. Put {needed} into {roots}."
     target = own_folder() / name
     return (
         f"{name} is not here yet. It takes {PUBLISHED_BYTES / 1e9:.0f} GB, and would go to {target}, where "

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.model_management as memory
 from comfy_api.latest import io
 
+from ..iaa_runtime.errors import spelled
 from . import host
 from .inputs import Node
 from .options import CATEGORY, IAAModelType
@@ -43,6 +44,8 @@ class Loader(Node):
         """
         if precision not in (None, *host.DTYPES, *host.WEIGHTS):
             return f"There is no precision {precision!r}. Choose one of {', '.join(host.DTYPES)}."
+        if not isinstance(checkpoint, (str, type(None))):
+            return f"'checkpoint' is {spelled(checkpoint)}, which is no name. Choose one of the list."
         if checkpoint is None or checkpoint in host.checkpoint_options():
             return True
         return host.missing_checkpoint_message(checkpoint)
@@ -50,7 +53,7 @@ class Loader(Node):
     @classmethod
     def fingerprint_inputs(cls, checkpoint: Any = None, **_: Any) -> Any:
         """Changes when the checkpoint's files do."""
-        return host.fingerprint(checkpoint) if checkpoint is not None else None
+        return host.fingerprint(checkpoint) if isinstance(checkpoint, str) else None
 
     @classmethod
     def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.pipeline.remote import RemotePipeline, Timeouts
 from ..iaa_runtime.pipeline.remote.pipeline import CONCURRENCY
@@ -86,6 +87,8 @@ def addresses(servers: str) -> list[str]:
     found = [line.strip() for line in servers.splitlines() if line.strip()]
     if not found:
         raise InputError("'servers' is empty. Write the address of a server, such as http://127.0.0.1:8000.")
+    if len(found) > len(Task):
+        raise InputError(f"'servers' has {len(found):,} lines. Write at most one address a task, so {len(Task)}.")
     for address in found:
         parse_server(address)
     return found

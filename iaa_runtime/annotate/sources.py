@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..images.names import name_in_list, path_here, slashed, unquoted
+from ..images.names import matching, name_in_list, path_here, slashed, unquoted
 from ..jobs.files import check_text, numbered_jsonl
 from ..jobs.job import Row, shortened
 from ..jobs.same_file import folded, same_on_disk
@@ -130,7 +130,7 @@ def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
         yield Listed(slashed(source), source)
     elif glob.has_magic(source):
-        names = (name for name in glob.iglob(source, recursive=True) if _is_picture(name) and os.path.isfile(name))
+        names = (name for name in matching(source) if _is_picture(name) and os.path.isfile(name))
         yield from _named(names, f"The pattern {source} matches no picture")
     else:
         raise InputError(f"There is nothing at {source}. Give a folder, a pattern, a picture or a list.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,10 +25,38 @@ def is_pattern(text: str) -> bool:
     return glob.has_magic(text) and not os.path.lexists(text)
 
 
+def matching(pattern: str) -> Iterator[str]:
+    """What matches a pattern; ``**`` stands for a folder and all below it, linked ones too, each once.
+
+    Python's own ``**`` goes through a link that leads back to where it lies again and again.
+    """
+    parts = re.split(r"/|\\" if os.sep == "\\" else "/", pattern)
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index("**")
+    begin, rest = os.sep.join(parts[:at]) + os.sep * (at > 0), os.sep.join(parts[at + 1 :]) or "*"
+    for top in glob.iglob(begin) if begin else [""]:
+        for folder in _folders(top):
+            yield from matching(os.path.join(glob.escape(folder), rest))
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and those below it that are not hidden, each once whatever links lead to it; an empty one is here."""
+    seen = set[tuple[int, int]]()
+    for here, names, _ in os.walk(top or os.curdir, followlinks=True):
+        about = os.stat(here)
+        new = (about.st_dev, about.st_ino) not in seen
+        seen.add((about.st_dev, about.st_ino))
+        names[:] = sorted(name for name in names if not name.startswith(".")) if new else []
+        if new:
+            yield here if top else os.path.relpath(here, os.curdir).removeprefix(os.curdir)
+
+
 def expanded(text: str) -> list[str]:
     """What a pattern matches, sorted, where the shell left that to the program, as cmd does; else the text itself."""
     text = unquoted(text)
-    return (sorted(map(slashed, glob.glob(text, recursive=True))) if is_pattern(text) else []) or [text]
+    return (sorted(set(map(slashed, matching(text)))) if is_pattern(text) else []) or [text]
 
 
 def name_in_list(folder: Path, name: str) -> str:

@@ -326,6 +326,23 @@ def test_a_missing_checkpoint_says_where_it_belongs(client: Client, server: Serv
     assert str(server.base / "models" / "iaa") in detail and "config.json" in detail
 
 
+@pytest.mark.parametrize(
+    ("loader", "says"),
+    [
+        (node("IAA_Loader", checkpoint={"__value__": [1, 2]}), "which is no name. Choose one of the list."),
+        (node("IAA_Loader", checkpoint="x" * 100_000), "There is no checkpoint 'xxx"),
+        (node("IAA_RemoteLoader", servers="http://127.0.0.1:1\n" * 100_000), "'servers' has 100,000 lines."),
+    ],
+    ids=["a list", "a long name", "many addresses"],
+)
+def test_a_loader_says_at_once_and_shortly_what_is_wrong(client: Client, loader: Any, says: str) -> None:
+    graph = {"loader": loader, "text": node("IAA_Text", model=["loader", 0], prompt="hello")}
+    with pytest.raises(PromptError) as refused:
+        client.run(graph)
+    assert any(says in detail for detail in refused.value.details)
+    assert all(len(detail) < 1000 for detail in refused.value.details if says in detail)
+
+
 def test_the_published_model_is_offered_with_what_it_takes(client: Client, server: Server) -> None:
     offered = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]
     name = "qihoo360/Inner-Adaptor-Architecture"
