@@ -58,6 +58,8 @@ STEPS = 1000
 """Of a progress bar."""
 TEXT_INTERVAL = 0.1
 """Seconds between two updates of live text."""
+LONGEST_LIVE_TEXT = 20_000
+"""Characters, the newest ones: whoever watches reads no more, and hundreds of answers would flood the browser."""
 
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 """In what the Loader lets a model compute."""
@@ -374,14 +376,20 @@ class Progress:
             self._show()
 
     def done(self) -> None:
-        """Fills the bar and shows the whole text."""
+        """Fills the bar and shows what was written last."""
         self._bar.update_absolute(self._bar.total)
         self._show()
 
     def _show(self) -> None:
         self._sent_at = time.monotonic()
         if self._node_id is not None:
-            self._send("\n\n".join(text for text in self._texts if text), self._node_id)
+            newest, room = list[str](), LONGEST_LIVE_TEXT
+            for text in filter(None, reversed(self._texts)):
+                newest.append(text[-room:])
+                room -= len(newest[-1]) + 2
+                if room <= 0:
+                    break
+            self._send("\n\n".join(reversed(newest)), self._node_id)
 
 
 def _text_sender() -> Callable[[str, str], None]:

@@ -114,7 +114,8 @@ def label_of(box: Mapping[str, Any]) -> str:
     if box.get("label") is not None:
         return str(box["label"])
     metadata = box.get("metadata")
-    return str(metadata.get("desc") or "") if isinstance(metadata, Mapping) else ""
+    described = metadata.get("desc") if isinstance(metadata, Mapping) else None
+    return described if isinstance(described, str) else ""
 
 
 def score_of(box: Mapping[str, Any]) -> float:

@@ -221,7 +221,7 @@ def json_in(text: str) -> object:
     if not text:
         return []
     try:
-        return json.loads(text)
+        return _DECODER.decode(text)
     except RecursionError:
         raise InputError(f"The text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
     except ValueError as error:
@@ -249,9 +249,21 @@ _OWN, _SINGLE, _SEVERAL = "x, y, width, height", ("bbox", "bbox_2d", "box"), ("b
 """What a dict may hold one box under, or those of an image."""
 _ELEMENTS = ("obj", "text")
 """Types of the elements that ComfyUI's CreateBoundingBoxes makes: [ymin, xmin, ymax, xmax] in thousandths."""
-_DECODER = json.JSONDecoder()
 _JSON_BEGINS = re.compile(r"[\[{]\s*(?=[\[\]{}\"0-9.-])")
 """A bracket of prose, as in "[see below]", is none of JSON."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; one that says a thing twice would lose what it said first."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in made if names.count(name) > 1)
+        raise InputError(f"{shortened(made)} says {shortened(repr(twice))} twice. Make it two boxes, or leave one out.")
+    return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _items(value: object, what: str) -> Sequence[Any]:

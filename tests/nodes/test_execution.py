@@ -112,7 +112,9 @@ def test_the_bar_counts_answers_not_the_longest_they_might_be(comfyui: Path) -> 
         {"rows": 40, "length": 20, "likely": 24, "at_once": 40},
         {"rows": 3, "length": 2, "likely": 24, "most": 2},
     ]
-    bars = run_inside(comfyui, INSIDE / "progress.py", json.dumps(cases))
+    ran = run_inside(comfyui, INSIDE / "progress.py", json.dumps(cases))
+    bars, live = ran["bars"], ran["live"]
+    assert len(live) <= 20_000 and live.endswith("8" * 999 + "\n\n" + "9" * 999), "the newest of much text"
     for case, bar in zip(cases, bars, strict=True):
         assert bar == sorted(bar) and bar[-1] <= 1, case
     one, long, many, unlikely, at_once, short = (bar[-1] for bar in bars)

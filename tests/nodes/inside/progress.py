@@ -25,4 +25,15 @@ def written(rows: int, length: int, likely: float, most: int = 512, at_once: int
     return list(parts)
 
 
-print(json.dumps([written(**case) for case in json.loads(sys.argv[1])]))
+def shown(rows: int, length: int) -> str:
+    """The live text once that many answers of that many characters are written: digits of their numbers."""
+    progress = pack.nodes.host.Progress(rows, 1, node_id="1")
+    sent: list[str] = []
+    progress._send = lambda text, _: sent.append(text)
+    for row in range(rows):
+        progress.on_text(row, str(row % 10) * length)
+    progress.done()
+    return sent[-1]
+
+
+print(json.dumps({"bars": [written(**case) for case in json.loads(sys.argv[1])], "live": shown(300, 999)}))

@@ -332,3 +332,15 @@ def test_writing_fractions_needs_a_size() -> None:
     with pytest.raises(InputError, match="connect the image"):
         to_json(TWO, "0-1")
     assert convert.to_json([[]], "0-1") == "[[]]"
+
+
+@pytest.mark.parametrize("text", ['{"bbox": [0, 0, 9, 9], "bbox": [5, 5, 6, 6]}', 'So: [{"x": 1, "x": 2}]'])
+def test_json_that_says_a_thing_twice_is_refused(text: str) -> None:
+    """Python would take the last in silence."""
+    with pytest.raises(InputError, match="twice"):
+        boxes_from(text)
+
+
+def test_a_description_that_is_no_text_is_no_label() -> None:
+    (found,) = boxes_from([{"x": 1, "y": 2, "width": 3, "height": 4, "metadata": {"desc": {"a": 1}}}])
+    assert label_of(found[0]) == ""
