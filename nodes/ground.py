@@ -26,6 +26,8 @@ from .previews import boxes_ui
 from .values import annotated, bounding_boxes, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)
+THRESHOLD = 0.1
+"""Of new nodes: the demo model's own. An API graph that says nothing gets what the checkpoint says."""
 EMPTY, FULL, ERROR = "empty", "full image", "error"
 PER_PHRASE = "one per phrase"
 LIKELY = 24
@@ -53,7 +55,7 @@ class Ground(Node):
                     default="",
                     placeholder="What to find, one phrase a line:\nthe small red circle\nthe blue star",
                 ),
-                io.Float.Input("threshold", default=0.0, min=0.0, max=1.0, step=0.01, optional=True),
+                io.Float.Input("threshold", default=THRESHOLD, min=0.0, max=1.0, step=0.01, optional=True),
                 io.Boolean.Input("several", default=True, optional=True),
                 io.Combo.Input("nothing_found", options=[EMPTY, FULL, ERROR], default=EMPTY, optional=True),
                 length_input(DEFAULTS.max_new_tokens),
@@ -86,7 +88,7 @@ class Ground(Node):
         model: ModelHandle,
         image: torch.Tensor,
         phrases: str | list[str],
-        threshold: float = 0.0,
+        threshold: float | None = None,
         several: bool = True,
         nothing_found: str = EMPTY,
         max_new_tokens: int = DEFAULTS.max_new_tokens,

@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=1000)
     options = parser.parse_args()
     torch.set_num_threads(1)  # faster than more, at this size
-    pipeline = IAAPipeline.from_pretrained(options.model)
+    pipeline = IAAPipeline.from_pretrained(options.model, torch.float32)
     report = evaluate(pipeline, options.scenes).report()
     measured = {name: round(report[name], 4) for name in ROWS}
     (options.model / "measured.json").write_text(json.dumps({"scenes": options.scenes, **measured}, indent=1) + "\n")
