@@ -17,6 +17,7 @@ from ..config import IMAGE_TOKEN_INDEX
 
 PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM", "llama.cpp": "llama.cpp"}
 """Transformers' ``generate`` with its default and with a static cache, vLLM's engine, llama.cpp; and names in rows."""
+STOCK = {"eager", "static"}
 ANSWERING = ("eager", "static", "vllm")
 """Those that are timed with whole answers; llama.cpp is timed step by step, beside precisions (:mod:`.precisions`)."""
 PACKAGES = {"vllm": {"vllm": "vllm"}, "llama.cpp": {"llama_cpp": "llama-cpp-python", "gguf": "gguf"}}
@@ -49,6 +50,11 @@ Answer = Callable[[], Tensor]
 def missing(peer: str) -> str | None:
     """Why a peer cannot run here, and what would help; None where it can."""
     packages = PACKAGES.get(peer, {})
+    if peer in STOCK:
+        from transformers.utils import is_torch_available
+
+        if not is_torch_available():  # it says so of a torch that is too old for it, too
+            return f"{PEERS[peer]} does not run with torch {torch.__version__}: install a newer torch"
     if all(importlib.util.find_spec(module) for module in packages):
         return None
     return f"{PEERS[peer]} is not installed here: pip install {' '.join(packages.values())}"
@@ -58,7 +64,7 @@ def answers(
     peers: Sequence[str], folder: Path, dtype: torch.dtype, device: torch.device, work: Workload
 ) -> dict[str, Answer]:
     """Loads an exported task into each peer that is installed; returns what generates its answer to ``work``."""
-    stock = _stock(folder, dtype, device, work) if {"eager", "static"} & set(peers) else None
+    stock = _stock(folder, dtype, device, work) if STOCK & set(peers) else None
     made: dict[str, Answer] = {}
     for peer in peers:
         if peer in ANSWERING and missing(peer) is None:

@@ -104,6 +104,19 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert results["notes"] == ([] if served else ["vLLM is not installed here: pip install vllm"])
 
 
+def test_a_torch_that_is_too_old_for_transformers_is_told_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch 2.5 is for transformers 5.24: everything else is measured."""
+    monkeypatch.setattr("transformers.utils.is_torch_available", lambda: False)
+    words = ["bench", "--size", "tiny", "--batch", "1", "--new-tokens", "2", "--repeats", "1", "--device", "cpu"]
+    assert main([*words, "--dtype", "fp32", "--only", "peers", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    says = f"does not run with torch {torch.__version__}: install a newer torch"
+    assert results["notes"][:2] == [f"transformers {name} {says}" for name in ("eager", "static")]
+    assert not any("transformers" in row["name"] for row in results["rows"])
+
+
 def test_precisions_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     """Each beside plain dtypes and, where it is installed, llama.cpp; else a note says how to get that."""
     words = ["bench", "--size", "tiny", "--repeats", "1", "--only", "precisions", "--device", "cpu", "--json"]
