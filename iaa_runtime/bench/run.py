@@ -206,7 +206,7 @@ class Bench:
 
     def against_peers(self, folder: Path) -> None:
         """A caption at batch 1, and the language model alone."""
-        if not set(self.settings.peers) & set(ANSWERING):
+        if not any(peer in ANSWERING and missing(peer) is None for peer in self.settings.peers):
             return
         new, side = self.settings.new_tokens, self.pixels.shape[-1]
         picture = random_picture(side, self.settings.seed)
