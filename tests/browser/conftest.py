@@ -103,6 +103,8 @@ class ComfyPage:
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Loads a workflow in the UI's format and shows its nodes at full size."""
+        if self.page.get_by_role("dialog").is_visible():  # of templates, where ComfyUI was never used before
+            self.page.keyboard.press("Escape")
         self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(500)
         self.wait_until_drawn()
@@ -156,10 +158,13 @@ class ComfyPage:
         raise AssertionError("The run did not end.")
 
     def load_ground(self, count: int = 1) -> None:
-        """Loads the template that grounds phrases, in ``count`` scenes."""
+        """Loads the template that grounds phrases; for several scenes, phrases of which each scene holds something."""
         workflow = json.loads((PROJECT / "workflows" / "ground_mask_crop.json").read_text(encoding="utf-8"))
         (scene,) = (node for node in workflow["nodes"] if node["type"] == "IAA_DemoScene")
         scene["widgets_values"][-1] = scene["widgets_values_named"]["count"] = count
+        if count > 1:
+            (found,) = (node for node in workflow["nodes"] if node["type"] == "IAA_Ground")
+            found["widgets_values"][0] = found["widgets_values_named"]["phrases"] = "all the shapes\nthe leftmost shape"
         self.load(workflow)
 
     def ground(self, count: int = 1) -> tuple[Any, dict[str, Any]]:
