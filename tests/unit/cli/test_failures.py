@@ -215,6 +215,7 @@ def test_a_chat_that_is_asked_to_end_ends_in_mid_turn(
 def test_ctrl_c_while_the_program_is_imported_shows_no_traceback(module: str, project: Path) -> None:
     code = f"""
 import os, runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell that starts us in the background ignores
 class Finder:
     def find_spec(name, *_):
         if name == {module!r}:
@@ -399,11 +400,12 @@ def test_odd_result_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_record_of_an_odd_list_stays_json(model: str, tmp_path: Path) -> None:
-    (tmp_path / "list.jsonl").write_text(json.dumps({"image": "a\0b.png", "id": "\u202e"}) + "\n")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"image": "a\x1b\u202eb.png", "id": "\u202e"}) + "\n")
     words = ["annotate", str(tmp_path / "list.jsonl"), "--caption", "--out", str(tmp_path / "out"), "--model", model]
     assert main([*words, *FEW]) == 0
     (line,) = (tmp_path / "out" / "shard-000000.jsonl").read_text(encoding="utf-8").splitlines()
-    assert json.loads(line)["image"] == "a\0b.png" and "error" in json.loads(line)
+    assert json.loads(line)["image"] == "a\x1b\u202eb.png" and "error" in json.loads(line)
+    assert "\x1b" not in line and "\u202e" not in line
 
 
 def test_the_whole_program_says_it_too(model: str, project: Path) -> None:
