@@ -187,7 +187,7 @@ def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path:
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["model_type"] == "IAA"
     picture = draw_scene(make_scene(1_000_000_000))
     pipeline = IAAPipeline.from_pretrained(tmp_path / "checkpoint")
-    (found,) = pipeline.ground([picture], ["the red circle"])
+    (found,) = pipeline.ground([picture], ["the red circle"], threshold=0)
     assert found and all(0 <= d.x < picture.width and 0 <= d.y < picture.height for d in found)
     assert isinstance(pipeline.text("What is 1 plus 1?", max_new_tokens=4), str)
 

@@ -122,7 +122,12 @@ def test_ctrl_c_does_not_wait_for_a_server_that_is_silent_while_a_key_is_agreed_
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         words = ["text", "--prompt", "hi", "--server", f"https://127.0.0.1:{silent.getsockname()[1]}/v1"]
-        process = subprocess.Popen([sys.executable, "-m", "iaa_runtime", *words], cwd=project, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "iaa_runtime", *words],
+            cwd=project,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+        )
         with silent.accept()[0] as connected:
             assert connected.recv(1) == b"\x16", "the handshake has begun"
             process.send_signal(signal.SIGINT)
