@@ -32,7 +32,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(pictures: Path, out: Path) -> list[str]:
-    asked = ["--caption", "--phrase", "the circle", "--one", "--max-new-tokens", "24", "--batch", "5"]
+    asked = [
+        "--caption",
+        "--phrase",
+        "the circle",
+        "--threshold",
+        "0",
+        "--one",
+        "--max-new-tokens",
+        "24",
+        "--batch",
+        "5",
+    ]
     place = ["--out", str(out), "--shard-size", str(SHARD_SIZE), "--device", "cpu"]
     return ["-m", "iaa_runtime", "annotate", str(pictures), *asked, *place]
 
