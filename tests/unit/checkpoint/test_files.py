@@ -249,16 +249,6 @@ def test_a_dtype_that_torch_lacks_is_named(tmp_path: Path) -> None:
         _ = WeightFiles.find(tmp_path).names
 
 
-def test_views_of_a_file_cost_one_mapping(tmp_path: Path) -> None:
-    if not Path("/proc/self/maps").exists():
-        pytest.skip("mappings are counted in /proc")
-    save_file({f"layer.{n}": torch.ones(512, 512) for n in range(20)}, tmp_path / "model.safetensors")
-    files = WeightFiles.find(tmp_path)
-    kept = dict(files.load(files.names, torch.float32, "cpu"))
-    assert len(kept) == 20
-    assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1
-
-
 def test_what_is_no_regular_file_is_no_shard(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "model-a-of-b.safetensors")  # to open it would wait for a writer
     (tmp_path / "model-00001-of-00001.safetensors").mkdir()
@@ -303,13 +293,15 @@ def test_a_header_of_terabytes_is_not_read(tmp_path: Path) -> None:
         _ = WeightFiles.find(tmp_path).names
 
 
-def test_a_mapped_file_counts_as_no_memory_of_ours(tmp_path: Path) -> None:
+def test_views_of_a_file_cost_one_mapping_and_no_memory_of_ours(tmp_path: Path) -> None:
     """Neither by what is read nor by what might be written, which Windows charges to its page file."""
     if not Path("/proc/self/smaps").exists():
         pytest.skip("mappings are told of in /proc")
     save_file({f"layer.{n}": torch.ones(512, 512) for n in range(20)}, tmp_path / "model.safetensors")
     files = WeightFiles.find(tmp_path)
     kept = dict(files.load(files.names, torch.float32, "cpu"))
+    assert len(kept) == 20
+    assert Path("/proc/self/maps").read_text().count(str(tmp_path)) == 1
     assert sum(float(tensor.sum()) for tensor in kept.values()) == 20 * 512 * 512
     (ours,) = re.findall(rf"^\S+ (\S+) .*{tmp_path}.*\n((?:\w+:.*\n)+)", Path("/proc/self/smaps").read_text(), re.M)
     assert ours[0][:3] == "r--", "a mapping that may be written to is charged as a whole"
