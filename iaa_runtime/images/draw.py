@@ -4,46 +4,29 @@ from __future__ import annotations
 
 import colorsys
 import math
-import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import cast
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..boxes.answers import Detection
 from ..boxes.geometry import Rectangle, pairwise_intersection
 from ..boxes.masks import union_masks
 from ..errors import Cancel, check_cancelled
+from .fonts import SMALLEST, Font, letters
 from .picture import ArrayPicture, Picture
 
 Color = tuple[int, int, int]
 
 _HUES = (355, 212, 50, 140, 285, 25, 178, 82, 322, 245)
-_MIN_FONT = 8
 _MAX_LABEL = 120
 _MAX_ROWS = 8
 """How many label heights above or below its box a label may go to find a free place."""
 _MAX_PLACED = 256
 """How many labels look for a free place; where more are, none is free, and each search takes longer."""
-# Pillow's own font has little beyond ASCII, so labels in other scripts are tried with fonts that systems come with.
-_SYSTEM_FONTS = (
-    "DejaVuSans.ttf",
-    "NotoSans-Regular.ttf",
-    "segoeui.ttf",
-    "Arial.ttf",
-    "Arial Unicode.ttf",
-    "NotoSansCJK-Regular.ttc",
-    "msyh.ttc",
-    "PingFang.ttc",
-    "YuGothM.ttc",
-    "malgun.ttf",
-    "wqy-zenhei.ttc",
-)
 
 
 def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: Cancel = None) -> Image.Image:
@@ -105,7 +88,7 @@ class _Tag:
     """A label as it will be written; ``width`` and ``height`` are those of its plate, in pixels."""
 
     text: str
-    font: ImageFont.FreeTypeFont
+    font: Font
     padding: int
     width: int
     height: int
@@ -166,59 +149,25 @@ def _fit_tag(name: str, score: float, size: tuple[int, int], crowd: float) -> _T
     label = " ".join(visible.split())
     full = f"{label} {score:.2f}".strip()
     best = min(math.sqrt(width * height) / 40, height / 5) / math.sqrt(max(1, crowd))
-    largest = max(_MIN_FONT, round(best))
-    for font_size in range(largest, _MIN_FONT - 1, -1):
+    largest = max(SMALLEST, round(best))
+    for font_size in range(largest, SMALLEST - 1, -1):
         tag = _measure(full, font_size)
         if tag.width <= width:
             return tag
     for length in range(len(label) - 1, 0, -1):
-        tag = _measure(f"{label[:length].rstrip()}…", _MIN_FONT)
+        tag = _measure(f"{label[:length].rstrip()}…", SMALLEST)
         if tag.width <= width:
             return tag
-    return _measure(f"{score:.2f}", _MIN_FONT)
+    return _measure(f"{score:.2f}", SMALLEST)
 
 
 def _measure(text: str, font_size: int) -> _Tag:
     """A text with the size of its plate, which leaves some padding around it."""
-    text, any_size = _letters(text)
+    text, any_size = letters(text)
     font = any_size.font_variant(size=font_size)
     padding = max(1, font_size // 4)
     ascent, descent = font.getmetrics()
     return _Tag(text, font, padding, math.ceil(font.getlength(text)) + 2 * padding, ascent + descent + padding)
-
-
-@lru_cache(maxsize=1024)
-def _letters(text: str) -> tuple[str, ImageFont.FreeTypeFont]:
-    """Chooses the font that lacks the fewest letters of a text, and the text without accents where that helps."""
-    # Without FreeType, which every Pillow wheel brings, this would be a font of one size.
-    own = cast(ImageFont.FreeTypeFont, ImageFont.load_default(_MIN_FONT))
-    if not _lacking(own, text):
-        return text, own
-    fonts = (own, *_system_fonts())
-    choices = [(written, font) for written in (text, _without_accents(text)) for font in fonts]
-    return min(choices, key=lambda choice: _lacking(choice[1], choice[0]))
-
-
-@lru_cache(maxsize=1)
-def _system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
-    """The fonts of ``_SYSTEM_FONTS`` that this machine has; looking for them takes a while."""
-    fonts = []
-    for name in _SYSTEM_FONTS:
-        try:
-            fonts.append(ImageFont.truetype(name, _MIN_FONT))
-        except OSError:
-            continue
-    return tuple(fonts)
-
-
-def _lacking(font: ImageFont.FreeTypeFont, text: str) -> int:
-    """How many different letters of a text the font lacks: it draws them all as the same sign."""
-    missing = bytes(font.getmask("\U0010ffff"))
-    return sum(bytes(font.getmask(letter)) == missing for letter in set(text))
-
-
-def _without_accents(text: str) -> str:
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
 
 
 def _plate(

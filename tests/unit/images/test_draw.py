@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from iaa_runtime.boxes.answers import Detection
-from iaa_runtime.images import draw as render
 from iaa_runtime.images.draw import crop_detections, detections_mask, draw_detections
 from iaa_runtime.images.load import load_image
 
@@ -265,30 +264,6 @@ def test_labels_of_any_script_are_drawn(label: str) -> None:
     drawn, ((_, _, plate, color),) = written(Image.new("RGB", (400, 300)), [Detection(50, 100, 50, 50, label, 0.5)])
     inner = drawn[plate[1] + 1 : plate[3] - 1, plate[0] + 1 : plate[2] - 1]
     assert (inner != np.array(color)).any()  # something is written on the plate
-
-
-@pytest.fixture
-def no_system_fonts(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(render, "_SYSTEM_FONTS", ())
-    for cached in (render._letters, render._system_fonts):
-        cached.cache_clear()
-    yield
-    for cached in (render._letters, render._system_fonts):
-        cached.cache_clear()
-
-
-@pytest.mark.usefixtures("no_system_fonts")
-def test_without_a_font_for_them_accents_are_left_out() -> None:
-    _, ((text, *_),) = written(Image.new("RGB", (400, 300)), [Detection(50, 100, 50, 50, "Éléphant âgé", 0.5)])
-    assert text == "Elephant age 0.50"
-    draw_detections(Image.new("RGB", (400, 300)), [Detection(50, 100, 50, 50, "小熊猫", 0.5)])
-
-
-def test_with_a_font_for_them_accents_are_written() -> None:
-    if not any(render._lacking(font, "É") == 0 for font in render._system_fonts()):
-        pytest.skip("this machine has none of the system fonts that are looked for")
-    _, ((text, *_),) = written(Image.new("RGB", (400, 300)), [Detection(50, 100, 50, 50, "Éléphant âgé", 0.5)])
-    assert text == "Éléphant âgé 0.50"
 
 
 # Colours -------------------------------------------------------------------------------------------------------------
