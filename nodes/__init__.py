@@ -19,6 +19,7 @@ from .caption import Caption
 from .chat import ChatTurn
 from .demo_scene import DemoScene
 from .ground import Ground
+from .help import serve_help
 from .host import register_folder
 from .loader import Loader
 from .remote_loader import RemoteLoader
@@ -43,10 +44,12 @@ class IAAExtension(ComfyExtension):
     """Everything that this pack adds to ComfyUI."""
 
     async def on_load(self) -> None:
-        """Tells ComfyUI where our checkpoints are kept."""
+        """Tells ComfyUI where our checkpoints are kept, and what help there is."""
         register_folder()
         name = Path(__file__).parents[1].name
-        if not re.fullmatch(r"[\w-]+", name, re.ASCII):  # ComfyUI serves web/ under it, and cuts it at a point
+        if re.fullmatch(r"[\w-]+", name, re.ASCII):  # ComfyUI serves web/ under it, and cuts it at a point
+            serve_help(name)
+        else:
             log.warning(
                 "IAA: browsers may not reach a pack in a folder named %r: boxes, texts and help pages are missing "
                 "then. Rename it, with letters, digits, - and _ (such as iaa-nodes), and restart.",

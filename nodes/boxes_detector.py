@@ -76,7 +76,7 @@ class PhraseDetector:
         if len(image) != 1:
             raise InputError(
                 f"A detector looks at one image at a time, and {len(image)} came. Make a list of the batch first, for "
-                "instance with Impact Pack's ImageBatchToImageList."
+                "instance with Impact Pack's Image Batch to Image List."
             )
         found = [detection.to_dict() for detection in self._ground(image, max(threshold, self.threshold))]
         segs = to_segs(

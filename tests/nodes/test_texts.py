@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comfyui_server import Client
+
+HEADINGS = {"en": ("Inputs", "Outputs?"), "zh": ("输入", "输出")}
+"""Of help pages, in the languages that there are."""
+LANGUAGELESS = {"cpu", "xyxy", "xywh", "KJNodes, xyxy", "KJNodes, xywh", "MM", "G", "Text"}
+"""Choices that are the same in every language, beside those with digits or slashes in them."""
 
 
 def names(node: dict[str, Any]) -> list[str]:
@@ -21,6 +27,24 @@ def locale(project: Path, language: str) -> dict[str, Any]:
     return dict(json.loads((project / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")))
 
 
+def page(project: Path, name: str, language: str) -> str:
+    """A node's help page."""
+    return (project / "web" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+
+
+def listed(text: str, heading: str) -> list[str]:
+    """The names that items of a help page's list begin with."""
+    (part,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    items = re.findall(r"^- (.*?)[:：]", part, re.M)
+    assert len(items) == len(re.findall(r"^(?!  - ).", part, re.M)), f"{heading}: something is no item"
+    return [name for item in items for name in re.findall(r"\*\*(.+?)\*\*", item)]
+
+
+def examples(text: str) -> set[str]:
+    """What stands in a help page as code, of several words."""
+    return {code for code in text.split("`")[1::2] if " " in code}
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_locales_cover_every_node_input_and_output(project: Path, pack: dict[str, Any], language: str) -> None:
     words = locale(project, language)
@@ -30,7 +54,7 @@ def test_locales_cover_every_node_input_and_output(project: Path, pack: dict[str
         assert list(words[name]["inputs"]) == names(node), name
         assert list(words[name]["outputs"]) == [str(number) for number in range(len(node["outputs"]))], name
         for part in [*words[name]["inputs"].values(), *words[name]["outputs"].values()]:
-            assert set(part) == {"name", "tooltip"} and all(part.values()), f"{name}: {part}"
+            assert set(part) - {"options"} == {"name", "tooltip"} and all(part.values()), f"{name}: {part}"
 
 
 def test_english_is_what_comfyui_shows(project: Path, pack: dict[str, Any]) -> None:
@@ -51,18 +75,76 @@ def test_chinese_is_chinese(project: Path) -> None:
         assert node["description"] != english[name]["description"]
 
 
-def test_every_node_has_a_help_page_that_names_all_it_has(project: Path, pack: dict[str, Any]) -> None:
+def test_choices_are_chinese_too(project: Path, pack: dict[str, Any]) -> None:
+    words = locale(project, "zh")
     for name, node in pack["nodes"].items():
-        for page in (project / "web" / "docs" / f"{name}.md", project / "web" / "docs" / name / "zh.md"):
-            text = page.read_text(encoding="utf-8")
-            parts = [*(i["id"] for i in node["inputs"]), *(label for label, _ in node["outputs"])]
-            # A run of inputs may be written as `first` … `last`.
-            missing = [p for p in parts if f"`{p}`" not in text and not re.fullmatch(r"bboxes_\d", p)]
-            assert not missing, f"{page.name} of {name} says nothing of {', '.join(missing)}"
+        for declared in node["inputs"]:
+            labels = words[name]["inputs"][declared["id"]].get("options", {})
+            assert all(re.search("[\u4e00-\u9fff]", label) for label in labels.values() if label != "Lanczos"), name
+            assert set(labels) <= set(declared["options"]), f"{name}.{declared['id']}"
+            rest = [
+                option for option in declared["options"] if option not in labels and not re.search(r"[\d/]", option)
+            ]
+            assert set(rest) <= LANGUAGELESS, f"{name}: {rest}"
+
+
+@pytest.mark.parametrize("language", HEADINGS)
+def test_help_pages_are_lists_of_all_that_a_node_has(project: Path, pack: dict[str, Any], language: str) -> None:
+    """Under the names that ComfyUI shows. A table would be crushed by the panel, 305 pixels wide."""
+    words = locale(project, language)
+    assert {folder.name for folder in (project / "web" / "docs").iterdir()} == set(pack["nodes"])
+    for name, node in pack["nodes"].items():
+        text = page(project, name, language)
+        assert text.startswith(f"# {words[name]['display_name']}\n") and "|" not in text and "<" not in text, name
+        taken, given = (listed(text, heading) for heading in HEADINGS[language])
+        shown = {key: part["name"] for key, part in words[name]["inputs"].items()}
+        assert sorted(taken) == sorted(shown[i["id"]] for i in node["inputs"]), name
+        assert given == [part["name"] for part in words[name]["outputs"].values()], name
+        nested = [shown[f"{i['id']}_{n}"] for i in node["inputs"] for n, _ in i["nested"]]
+        assert [label for label in nested if f"**{label}**" not in text] == [], name
+
+
+def test_help_pages_say_the_same_in_both_languages(project: Path, pack: dict[str, Any]) -> None:
+    """As far as can be counted: inputs in one order, as many remarks, and the same examples and commands."""
+    for name in pack["nodes"]:
+        english, chinese = (page(project, name, language) for language in HEADINGS)
+        shown = [[part["name"] for part in locale(project, language)[name]["inputs"].values()] for language in HEADINGS]
+        of = dict(zip(*shown, strict=True))
+        assert [of[label] for label in listed(english, HEADINGS["en"][0])] == listed(chinese, HEADINGS["zh"][0]), name
+        assert all(english.count(sign) == chinese.count(sign) for sign in ("\n#", "\n- ", "\n  - ")), name
+        choices = {option for i in pack["nodes"][name]["inputs"] for option in i["options"]}
+        assert examples(english) - choices == examples(chinese), name
+
+
+@pytest.mark.parametrize("language", HEADINGS)
+def test_what_a_placeholder_shows_by_example_is_on_the_help_page(
+    project: Path, pack: dict[str, Any], language: str
+) -> None:
+    """Nodes 2.0 shows no placeholder."""
+    for name, node in pack["nodes"].items():
+        text = page(project, name, language)
+        for placeholder in (i["placeholder"] for i in node["inputs"] if i["placeholder"]):
+            said, *shown = placeholder.split("\n")
+            for example in shown or ([] if re.search("[a-z]", said) else [said]):
+                assert f"`{example}`" in text, f"{name}: {example}"
 
 
 def test_comfyui_serves_them(client: Client) -> None:
     served = client.get_json("/i18n")
     assert served["zh"]["nodeDefs"]["IAA_Ground"]["display_name"] == "IAA 定位"
-    assert client.get("/extensions/iaa-nodes/docs/IAA_Ground.md").startswith(b"# IAA Ground")
-    assert client.get("/extensions/iaa-nodes/docs/IAA_Ground/zh.md").decode().startswith("# IAA 定位")
+    assert served["zh"]["nodeDefs"]["IAA_Ground"]["inputs"]["masks"]["options"]["one per box"] == "每个框一张"
+
+
+@pytest.mark.parametrize(
+    ("language", "title"), [("en", "IAA Ground"), ("zh", "IAA 定位"), ("fr", "IAA Ground"), ("zh-TW", "IAA Ground")]
+)
+def test_there_is_help_in_every_language(client: Client, language: str, title: str) -> None:
+    """English where we have no other."""
+    served = client.get(f"/extensions/iaa-nodes/docs/IAA_Ground/{language}.md")
+    assert served.decode().startswith(f"# {title}\n")
+
+
+@pytest.mark.parametrize("asked", ["IAA_None/en.md", "..%2F..%2Fdocs/security.md", "IAA_Ground%2F../en.md"])
+def test_nothing_but_help_is_served_as_help(client: Client, asked: str) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        client.get(f"/extensions/iaa-nodes/docs/{asked}")

@@ -42,6 +42,8 @@ def describe(cls: Any) -> dict[str, Any]:
                 "default": getattr(i, "default", None),
                 "tooltip": i.tooltip,
                 "nested": [[n.id, n.tooltip] for n in i.get_all()[1:]] if hasattr(i, "get_all") else [],
+                "options": [getattr(option, "key", option) for option in getattr(i, "options", None) or []],
+                "placeholder": getattr(i, "placeholder", None) or "",
             }
             for i in schema.inputs
         ],
