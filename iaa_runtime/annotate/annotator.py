@@ -9,11 +9,11 @@ from typing import Any
 from PIL import Image
 
 from ..boxes.grounding import parse_answer
-from ..config import GenerationConfig, Task
+from ..config import BATCH_ROWS, GenerationConfig, Task
 from ..errors import IAAError, InputError
 from ..images.load import load_image
 from ..jobs.job import Row
-from ..pipeline.base import BATCH_ROWS, Pipeline, Question, Request
+from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
 from ..text.prompts import grounding_question
 from .sources import Listed

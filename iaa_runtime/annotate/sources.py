@@ -9,7 +9,8 @@ import glob
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..images.names import matching, name_in_list, path_here, slashed, unquoted
-from ..jobs.files import check_text, numbered_jsonl
+from ..jobs.files import check_text, numbered_jsonl, numbered_rows
 from ..jobs.job import Row, shortened
 from ..jobs.same_file import folded, same_on_disk
 from ..text.prompts import grounding_question
@@ -29,6 +30,8 @@ PICTURES = frozenset(
 """Endings that folders and patterns are searched for."""
 
 LISTS = (".jsonl", ".parquet")
+STDIN = "-"
+"""The source that is a list on standard input."""
 
 _TABLE = """CREATE TABLE images (
     position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT)"""
@@ -61,7 +64,8 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
 
     Args:
         sources: folders (with all below them, hidden ones left out), patterns such as ``photos/**/*.jpg``, pictures,
-            and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps ``phrases`` and ``id``.
+            and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps ``phrases`` and ``id``; ``-`` is
+            one on standard input, in JSON lines or of names alone.
         folder: what relative names in lists start from; the list's own folder when None.
         column: the name of the lists' column of pictures.
 
@@ -95,6 +99,15 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
             yield row
 
 
+def check_sources(sources: Sequence[str], folder: str | None = None) -> None:
+    """Raises :class:`InputError` for a source, or a folder that names start from, which is nothing that there is."""
+    for source in map(unquoted, sources):
+        if source != STDIN and not os.path.exists(source) and not glob.has_magic(source):
+            raise InputError(f"There is nothing at {source}. Give a folder, a pattern, a picture or a list.")
+    if folder is not None and not os.path.isdir(folder):
+        raise InputError(f"There is no folder {folder}. Check --images.")
+
+
 def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, bytes, str, str | None]:
     path = os.path.abspath(listed.path)
     name, whole, alike = map(os.fsencode, (listed.name, path, folded(path)))
@@ -116,15 +129,19 @@ def _drop_other_spellings(table: sqlite3.Connection) -> None:
 
 
 def _is_list(source: str) -> bool:
-    return Path(source).suffix.lower() in LISTS and not os.path.isdir(source)
+    return source == STDIN or (Path(source).suffix.lower() in LISTS and not os.path.isdir(source))
 
 
 def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
     path = Path(source)
-    if os.path.isdir(source):
+    if source == STDIN:
+        yield from _list_rows("stdin", _typed_rows(column), Path(folder or os.curdir), column)
+    elif os.path.isdir(source):
         yield from _named(_walk(source), f"There is no picture in {source} or below it")
     elif _is_list(source):
-        yield from _list_rows(path, Path(folder) if folder is not None else path.parent, column)
+        jsonl = path.suffix.lower() == ".jsonl"
+        rows = numbered_jsonl(path) if jsonl else read_rows(path, (column, "phrases", "id"))
+        yield from _list_rows(str(path), rows, Path(folder) if folder is not None else path.parent, column)
     elif os.path.exists(source):
         if path.suffix.lower() not in PICTURES:
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
@@ -133,7 +150,7 @@ def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
         names = (name for name in matching(source) if _is_picture(name) and os.path.isfile(name))
         yield from _named(names, f"The pattern {source} matches no picture")
     else:
-        raise InputError(f"There is nothing at {source}. Give a folder, a pattern, a picture or a list.")
+        check_sources([source])
 
 
 def _named(names: Iterator[str], if_none: str) -> Iterator[Listed]:
@@ -159,11 +176,22 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (os.path.join(here, name) for name in names if not name.startswith(".") and _is_picture(name))
 
 
-def _list_rows(path: Path, folder: Path, column: str) -> Iterator[Listed]:
-    jsonl = path.suffix.lower() == ".jsonl"
-    rows = numbered_jsonl(path) if jsonl else read_rows(path, (column, "phrases", "id"))
+def _typed_rows(column: str) -> Iterator[tuple[int, Row]]:
+    """The rows of a list on standard input: JSON lines, or names alone, as ``find`` and ``ls`` write them."""
+    source = getattr(sys.stdin, "buffer", None)
+    if source is None:
+        raise InputError("- stands for a list on standard input, which is closed. Give it something to read.")
+    start = source.peek(1)[:1]
+    if start == b"{":
+        yield from numbered_rows(source, "stdin")
+    else:
+        lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in source)
+        yield from ((number, {column: line}) for number, line in enumerate(lines, 1) if line)
+
+
+def _list_rows(origin: str, rows: Iterable[tuple[int, Row]], folder: Path, column: str) -> Iterator[Listed]:
     for number, row in rows:
-        where = f"{path}, {'line' if jsonl else 'row'} {number}"
+        where = f"{origin}, {'row' if origin.lower().endswith('.parquet') else 'line'} {number}"
         name = row.get(column)
         if not isinstance(name, str) or not name:
             raise InputError(

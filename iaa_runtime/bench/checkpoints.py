@@ -7,7 +7,7 @@ import math
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -17,40 +17,12 @@ from torch import Tensor
 from ..checkpoint import names
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
 from ..checkpoint.writer import LazyTensor, new_folder, write_file
-from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
+from ..config import BANK_NAMES, BankName
 from ..model.banks import bank_shapes
+from .choices import SIZES, Size
 
 POOL = (1 << 20) + 7
 """How many random numbers all weights are taken from; odd, so that no two rows of a matrix are alike."""
-
-
-@dataclass(frozen=True)
-class Size:
-    """A checkpoint's geometry, and the batches of pictures that are timed with it."""
-
-    config: IAAConfig
-    vision: VisionConfig
-    batches: tuple[int, ...] = (1, 4, 8, 16)
-
-
-_config = partial(IAAConfig, mm_projector_type="mlp2x_gelu")
-SIZES = {
-    "tiny": Size(
-        _config(64, 128, 4, 2, 1680, 64, 1, iaa_insert_layers=(0, 3)), VisionConfig(64, 128, 2, 2, image_size=56)
-    ),
-    "small": Size(_config(512, 1792, 32, 8, 8192, 256, 2), VisionConfig(256, 1024, 6, 4)),
-    "wide": Size(
-        _config(4096, 14336, 4, 32, 2048, 256, 8, rope_theta=500000.0, iaa_insert_layers=(0, 2)),
-        VisionConfig(256, 1024, 6, 4),
-        batches=(1, 8),
-    ),
-    "full": Size(
-        _config(4096, 14336, 32, 32, 128256, 1024, 8, rope_theta=500000.0, max_position_embeddings=8192),
-        VisionConfig(),
-    ),
-}
-"""``tiny`` only shows that it runs, ``small`` is for CPUs, ``wide`` has matrices as large as the published ones but few
-(3.6 GB in bfloat16), ``full`` is the published size (33 GB)."""
 
 
 def kept_checkpoint(folder: Path, size: str, seed: int, log: Callable[[str], None]) -> Path:

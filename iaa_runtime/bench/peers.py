@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX
+from .choices import PEERS
 
-PEERS = {"eager": "transformers eager", "static": "transformers static", "vllm": "vLLM", "llama.cpp": "llama.cpp"}
-"""Transformers' ``generate`` with its default and with a static cache, vLLM's engine, llama.cpp; and names in rows."""
 STOCK = {"eager", "static"}
 ANSWERING = ("eager", "static", "vllm")
 """Those that are timed with whole answers; llama.cpp is timed step by step, beside precisions (:mod:`.precisions`)."""

@@ -24,9 +24,10 @@ from ..images.preprocess import preprocess
 from ..model.linear.kinds import kinds_for
 from ..pipeline.model import IAAModel
 from . import precisions, roofline
-from .checkpoints import SIZES, kept_checkpoint
+from .checkpoints import kept_checkpoint
+from .choices import PARTS, PEERS, SIZES
 from .peak import peak_bytes
-from .peers import ANSWERING, PEERS, Answer, Workload, answers, missing
+from .peers import ANSWERING, Answer, Workload, answers, missing
 from .report import describe_machine
 from .timing import Clock, interleaved, median_ratio, spread
 
@@ -36,27 +37,17 @@ WORDS = tuple(range(10, 50))
 """Token ids that stand for a question of forty words."""
 
 
-PARTS = {
-    "load": "memory of a first caption, and loading each bank",
-    "steps": "vision, prefill and decode",
-    "answers": "captions, grounding and text",
-    "peers": "captions and text in other engines",
-    "precisions": "prefill and decode at each precision, and in llama.cpp",
-}
-"""What a run may consist of."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """One run.
 
     Attributes:
-        size: of :data:`.checkpoints.SIZES`.
+        size: of :data:`.choices.SIZES`.
         precision: of the model that all parts but the last one time.
         precisions: those that the last one compares.
         clock: ``"wall"`` or ``"cpu"``.
-        peers: of :data:`.peers.PEERS`.
-        parts: of ``PARTS``.
+        peers: of :data:`.choices.PEERS`.
+        parts: of :data:`.choices.PARTS`.
         folder: keeps the checkpoint, which otherwise is temporary.
     """
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-"""``cpu`` counts this process's own seconds: with one thread, other load on the machine hardly shows in it."""
+from .choices import CLOCKS
 
 
 @dataclass(frozen=True)

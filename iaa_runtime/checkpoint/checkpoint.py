@@ -7,6 +7,7 @@ a bank are asked for.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -53,7 +54,11 @@ class Checkpoint:
     def __init__(self, path: str | Path, vision_tower: str | Path | None = None) -> None:
         path = Path(os.path.expanduser(path))  # which leaves a user that does not exist as it is
         if not os.path.exists(path):
-            raise CheckpointError(f"There is no checkpoint at {path}. Give a folder with config.json and the weights.")
+            fetch = " A repository of the Hugging Face hub is fetched if you add download=True (or --download)."
+            raise CheckpointError(
+                f"There is no checkpoint at {path}. Give a folder with config.json and the weights."
+                + fetch * (re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None)
+            )
         self.folder = path.parent if path.is_file() else path
         self.config_raw = load_json(self.folder / "config.json")
         self.precision: str | None = self.config_raw.get(PRECISION)

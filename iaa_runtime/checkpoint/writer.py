@@ -159,6 +159,12 @@ def _runs(process: int) -> bool:
     return True
 
 
+def check_new_folder(out: Path) -> None:
+    """Raises :class:`InputError` for a folder that may not be written: it holds something, or is a link or a file."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise InputError(f"{out} holds something already, or is a link. Choose another folder, or empty this one.")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails.
@@ -169,8 +175,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         InputError: ``out`` holds something already, the folder cannot be made, or the disk is full.
     """
     try:
-        if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-            raise InputError(f"{out} holds something already, or is a link. Choose another folder, or empty this one.")
+        check_new_folder(out)
         _remove_left_over(out)
         partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's

@@ -1,5 +1,7 @@
 """The ``iaa`` command: one module for each subcommand, imported when it runs, and what subcommands share.
 
+Arguments are declared apart (arguments/), without torch, so that help and complaints about them come at once.
+
 Exit codes: 0 done, 1 failed, 2 bad arguments, 130 interrupted or asked to end. With ``--json``, stdout holds one JSON
 object a line and nothing else; everything for people goes to stderr. Not: what a command does (the folders that it
 calls).
@@ -12,7 +14,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 
@@ -20,7 +22,8 @@ from .. import __version__
 from ..errors import IAAError, UsageError
 from ..text.printable import guarded
 from .failures import ended_like_ctrl_c, explain, too_long
-from .output import use_what_the_console_shows
+from .output import messages, use_what_the_console_shows
+from .parser import CommandParser
 
 COMMANDS = {
     "demo": "all three workflows on one picture, with the checkpoint in the box",
@@ -39,9 +42,9 @@ COMMANDS = {
 DEBUG = "--debug"
 
 
-def make_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The command line's parser, with the arguments of ``command`` alone: what they stand for takes long to import."""
-    parser = argparse.ArgumentParser(
+def make_parser(wanted: Collection[str] = tuple(COMMANDS)) -> CommandParser:
+    """The command line's parser, with the arguments of the ``wanted`` commands: the others are named only."""
+    parser = CommandParser(
         prog="iaa",
         description="Caption, ground and chat with IAA, a frozen Llama 3 that sees through inserted adaptors.",
     )
@@ -50,13 +53,17 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         sub = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
-        if name == command:
-            import_module(f".{name}", __package__).add_arguments(sub)
+        if name in wanted:
+            import_module(f".arguments.{name}", __package__).add_arguments(sub)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code (argparse itself exits with 2 for bad arguments)."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(make_parser())
     # Text in any script, whatever the console's code page; a file name may not even be valid text.
     for stream in (sys.stdout, sys.stderr):
         use_what_the_console_shows(stream)
@@ -75,8 +82,9 @@ def _run(words: list[str]) -> int:
     options = argparse.Namespace(debug=DEBUG in words)
     try:
         with ended_like_ctrl_c(), _traceback_if(options.debug):
-            make_parser(command).parse_args([word for word in words if word != DEBUG], options)
-            code = int(import_module(f".{options.command}", __package__).run(options))
+            make_parser([command] if command else []).parse_args([word for word in words if word != DEBUG], options)
+            with messages(options.quiet, options.verbose):
+                code = int(import_module(f".{options.command}", __package__).run(options))
             sys.stdout.flush()  # what cannot be written is a failure, too
             return code
     except IAAError as error:
@@ -90,6 +98,8 @@ def _run(words: list[str]) -> int:
     if code == 130:
         print("\nInterrupted.", file=sys.stderr)
     elif reason:
+        if code == 2 and "parser" in options:
+            options.parser.print_usage(sys.stderr)
         print(f"iaa {command}: {reason}", file=sys.stderr)
     _finish_stdout()
     return code

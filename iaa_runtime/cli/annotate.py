@@ -11,89 +11,36 @@ from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_pi
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
 from ..annotate.sidecars import check_sidecars, write_sidecars
-from ..annotate.sources import list_images
-from ..errors import InputError
+from ..annotate.sources import check_sources, list_images
 from ..images.names import slashed
-from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, open_job
+from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, check_folder, open_job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..pipeline.base import BATCH_ROWS
 from ..text.prompts import CAPTION_PROMPTS
-from .arguments import (
-    MOST_ROWS,
-    add_pipeline_arguments,
-    add_threshold_argument,
-    check_count,
-    checked,
-    generation_options,
-)
+from .arguments.shared import generation_options
 from .opening import join_processes, open_pipeline
-from .output import log, print_json
-from .outputs import Outputs, add_overwrite_argument
+from .output import complain, log, print_json
+from .outputs import Outputs
+from .stdin import given_text
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
-SHARD_SIZE, MOST_IN_SHARD = 200, 100_000
-"""Pictures in a shard: what a kill can cost; the records of one are held in memory."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument(
-        "source",
-        nargs="+",
-        help="folders, patterns such as 'photos/**/*.jpg', pictures, and lists (.jsonl or .parquet with a column "
-        "image, and perhaps phrases and id)",
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; the same again goes on with it")
-    _add_questions(parser)
-    group = parser.add_argument_group("lists")
-    group.add_argument("--images", metavar="DIR", help="where relative paths start (default: beside the list)")
-    group.add_argument("--column", default="image", metavar="NAME", help="column of the pictures (default image)")
-    group = parser.add_argument_group("results")
-    group.add_argument("--format", choices=FORMATS, default="jsonl", help="of the shards (default jsonl)")
-    group.add_argument(
-        "--shard-size", type=int, default=SHARD_SIZE, metavar="N", help=f"pictures a shard (default {SHARD_SIZE})"
-    )
-    group.add_argument(
-        "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"pictures at once (default {BATCH_ROWS})"
-    )
-    group.add_argument(
-        "--coco",
-        type=checked(_coco_path),
-        metavar="FILE.json",
-        help="when done, also write the boxes (or captions) as COCO JSON",
-    )
-    group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
-    add_overwrite_argument(group)
-    add_pipeline_arguments(parser)
-
-
-def _add_questions(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is asked")
-    group.add_argument("--caption", action="store_true", help="caption every picture")
-    group.add_argument("--prompt", help="the question that captions answer (default: a preset); implies --caption")
-    group.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
-    group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="what to find (repeatable)")
-    group.add_argument(
-        "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
-    )
-    add_threshold_argument(group)
-    group.add_argument("--one", action="store_true", help="at most one box a phrase")
 
 
 def run(options: argparse.Namespace) -> int:
     """Annotates what is missing, then exports."""
     settings = _settings(options)
-    if options.sidecars and settings.prompt is None:
-        raise InputError("--sidecars writes captions: give --caption too.")
-    check_count("--batch", settings.batch, MOST_ROWS)
-    check_count("--shard-size", options.shard_size, MOST_IN_SHARD)
     outputs = _outputs(options, settings)
+    if not check_folder(Path(options.out)):
+        check_sources(options.source, options.images)
     group = join_processes(options)
     pipeline = open_pipeline(options)
     annotator = Annotator(pipeline, settings)
     job, resumed = _open_job(options, settings, annotator, group)
+    if options.dry_run:
+        if group.is_main:
+            _tell(options, settings, job)
+        return 0
     _check_pictures(options, outputs, job)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
@@ -106,9 +53,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> AnnotateSettings:
-    caption = options.caption or options.prompt is not None
+    prompt = None
+    if options.prompt is not None:
+        prompt = given_text(options.prompt)
+    elif options.caption or options.preset is not None:
+        prompt = CAPTION_PROMPTS[options.preset or "caption"]
     return AnnotateSettings(
-        prompt=(options.prompt or CAPTION_PROMPTS[options.preset]) if caption else None,
+        prompt=prompt,
         phrases=tuple(dict.fromkeys(options.phrase)),
         ground=options.boxes or bool(options.phrase),
         threshold=options.threshold,
@@ -116,12 +67,6 @@ def _settings(options: argparse.Namespace) -> AnnotateSettings:
         batch=options.batch,
         generation=generation_options(options),
     )
-
-
-def _coco_path(text: str) -> str:
-    if Path(text).suffix.lower() != ".json":
-        raise InputError(f"{text!r} does not end in .json, as COCO's files do.")
-    return text
 
 
 def _coco_files(options: argparse.Namespace, settings: AnnotateSettings) -> dict[str, Path]:
@@ -174,8 +119,9 @@ def _open_job(
     }
 
     def rows() -> Iterator[Row]:
-        annotator.check_tasks()
-        return list_images(options.source, options.images, options.column)
+        yield from list_images(options.source, options.images, options.column)
+        if not options.dry_run:
+            annotator.check_tasks()  # which loads weights; the list is not yet written whole
 
     return open_job(
         Path(options.out),
@@ -185,7 +131,21 @@ def _open_job(
         FORMATS[options.format](),
         group,
         is_record,
+        options.dry_run,
     )
+
+
+def _tell(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
+    """Says what a run would do."""
+    files = [*map(str, _coco_files(options, settings).values()), *["captions beside the pictures"] * options.sidecars]
+    plan: dict[str, Any] = {"dry_run": True, "out": options.out, "images": job.count, "done": job.done()}
+    plan |= {"shards": job.shards, "prompt": settings.prompt, "phrases": settings.phrases, "boxes": settings.ground}
+    if options.json:
+        print_json(plan | {"then": files})
+        return
+    asked = [f"captions ({settings.prompt!r})"] * (settings.prompt is not None) + ["boxes"] * settings.ground
+    print(f"{job.count:,} images, {job.done():,} of them done: {' and '.join(asked)} into {options.out}")
+    print(f"{job.shards:,} shards" + "".join(f"; then {file}" for file in files) + ". Nothing was written.")
 
 
 def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
@@ -195,9 +155,9 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
         if "error" in record:
             failed += 1
             if failed <= 3:
-                log(f"iaa annotate: {record['error']}")
+                complain(f"iaa annotate: {record['error']}")
     if failed > 3:
-        log(f"iaa annotate: … {failed - 3} more failed; their records say why.")
+        complain(f"iaa annotate: … {failed - 3} more failed; their records say why.")
     written = _export(options, settings, job)
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:

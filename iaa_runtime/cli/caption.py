@@ -5,27 +5,21 @@ from __future__ import annotations
 import argparse
 
 from ..text.prompts import CAPTION_PROMPTS
-from .arguments import add_image_argument, add_pipeline_arguments, generation_options
+from .arguments.shared import generation_options
 from .opening import open_pipeline
 from .output import TokenCounter, print_json
-from .pictures import load_images
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    add_image_argument(parser)
-    parser.add_argument("--prompt", help="the question (default: a preset)")
-    parser.add_argument("--preset", choices=CAPTION_PROMPTS, default="caption", help="a ready question")
-    add_pipeline_arguments(parser)
+from .pictures import check_images, load_images
+from .stdin import given_text
 
 
 def run(options: argparse.Namespace) -> int:
     """Captions each image; fails in the end if one could not be opened."""
     settings = generation_options(options)
+    prompt = CAPTION_PROMPTS[options.preset or "caption"] if options.prompt is None else given_text(options.prompt)
+    pictures = check_images("caption", options.image)
     pipeline = open_pipeline(options)
-    prompt = CAPTION_PROMPTS[options.preset] if options.prompt is None else options.prompt
     done = 0
-    for _, path, image in load_images("caption", options.image):
+    for _, path, image in load_images("caption", pictures):
         counter = TokenCounter(path)
         (caption,) = pipeline.caption([image], prompt, on_token=counter, **settings)
         counter.clear()

@@ -14,11 +14,12 @@ from ..errors import IAAError, InputError, spelled
 from ..images.load import load_image
 from ..jobs.files import check_text, numbered_jsonl, write_jsonl
 from ..pipeline.chat import Chat, Turn
-from .arguments import add_pipeline_arguments, checked, generation_options
+from .arguments.shared import STDIN, generation_options
 from .failures import Terminated, explain
 from .opening import open_pipeline
 from .output import BOX, log, print_json
-from .outputs import Outputs, add_overwrite_argument
+from .outputs import Outputs
+from .stdin import picture_file
 
 HELP = """Type a message. Commands:
   /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone)
@@ -28,31 +29,13 @@ HELP = """Type a message. Commands:
   /help  /quit"""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--image", metavar="FILE", help="what the conversation is about")
-    parser.add_argument(
-        "--task",
-        type=checked(Task.parse),
-        default=Task.MM,
-        metavar="MM|G|Text",
-        help="who answers first (default MM)",
-    )
-    parser.add_argument(
-        "--script",
-        metavar="FILE.jsonl",
-        help='take turns from a file: {"task": "G", "text": "…"} a line; an "image" in a line shows another picture',
-    )
-    add_overwrite_argument(parser)
-    add_pipeline_arguments(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     """Chats until the script or the input ends."""
     task: Task = options.task
     settings = generation_options(options)
     turns = list(_read_script(Path(options.script))) if options.script else None
-    chat = open_pipeline(options).chat(load_image(options.image) if options.image else None)
+    image = load_image(picture_file() if options.image == STDIN else options.image) if options.image else None
+    chat = open_pipeline(options).chat(image)
     if turns is None:
         return _converse(chat, task, settings, options)
     for turn in turns:

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from ..config import Task
-from ..export.convert import convert
-from ..model.linear.kinds import PRECISIONS
-from .arguments import add_checkpoint_arguments, add_json_argument
+from ..checkpoint.download import free_bytes
+from ..checkpoint.writer import check_new_folder
+from ..export.convert import convert, converted_files
 from .opening import open_checkpoint
 from .output import log, print_json, size_text
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--precision", required=True, choices=PRECISIONS, help="of the large matrices")
-    parser.add_argument(
-        "--task",
-        nargs="+",
-        default=[task.value for task in Task],
-        choices=[task.value for task in Task],
-        help="the tasks that it is to serve (default: all)",
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
-    add_checkpoint_arguments(parser)
-    add_json_argument(parser)
-
-
 def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
-    source = open_checkpoint(options)
-    out = convert(source, options.precision, options.out, options.task, progress=lambda name: log(f"wrote {name}"))
+    source, out = open_checkpoint(options), Path(options.out)
+    if options.dry_run:
+        check_new_folder(out)
+        files = converted_files(source, options.precision, options.task)
+        size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
+        free = free_bytes(out)
+        if options.json:
+            names = [*files]
+            print_json({"dry_run": True, "folder": str(out), "files": names, "bytes": size, "free_bytes": free})
+        else:
+            print(f"{', '.join(files)}: {size_text(size)} into {out}, whose disk has {size_text(free)} free.")
+            print("Nothing was written.")
+        return 0
+    out = convert(source, options.precision, out, options.task, progress=lambda name: log(f"wrote {name}"))
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     if options.json:
         print_json({"precision": options.precision, "tasks": options.task, "folder": str(out), "bytes": size})

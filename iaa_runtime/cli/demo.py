@@ -20,10 +20,9 @@ from ..shapes.language import expression
 from ..shapes.questions import visual_question
 from ..shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 from ..shapes.text_questions import text_question
-from .arguments import add_json_argument, add_model_arguments
 from .opening import open_model
 from .output import BOX, log, print_json
-from .outputs import Outputs, add_overwrite_argument
+from .outputs import Outputs
 from .pictures import save_picture, slug
 
 T = TypeVar("T")
@@ -41,18 +40,6 @@ class Topic:
     phrases: list[str]
     prompt: str
     truth: dict[str, str]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--image", metavar="FILE", help="a picture of your own instead of a scene of coloured shapes")
-    parser.add_argument("--question", help="what to ask about it (default: one that fits the scene)")
-    parser.add_argument("--phrase", action="append", metavar="TEXT", help="what to find in it (repeatable)")
-    parser.add_argument("--seed", type=int, default=3, help="which scene (default 3)")
-    parser.add_argument("--out", default="iaa_demo", metavar="DIR", help="where pictures go (default iaa_demo)")
-    add_overwrite_argument(parser)
-    add_json_argument(parser)
-    add_model_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,9 +64,9 @@ def run(options: argparse.Namespace) -> int:
         return result
 
     topic = choose_topic(options)
-    save(topic.picture, out / "scene.png")
     start = time.perf_counter()
     pipeline = open_model(options)
+    save(topic.picture, out / "scene.png")
     pipeline.model.load()
     log(f"loaded {pipeline.model.checkpoint.folder.name} in {time.perf_counter() - start:.1f} s\n")
     image = [topic.picture]

@@ -6,76 +6,26 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 from ..evaluation import mme, refcoco
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
 from ..evaluation.report import write_mme_page, write_refcoco_page
-from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, mme_results
+from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
-from ..pipeline.base import BATCH_ROWS, Pipeline
+from ..pipeline.base import Pipeline
 from ..shapes.evaluate import as_dict, evaluate
-from .arguments import (
-    MOST_ROWS,
-    add_json_argument,
-    add_model_arguments,
-    add_pipeline_arguments,
-    add_server_arguments,
-    check_count,
-    generation_options,
-)
+from .arguments.shared import generation_options
 from .opening import join_processes, open_pipeline
 from .output import print_json
-from .outputs import Outputs, add_overwrite_argument
+from .outputs import Outputs
 
 PARTS = ".parts"
 """Suffix of a result's name: the folder of the answers so far."""
-SCENES, MOST_SCENES = 200, 1_000_000
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    benchmarks = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
-    _add_refcoco(benchmarks.add_parser("refcoco", help="boxes of expressions (RefCOCO, RefCOCO+, RefCOCOg)"))
-    _add_mme(benchmarks.add_parser("mme", help="yes-or-no questions in fourteen categories"))
-    shapes = benchmarks.add_parser("shapes", help="the demo checkpoint's own scenes")
-    shapes.add_argument("--scenes", type=int, default=SCENES, metavar="N", help=f"how many (default {SCENES})")
-    add_json_argument(shapes)
-    add_model_arguments(shapes)
-    add_server_arguments(shapes)
-
-
-def _add_refcoco(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--annotations", required=True, metavar="FILE.jsonl", help="a split, as published")
-    parser.add_argument("--images", metavar="DIR", help="the pictures: to run, and for --report")
-    result = parser.add_mutually_exclusive_group(required=True)
-    result.add_argument("--out", metavar="FILE.jsonl", help="run, write predictions there, and score them")
-    result.add_argument("--predictions", metavar="FILE.jsonl", help="score these")
-    parser.add_argument("--grammar", action="store_true", help="hold answers to boxes (the published runs do not)")
-    _add_run_arguments(parser)
-
-
-def _add_mme(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="DIR", help="the release's folders, with questions_answers_YN")
-    parser.add_argument("--questions", metavar="FILE.jsonl", help="a question file instead, with --images")
-    parser.add_argument("--images", metavar="DIR", help="the pictures of the question file")
-    result = parser.add_mutually_exclusive_group(required=True)
-    result.add_argument("--out", metavar="DIR", help="run, write result files there, and score them")
-    result.add_argument("--results", metavar="DIR", help="score these result files")
-    parser.add_argument("--partial", action="store_true", help="score although categories are missing")
-    _add_run_arguments(parser)
-
-
-def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--report", metavar="FILE.html", help="write a page with the worst cases in pictures")
-    add_overwrite_argument(parser)
-    parser.add_argument(
-        "--batch", type=int, default=BATCH_ROWS, metavar="N", help=f"questions at once (default {BATCH_ROWS})"
-    )
-    add_pipeline_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,14 +67,27 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
     result, parts = Path(options.out), _parts(options.out)
     if result.is_dir() and not parts.exists():
         raise InputError(f"{result} is there already. Score it as it is, or choose another place for a new run.")
-    check_count("--batch", options.batch, MOST_ROWS)
-    settings = EvalSettings(options.batch, getattr(options, "grammar", False), generation_options(options))
+    grammar = getattr(options, "grammar", False)
+    settings = EvalSettings(options.batch, grammar, generation_options(options), options.dry_run)
     job = answer(open_pipeline(options), parts, settings, group)
+    if options.dry_run:
+        if group.is_main:
+            _tell(options, questions=job.count, done=job.done(), out=options.out, report=options.report)
+        return False
     if group.is_main:
         write(result, job)
         job.remove()
     group.leave()
     return group.is_main
+
+
+def _tell(options: argparse.Namespace, **plan: Any) -> None:
+    """Says what a run would do."""
+    if options.json:
+        print_json({"dry_run": True} | plan)
+    else:
+        told = [f"{name} {value}" for name, value in plan.items() if value is not None]
+        print(f"{options.benchmark}: {', '.join(told)}. Nothing was written.")
 
 
 # RefCOCO -------------------------------------------------------------------------------------------------------------
@@ -140,6 +103,9 @@ def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
         return
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
     summary = refcoco.summarize(cases)
+    if options.dry_run:
+        _tell(options, predictions=len(cases), report=options.report)
+        return
     if options.report:
         write_refcoco_page(Path(options.report), cases, summary, images, overwrite=options.overwrite)
     if options.json:
@@ -155,8 +121,8 @@ def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
 
 
 def _run_refcoco(options: argparse.Namespace, targets: dict[int | str, refcoco.Target], images: Path | None) -> bool:
-    if images is None:
-        raise InputError("To run, give the folder of the pictures with --images; to score, give --predictions.")
+    assert images is not None  # the arguments were checked
+    check_pictures(targets, images)
     return _run_benchmark(
         options,
         lambda pipeline, *job: answer_refcoco(pipeline, targets, images, *job),
@@ -183,6 +149,9 @@ def _mme(options: argparse.Namespace, outputs: Outputs) -> None:
     # A run has the categories of its questions; a given folder has to have all.
     results = mme.read_results(Path(options.results or options.out), partial=options.partial or bool(options.out))
     summary = mme.summarize(results)
+    if options.dry_run:
+        _tell(options, answers=sum(map(len, results.values())), report=options.report)
+        return
     if options.report:
         find = partial(find_picture, options.data or options.images)
         for category, answers in results.items():
@@ -201,12 +170,8 @@ def _mme(options: argparse.Namespace, outputs: Outputs) -> None:
 
 
 def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
-    if bool(options.data) == bool(options.questions):
-        raise InputError("To run, give either --data (the release's folders) or --questions with --images.")
-    if options.data:
+    if options.data is not None:
         return read_release(Path(options.data))
-    if not options.images:
-        raise InputError("--questions needs the folder of the pictures: --images.")
     return read_question_file(Path(options.questions), Path(options.images))
 
 
@@ -214,10 +179,13 @@ def _mme_questions(options: argparse.Namespace) -> list[MmeQuestion]:
 
 
 def _shapes(options: argparse.Namespace, _: Outputs) -> None:
-    check_count("--scenes", options.scenes, MOST_SCENES)
     group = join_processes(options)
     if group.is_main:  # the demo checkpoint is too small to be worth spreading
-        _score_shapes(options, open_pipeline(options))
+        pipeline = open_pipeline(options)
+        if options.dry_run:
+            _tell(options, scenes=options.scenes)
+        else:
+            _score_shapes(options, pipeline)
     group.leave()
 
 

@@ -7,20 +7,8 @@ import argparse
 from ..config import Task
 from ..errors import UsageError
 from ..export import FORMATS, export
-from .arguments import add_checkpoint_arguments, add_json_argument
 from .opening import open_checkpoint
 from .output import log, print_json
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--task", required=True, choices=[task.value for task in Task], help="which workflow")
-    parser.add_argument(
-        "--to", required=True, choices=sorted(set(FORMATS.values())), help="llava for MM and G, llama for Text"
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
-    add_checkpoint_arguments(parser)
-    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -9,56 +9,24 @@ from pathlib import Path
 from PIL import Image
 
 from ..boxes.answers import Detection
-from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
-from ..text.prompts import distinct_phrases, grounding_question
-from .arguments import (
-    add_image_argument,
-    add_pipeline_arguments,
-    add_threshold_argument,
-    checked,
-    generation_options,
-)
+from ..text.prompts import distinct_phrases
+from .arguments.shared import STDIN, generation_options
 from .opening import open_pipeline
 from .output import BOX, TokenCounter, log, print_json
-from .outputs import Outputs, add_overwrite_argument
-from .pictures import folder_path, load_images, numbered, picture_path, save_picture, slug
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    add_image_argument(parser)
-    parser.add_argument(
-        "--phrase",
-        type=checked(_phrase),
-        action="append",
-        required=True,
-        metavar="TEXT",
-        help="what to find (repeatable)",
-    )
-    add_threshold_argument(parser)
-    parser.add_argument("--one", action="store_true", help="at most one box a phrase")
-    parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
-    picture = checked(picture_path)
-    parser.add_argument("--draw", type=picture, metavar="FILE", help="write the picture with its boxes")
-    parser.add_argument("--mask", type=picture, metavar="FILE", help="write a mask, white inside the boxes")
-    parser.add_argument(
-        "--crops", type=checked(folder_path), metavar="DIR", help="write a picture of each box into DIR"
-    )
-    add_overwrite_argument(parser)
-    add_pipeline_arguments(parser)
+from .outputs import Outputs
+from .pictures import check_images, load_images, numbered, save_picture, slug
 
 
 def run(options: argparse.Namespace) -> int:
     """Grounds every phrase in each image; fails in the end if one could not be opened."""
     settings = generation_options(options)
-    if not options.raw and options.num_beams not in (None, 1):
-        raise UsageError("--beams does not go together with the grammar of boxes. Leave it out, or add --raw.")
     outputs = _outputs(options)
+    pictures = check_images("ground", options.image)
     pipeline = open_pipeline(options)
     least = pipeline.score_threshold if options.threshold is None else options.threshold
     done = 0
-    for number, path, image in load_images("ground", options.image):
+    for number, path, image in load_images("ground", pictures):
         counter = TokenCounter(path)
         (answers,) = pipeline.ground_answers(
             [image],
@@ -86,11 +54,6 @@ def run(options: argparse.Namespace) -> int:
     return 0 if done == len(options.image) else 1
 
 
-def _phrase(text: str) -> str:
-    grounding_question(text)  # raises if it is empty
-    return text
-
-
 def _outputs(options: argparse.Namespace) -> Outputs:
     """The files of this run; raises if one would be written over another, or over what is there."""
     outputs, count = Outputs(options), len(options.image)
@@ -106,7 +69,8 @@ def _outputs(options: argparse.Namespace) -> Outputs:
 
 def _crop_prefix(path: str, number: int, count: int) -> str:
     """How the names of an image's crops begin."""
-    return Path(path).stem if count == 1 else f"{number}-{Path(path).stem}"
+    stem = "stdin" if path == STDIN else Path(path).stem
+    return stem if count == 1 else f"{number}-{stem}"
 
 
 def _boxes(count: int) -> str:

@@ -9,28 +9,19 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import torch
-
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
 from ..model.banks import bank_shapes, whole_numbers
+from ..model.devices import pick_device
 from ..model.dtypes import default_dtype
 from ..model.linear.kinds import stored_kinds
-from .arguments import add_checkpoint_arguments, add_json_argument
-from .devices import pick_device
 from .opening import open_checkpoint
 from .output import print_json, size_text
 
 COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
 """Formats that differ in size, and the heads of their columns."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    add_checkpoint_arguments(parser)
-    add_json_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,7 +87,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 def _here() -> dict[str, str]:
     """The device and the dtype that commands choose on this machine."""
     device = pick_device("auto")
-    return {"device": device, "dtype": str(default_dtype(torch.device(device))).removeprefix("torch.")}
+    return {"device": str(device), "dtype": str(default_dtype(device)).removeprefix("torch.")}
 
 
 def fitting(config: IAAConfig, vision: VisionConfig | None, task: Task, gigabytes: int) -> list[str]:

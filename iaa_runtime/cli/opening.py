@@ -12,17 +12,15 @@ from ..pipeline.base import Pipeline
 from ..pipeline.local import IAAPipeline
 from ..pipeline.remote import RemotePipeline, Timeouts
 from ..pipeline.remote.pipeline import CONCURRENCY
-from .devices import DTYPES, PRECISIONS, pick_device
 from .output import log
 
 
 def open_pipeline(options: argparse.Namespace) -> Pipeline:
     """Connects to the servers that the options name, or else opens the checkpoint."""
     if getattr(options, "server", None):
-        if options.model:
-            raise InputError("--server and --model are two ways to get answers. Give one of them.")
         concurrency = getattr(options, "batch", CONCURRENCY)
-        return RemotePipeline.connect(options.server, concurrency, Timeouts(silence=options.server_timeout))
+        timeouts = Timeouts() if options.server_timeout is None else Timeouts(silence=options.server_timeout)
+        return RemotePipeline.connect(options.server, concurrency, timeouts)
     return open_model(options)
 
 
@@ -30,11 +28,11 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
     """Opens the checkpoint that the options name, on this machine; a message says when it is the demo one."""
     pipeline = IAAPipeline.from_pretrained(
         _folder(options),
-        dtype=DTYPES[options.dtype],
-        device=pick_device(options.device),
-        precision=PRECISIONS[options.precision],
+        dtype=options.dtype,
+        device=options.device,
+        precision=None if options.precision == "full" else options.precision,
         vision_tower=_place("--vision-tower", options.vision_tower),
-        download=options.download,
+        download=options.download and not getattr(options, "dry_run", False),
     )
     if pipeline.is_demo:
         log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")

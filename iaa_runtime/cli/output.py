@@ -5,8 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import logging
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from ..text.printable import StatusLine
@@ -50,17 +53,39 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def log(message: str) -> None:
-    """Writes a message for people to stderr."""
-    print(message, file=sys.stderr, flush=True)
+_logger = logging.getLogger(__name__)
+log, complain = _logger.info, _logger.error
+"""Messages for people, on stderr: what ``--quiet`` leaves out, and what went wrong."""
+
+
+class _Console(logging.Handler):
+    """Writes the package's messages to stderr. What cannot be written is a failure, which logging's own would hide."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def messages(quiet: bool, verbose: bool) -> Iterator[None]:
+    """Shows what the package logs while the context lasts; to Python's users it is a logger like any other."""
+    package, console = logging.getLogger(__name__.partition(".")[0]), _Console()
+    before = package.level
+    package.addHandler(console)
+    package.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(console)
+        package.setLevel(before)
 
 
 class TokenCounter:
-    """An ``on_token`` callback that shows a growing count on stderr; silent unless stderr is a terminal."""
+    """An ``on_token`` callback that shows a growing count on stderr, if that is a terminal and may be written to."""
 
     def __init__(self, label: str) -> None:
         self._label, self._tokens = label, 0
-        self._line = StatusLine(sys.stderr) if sys.stderr.isatty() else None
+        shown = sys.stderr.isatty() and _logger.isEnabledFor(logging.INFO)
+        self._line = StatusLine(sys.stderr) if shown else None
 
     def __call__(self, row: int, token: int) -> None:
         """Counts one token."""

@@ -22,11 +22,6 @@ Known = dict[str, list[tuple[str, Path]]]
 """Options with the files that they name, by place."""
 
 
-def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
-    """Adds ``--overwrite``."""
-    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
-
-
 class Outputs:
     """The files of a run, checked before its work; every output passes here.
 

@@ -1,8 +1,7 @@
-"""Picture files of the commands: opening those that ``--image`` names, naming and saving new ones."""
+"""Picture files of the commands: opening those that they are given, naming and saving new ones."""
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,51 +9,43 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import IAAError, InputError
-from ..images.load import load_image
+from ..images.load import check_image, load_image
 from ..jobs.files import make_folder, write_atomically
+from .arguments.ground import picture_path
+from .arguments.shared import STDIN
 from .failures import too_long
-from .output import log
+from .output import complain
+from .stdin import picture_file
 
 
-def load_images(command: str, paths: list[str]) -> Iterator[tuple[int, str, Image.Image]]:
-    """Yields each path's number, from 1, the path and its picture; logs an error for one that cannot be opened."""
+def check_images(command: str, paths: list[str]) -> list[tuple[int, str]]:
+    """The numbers, from 1, and paths of those that there are; logs an error for each other, before a model is opened.
+
+    Raises:
+        InputError: of the last one, where there is none.
+    """
+    good: list[tuple[int, str]] = []
     for number, path in enumerate(paths, 1):
         try:
-            image = load_image(path)
+            if path != STDIN:
+                check_image(path)
+            good.append((number, path))
         except InputError as error:
-            log(f"iaa {command}: {error}{too_long(error)}")
+            if number == len(paths) and not good:
+                raise
+            complain(f"iaa {command}: {error}{too_long(error)}")
+    return good
+
+
+def load_images(command: str, pictures: list[tuple[int, str]]) -> Iterator[tuple[int, str, Image.Image]]:
+    """Yields each path with its number and its picture; logs an error for one that cannot be opened."""
+    for number, path in pictures:
+        try:
+            image = load_image(picture_file() if path == STDIN else path)
+        except InputError as error:
+            complain(f"iaa {command}: {error}{too_long(error)}")
         else:
             yield number, path, image
-
-
-def picture_path(text: str) -> str:
-    """Checks the name of a picture to write; for use with :func:`.arguments.checked`.
-
-    Raises:
-        InputError: its ending names no format that pictures and masks can be written in here.
-    """
-    file_format = Image.registered_extensions().get(Path(text).suffix.lower())
-    try:
-        # Formats that are only read, that know black and white alone, or that want a program that is not here.
-        for mode in ("RGB", "L"):
-            Image.new(mode, (1, 1)).save(io.BytesIO(), file_format or "")
-    except (KeyError, OSError, ValueError):
-        raise InputError(
-            f"{text!r} has no ending of a picture format that can be written. Use .png, .jpg or .webp."
-        ) from None
-    return text
-
-
-def folder_path(text: str) -> str:
-    """Checks the name of a folder for pictures; for use with :func:`.arguments.checked`.
-
-    Raises:
-        InputError: it is the name of a picture, or of something that is no folder.
-    """
-    path = Path(text)
-    if not path.is_dir() and (path.exists() or path.suffix.lower() in Image.registered_extensions()):
-        raise InputError(f"{text!r} is no folder. Give a new folder, or one that is there.")
-    return text
 
 
 def save_picture(picture: Image.Image, path: Path, *, overwrite: bool = False) -> Path:

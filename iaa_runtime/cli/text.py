@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import argparse
 
-from .arguments import add_pipeline_arguments, generation_options
+from .arguments.shared import generation_options
 from .opening import open_pipeline
 from .output import print_json
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declares the command's arguments."""
-    parser.add_argument("--prompt", required=True, help="what to ask")
-    add_pipeline_arguments(parser)
+from .stdin import given_text
 
 
 def run(options: argparse.Namespace) -> int:
     """Answers the prompt; streams the text unless ``--json``."""
     settings = generation_options(options)
+    prompt = given_text(options.prompt)
     pipeline = open_pipeline(options)
     if options.json:
-        print_json({"prompt": options.prompt, "text": pipeline.text(options.prompt, **settings)})
+        print_json({"prompt": prompt, "text": pipeline.text(prompt, **settings)})
     else:
-        pipeline.text(options.prompt, on_text=lambda _, new: print(new, end="", flush=True), **settings)
+        pipeline.text(prompt, on_text=lambda _, new: print(new, end="", flush=True), **settings)
         print()
     return 0

@@ -3,20 +3,26 @@
 No weights and no torch; what lies on disk is in checkpoint.
 """
 
-from .generation import GenerationConfig
+from .generation import BATCH_ROWS, GenerationConfig
 from .geometry import CLIP_MEAN, CLIP_STD, PUBLISHED_INSERT_LAYERS, PUBLISHED_VISION_TOWER, IAAConfig, VisionConfig
+from .numbers import DTYPE_NAMES, PRECISIONS, DtypeName, PrecisionName
 from .task import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, Task
 
 __all__ = [
     "BANK_NAMES",
+    "BATCH_ROWS",
     "CLIP_MEAN",
     "CLIP_STD",
+    "DTYPE_NAMES",
     "IMAGE_TOKEN_INDEX",
+    "PRECISIONS",
     "PUBLISHED_INSERT_LAYERS",
     "PUBLISHED_VISION_TOWER",
     "BankName",
+    "DtypeName",
     "GenerationConfig",
     "IAAConfig",
+    "PrecisionName",
     "Task",
     "VisionConfig",
 ]

@@ -11,6 +11,8 @@ from .task import Task
 
 MOST_BEAMS = 256
 """Each takes the memory of an answer of its own."""
+BATCH_ROWS = 8
+"""Rows that are answered at once; bounds memory however many images and phrases come."""
 LARGEST = 1e30
 """Beyond this no option means anything."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..config import GenerationConfig, Task
+from ..config import BATCH_ROWS, GenerationConfig, Task
 from ..errors import InputError
 from ..images.load import load_image
 from ..jobs.files import json_line
@@ -19,7 +19,7 @@ from ..jobs.job import Job, Row, open_job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
-from ..pipeline.base import BATCH_ROWS, Pipeline, Question, Request
+from ..pipeline.base import Pipeline, Question, Request
 from ..text.prompts import grounding_question
 from .mme import Answer
 from .mme_questions import MmeQuestion
@@ -39,15 +39,27 @@ class EvalSettings:
         batch: questions at once.
         grammar: force answers of task G to be boxes; the published evaluation does not.
         generation: fields of :class:`GenerationConfig`.
+        dry_run: answer nothing and write nothing; the job is as it would begin.
     """
 
     batch: int = BATCH_ROWS
     grammar: bool = False
     generation: dict[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
 
     def config(self, task: Task) -> GenerationConfig:
         """The settings of decoding; 128 new tokens by default."""
         return GenerationConfig.for_task(task, **{"max_new_tokens": MAX_NEW_TOKENS} | self.generation)
+
+
+def check_pictures(targets: Mapping[int | str, Target], images: Path) -> None:
+    """Raises :class:`InputError` where pictures of the annotations are not in their folder."""
+    missing = sorted({target.img_path for target in targets.values() if not os.path.isfile(images / target.img_path)})
+    if missing:
+        raise InputError(
+            f"{len(missing)} pictures of the annotations are not in {images}: {', '.join(missing[:3])}"
+            f"{', …' if len(missing) > 3 else ''}. Check --images."
+        )
 
 
 def answer_refcoco(
@@ -74,12 +86,7 @@ def answer_refcoco(
     Raises:
         InputError: pictures are missing, unreadable or of another size than in the annotations.
     """
-    missing = sorted({target.img_path for target in targets.values() if not os.path.isfile(images / target.img_path)})
-    if missing:
-        raise InputError(
-            f"{len(missing)} pictures of the annotations are not in {images}: {', '.join(missing[:3])}"
-            f"{', …' if len(missing) > 3 else ''}. Check --images."
-        )
+    check_pictures(targets, images)
     rows = [
         {
             "question_id": target.sent_id,
@@ -145,7 +152,8 @@ def _answer(
     }
 
     def checked() -> list[Row]:
-        pipeline.check_task(task)
+        if not settings.dry_run:
+            pipeline.check_task(task)
         if request.grammar:
             pipeline.check_box_budget(request.config, request.several)
         return rows
@@ -153,7 +161,10 @@ def _answer(
     def is_record(record: Row) -> bool:
         return isinstance(record.get("text"), str) and all(name in record for name in kept)
 
-    job, _ = open_job(parts, job_settings, checked, SHARD_BATCHES * settings.batch, group=group, is_record=is_record)
+    size = SHARD_BATCHES * settings.batch
+    job, _ = open_job(parts, job_settings, checked, size, None, group, is_record, settings.dry_run)
+    if settings.dry_run:
+        return job
 
     def work(batch: list[Row], pictures: list[Image.Image]) -> list[Row]:
         # Questions on one picture share its pass through the tower.

@@ -24,6 +24,7 @@ from ..model.linear.quantized import QuantizedLinear, scale_name
 
 TOWER = "clip"
 """The folder of the vision tower within a converted checkpoint."""
+TOWER_FILE = f"{TOWER}/model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -55,6 +56,27 @@ def convert(
         CheckpointError: the checkpoint lacks what a task needs.
         ConfigError: there is no such precision, or ``source`` was converted itself.
     """
+    files, out = converted_files(source, precision, tasks), Path(out)
+    with new_folder(out) as folder:
+        for file, tensors in files.items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            write_file(folder / file, tensors)
+            if progress is not None:
+                progress(file)
+        if files.pop(TOWER_FILE, None):
+            write_json(folder / TOWER / "config.json", asdict(source.require_vision()))
+        write_index(folder, files)
+        write_json(folder / "config.json", source.config_raw | {PRECISION: precision, "mm_vision_tower": TOWER})
+        for name in TOKENIZER_FILES:
+            if (source.folder / name).is_file():
+                shutil.copyfile(source.folder / name, folder / name)
+    return out
+
+
+def converted_files(
+    source: Checkpoint, precision: str, tasks: Sequence[Task | str] = tuple(Task)
+) -> dict[str, dict[str, LazyTensor]]:
+    """The weight files that :func:`convert` writes, of which nothing is computed yet; raises what it does."""
     stored_kinds(precision)
     if source.precision is not None:
         raise ConfigError(
@@ -64,26 +86,8 @@ def convert(
     banks = [bank for bank in BANK_NAMES if bank in wanted]
     for bank in banks:
         source.check(bank, bank_shapes(bank, source.config, source.vision))
-    out = Path(out)
-    with new_folder(out) as folder:
-        tell = progress or (lambda name: None)
-        files: dict[str, dict[str, LazyTensor]] = {}
-        for bank in banks:
-            file = f"{TOWER}/model.safetensors" if bank == "vision" else f"{bank}.safetensors"
-            (folder / file).parent.mkdir(exist_ok=True)
-            tensors = _converted(source, bank, precision)
-            write_file(folder / file, tensors)
-            tell(file)
-            if bank == "vision":
-                write_json(folder / TOWER / "config.json", asdict(source.require_vision()))
-            else:
-                files[file] = tensors
-        write_index(folder, files)
-        write_json(folder / "config.json", source.config_raw | {PRECISION: precision, "mm_vision_tower": TOWER})
-        for name in TOKENIZER_FILES:
-            if (source.folder / name).is_file():
-                shutil.copyfile(source.folder / name, folder / name)
-    return out
+    names = {bank: TOWER_FILE if bank == "vision" else f"{bank}.safetensors" for bank in banks}
+    return {names[bank]: _converted(source, bank, precision) for bank in banks}
 
 
 def _converted(source: Checkpoint, bank: BankName, precision: str) -> dict[str, LazyTensor]:

@@ -57,12 +57,24 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
     if isinstance(source, Image.Image):
         return _decode(source, "The image")
     name = str(getattr(source, "name", "the given file") if hasattr(source, "read") else source)
+    with _explained(name), _checked(source, name) as file, warnings.catch_warnings():
+        # Pillow's, of what is refused here or shown as well as it can be; who makes errors of them gets errors.
+        warnings.simplefilter("ignore", append=True)
+        with Image.open(file, formats=_formats()) as image:
+            return _decode(image, name)
+
+
+def check_image(path: str) -> None:
+    """Raises :class:`InputError` for a path that is no file, or one that is not worth opening; decodes nothing."""
+    with _explained(path), _checked(path, path):
+        pass
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Has whatever opening a picture raises end in an :class:`InputError` that names it."""
     try:
-        with _checked(source, name) as file, warnings.catch_warnings():
-            # Pillow's, of what is refused here or shown as well as it can be; who makes errors of them gets errors.
-            warnings.simplefilter("ignore", append=True)
-            with Image.open(file, formats=_formats()) as image:
-                return _decode(image, name)
+        yield
     except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import filecmp
 import json
 import os
@@ -33,6 +34,8 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     """
     try:
         folder = next((parent for parent in path.absolute().parents if os.path.lexists(parent)), path)
+        if folder.is_dir() and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         mode = path.lstat().st_mode if folder.is_dir() else None
     except FileNotFoundError:
         return
@@ -180,21 +183,26 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Like :func:`read_jsonl`, with each object's line number, from 1."""
     with open_input(path) as file:
-        number = 0
-        while line := _next_line(file, path, number + 1):
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
-                raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
-            if not isinstance(record, dict):
-                raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
-            yield number, record
+        yield from numbered_rows(file, path)
 
 
-def _next_line(file: BinaryIO, path: Path, number: int) -> bytes:
+def numbered_rows(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Like :func:`numbered_jsonl`, of an open file; ``path`` names it."""
+    number = 0
+    while line := _next_line(file, path, number + 1):
+        number += 1
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
+            raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
+        yield number, record
+
+
+def _next_line(file: BinaryIO, path: Path | str, number: int) -> bytes:
     try:
         line = file.readline(LONGEST_LINE + 1)
     except OSError as error:
@@ -206,7 +214,7 @@ def _next_line(file: BinaryIO, path: Path, number: int) -> bytes:
     return line
 
 
-def _refuse_utf_16(start: bytes, path: Path) -> None:
+def _refuse_utf_16(start: bytes, path: Path | str) -> None:
     """Raises :class:`InputError` for the start of a file as Windows' PowerShell and old editors save them."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InputError(f"{path} is saved as UTF-16. Save it as UTF-8.")

@@ -90,7 +90,7 @@ class Job:
 
     def missing(self) -> list[int]:
         """The numbers of shards that are still to be computed."""
-        there = set(os.listdir(self.folder))  # one call: there may be tens of thousands
+        there = set(os.listdir(self.folder)) if self.folder.is_dir() else set()  # one call for tens of thousands
         return [number for number in range(self.shards) if self.shard(number).name not in there]
 
     def discard_damaged(self, is_record: Callable[[Row], bool]) -> None:
@@ -171,6 +171,7 @@ def open_job(
     shard_format: ShardFormat | None = None,
     group: ProcessGroup | None = None,
     is_record: Callable[[Row], bool] = bool,
+    dry_run: bool = False,
 ) -> tuple[Job, bool]:
     """Starts a job, or resumes the one that the folder holds.
 
@@ -183,6 +184,7 @@ def open_job(
         shard_format: JSON lines when None.
         group: the processes that work on it; this one alone when None.
         is_record: whether an object in a shard has the fields of a record, each of its kind.
+        dry_run: write nothing: the job is as it would be, and its folder may not be there.
 
     Returns:
         The job, and whether it was resumed.
@@ -193,7 +195,9 @@ def open_job(
     """
     group, shard_format = group or ProcessGroup(), shard_format or Jsonl()
     settings = json.loads(json.dumps({**settings, "shard_size": shard_size, "format": shard_format.suffix[1:]}))
-    known = (folder / MANIFEST).exists()
+    known = check_folder(folder)
+    if dry_run and not known:
+        return Job(folder, _counted(rows()), shard_size, shard_format), False
     group.barrier()  # before the main process changes what the others have just looked at
     if group.is_main and not known:
         _start(folder, settings, rows)
@@ -201,37 +205,56 @@ def open_job(
     manifest = _read_manifest(folder)
     _compare(folder, manifest["settings"], settings)
     job = Job(folder, manifest["count"], shard_size, shard_format)
-    if group.is_main and known:
+    if group.is_main and known and not dry_run:
         _check_list(folder, manifest)
         job.discard_damaged(is_record)
     group.barrier()  # before the others look which shards are missing
     return job, known
 
 
-def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
-    make_folder(folder)
+def check_folder(folder: Path) -> bool:
+    """Whether a folder holds a job; raises :class:`InputError` where it neither does nor may become one."""
     try:
-        strange = [path.name for path in folder.iterdir() if not path.name.endswith(TEMPORARY)]
-    except OSError as error:
-        raise InputError(f"{folder} cannot be used ({error.strerror or error}). Choose another place.") from error
+        if (folder / MANIFEST).exists():
+            return True
+        there = folder.iterdir() if os.path.lexists(folder) else ()
+        strange = [path.name for path in there if not path.name.endswith(TEMPORARY)]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} cannot be used ({getattr(error, 'strerror', error)}). Choose another place."
+        ) from error
     if strange:
         raise InputError(
             f"{folder} holds something, and no job of ours ({sorted(strange)[0]}). Choose a new or an empty folder; "
             "if a start was cut short there, remove what it left."
         )
-    items, count = rows(), 0
+    return False
+
+
+def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
+    make_folder(folder)
+    count = 0
 
     def counted() -> Iterator[Row]:
         nonlocal count
-        for row in items:
+        for row in rows():
             count += 1
             yield row
-        if not count:
-            raise InputError("There is nothing to do: the list is empty. Check what you gave.")
+        _check_count(count)
 
     write_jsonl(folder / LIST, counted())
     manifest = {"version": _FORMAT, "count": count, "list": _digest(folder / LIST), "settings": settings}
     write_bytes(folder / MANIFEST, json_line(manifest))
+
+
+def _counted(rows: Iterable[Row]) -> int:
+    return _check_count(sum(1 for _ in rows))
+
+
+def _check_count(count: int) -> int:
+    if not count:
+        raise InputError("There is nothing to do: the list is empty. Check what you gave.")
+    return count
 
 
 def _check_list(folder: Path, manifest: Row) -> None:

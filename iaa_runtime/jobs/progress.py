@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from typing import TextIO
 
 from ..text.printable import StatusLine, unguarded
 
+_logger = logging.getLogger(__name__)
+
 SECONDS_BETWEEN_LINES = 30.0
 """In a log file; a terminal gets one line that changes."""
 _SECONDS_BETWEEN_REDRAWS = 0.2
 
 
 class Progress:
-    """Writes progress lines, on stderr by default.
+    """Writes progress lines, on stderr by default: then only if the package's logger tells of such (INFO).
 
     Args:
         total: items of the job.
@@ -34,8 +37,9 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._what, self._clock = total, done, what, clock
-        self._stream = stream or unguarded(sys.stderr)
-        self._terminal = StatusLine(self._stream) if self._stream.isatty() else None
+        told = stream is not None or _logger.isEnabledFor(logging.INFO)
+        self._stream = (stream or unguarded(sys.stderr)) if told else None
+        self._terminal = StatusLine(self._stream) if self._stream and self._stream.isatty() else None
         self._begun = self._written = clock()
 
     def update(self, done: int) -> None:
@@ -61,13 +65,13 @@ class Progress:
         elapsed = self._clock() - self._begun
         rest = f"{self._what} ({done - self._first:,} now, in {duration(elapsed)})"
         self._write(f"{done:,} of {self._total:,} {rest}")
-        if self._terminal:
+        if self._stream and self._terminal:
             self._stream.write("\n")
 
     def _write(self, line: str) -> None:
         if self._terminal:
             self._terminal.show(line)
-        else:
+        elif self._stream:
             self._stream.write(f"{line}\n")
             self._stream.flush()
 

@@ -1,12 +1,29 @@
-"""The dtypes that a model computes in, and the one that suits a device."""
+"""The dtypes that a model computes in, by name, and the one that suits a device."""
 
 from __future__ import annotations
 
 import torch
 
+from ..config import DtypeName
+from ..errors import ConfigError, spelled
 from .linear.processor import fast_in_bf16
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DTYPES: dict[DtypeName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_dtype(wanted: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+    """A dtype by name, as in ``DTYPES`` or as torch calls it; what suits the device for None and ``"auto"``.
+
+    Raises:
+        ConfigError: it is none that a model computes in.
+    """
+    if wanted is None or wanted == "auto":
+        return default_dtype(device)
+    known = {name: dtype for short, dtype in DTYPES.items() for name in (dtype, short, str(dtype).partition(".")[2])}
+    if wanted not in known:
+        names = ", ".join(f"{name} ({dtype})" for name, dtype in DTYPES.items())
+        raise ConfigError(f"dtype {spelled(wanted)} is not supported. Choose one of {names}, or auto.")
+    return known[wanted]
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

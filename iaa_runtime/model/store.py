@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +19,8 @@ from .layers import Ops
 from .linear.base import SpecialLinear
 from .linear.kinds import Kinds, stored_kinds
 from .linear.quantized import scale_name
+
+log = logging.getLogger(__name__)
 
 CONVERT_AGAIN = (
     "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
@@ -127,7 +131,7 @@ class BankStore:
         if name not in self._modules:
             remedy = "Use a complete checkpoint." if self._checkpoint.precision is None else CONVERT_AGAIN
             raise CheckpointError(f"{self._checkpoint.folder} holds no bank {name!r}, which is needed here. {remedy}")
-        module, weights = self._modules[name], {}
+        module, weights, start = self._modules[name], {}, time.perf_counter()
         for key, tensor in self._tensors(name, module):
             weights[key] = tensor
             if self._on_load is not None:
@@ -135,6 +139,8 @@ class BankStore:
         module.load_state_dict(weights, assign=True)
         module.requires_grad_(False).eval()
         self._loaded.add(name)
+        size = sum(tensor.nbytes for tensor in weights.values()) / 1e9
+        log.debug("loaded bank %s: %.3g GB in %.1f s", name, size, time.perf_counter() - start)
         return module
 
     def unload(self, *banks: BankName) -> None:

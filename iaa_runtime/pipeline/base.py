@@ -9,6 +9,7 @@ from typing import Any
 
 from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer, parse_answer
+from ..config import BATCH_ROWS as BATCH_ROWS
 from ..config import GenerationConfig, Task
 from ..errors import Cancel, InputError
 from ..images.load import AnyImage, to_picture
@@ -16,9 +17,6 @@ from ..images.picture import Picture
 from ..text.conversation import Conversation
 from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, distinct_phrases, grounding_question
 from .chat import Chat, Reply
-
-BATCH_ROWS = 8
-"""Rows that are answered at once; bounds memory however many images and phrases come."""
 
 Phrases = str | Sequence[str] | Sequence[Sequence[str]]
 """What to look for: one phrase or several, in every image; or a list of them an image."""

@@ -55,7 +55,7 @@ class IAAPipeline(Pipeline):
     def from_pretrained(
         cls,
         folder: str | Path = DEMO_CHECKPOINT,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         **options: Any,

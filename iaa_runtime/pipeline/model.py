@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.download import fetch
 from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, IAAConfig, Task, VisionConfig
-from ..errors import Cancel, ConfigError, InputError
+from ..errors import Cancel, InputError
 from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
@@ -22,11 +23,14 @@ from ..generation.memory import generation_bytes, projection_bytes, vision_bytes
 from ..generation.prefill import Prompt, embed
 from ..generation.rows import Answer, OnToken
 from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
-from ..model.dtypes import DTYPES, default_dtype
+from ..model.devices import pick_device
+from ..model.dtypes import pick_dtype
 from ..model.layers import Block, Ops
 from ..model.linear.kinds import Kinds, kinds_for
 from ..model.stack import Stack, interleave
 from ..model.store import BankStore, Residency
+
+log = logging.getLogger(__name__)
 
 
 class IAAModel:
@@ -42,7 +46,7 @@ class IAAModel:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
@@ -71,9 +75,7 @@ class IAAModel:
         self.checkpoint = checkpoint
         self.config: IAAConfig = checkpoint.config
         self.device = torch.device(device)
-        self.dtype = dtype or default_dtype(self.device)
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"dtype {self.dtype} is not supported. Choose one of {', '.join(map(str, DTYPES))}.")
+        self.dtype = pick_dtype(dtype, self.device)
         self.precision = checkpoint.resolve_precision(precision)
         # A graph remembers where weights were.
         captured = cuda_graphs and residency is None and self.device.type == "cuda"
@@ -87,7 +89,7 @@ class IAAModel:
     def from_pretrained(
         cls,
         folder: str | Path,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
@@ -101,9 +103,10 @@ class IAAModel:
 
         Args:
             folder: the checkpoint's folder, a single weight file in it, or (with ``download``) a hub repository.
-            dtype: of weights and activations; when None, bfloat16 where the device computes in it, a CPU with
-                instructions for it included, and else float32 on the CPU and float16 elsewhere.
-            device: where the model runs.
+            dtype: of weights and activations: ``torch.float32``, or ``"fp32"``, ``"bf16"``, ``"fp16"``; when None or
+                ``"auto"``, bfloat16 where the device computes in it, a CPU with instructions for it included, and else
+                float32 on the CPU and float16 elsewhere.
+            device: where the model runs; ``"auto"`` is an accelerator if there is one.
             ops: namespace of layer classes (``Linear``, ``Embedding``, ``RMSNorm``, ``LayerNorm``, ``Conv2d``);
                 ``torch.nn`` when None.
             precision: below 16 bits, of the largest weights: ``"fp8"``, ``"int8"``, ``"int4"``; None keeps ``dtype``.
@@ -115,13 +118,17 @@ class IAAModel:
 
         Raises:
             CheckpointError: files are missing or do not fit the config.
-            ConfigError: the config describes something this runtime does not compute.
+            ConfigError: the config describes something this runtime does not compute, or there is no such dtype.
+            InputError: there is no such device.
             DownloadError: the download failed, or there is no network.
         """
+        device = pick_device(device)  # before anything is fetched
         path = Path(os.path.expanduser(folder))
         if download and not os.path.exists(path):
             path = fetch(str(folder), revision)
-        return cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision, cuda_graphs=cuda_graphs)
+        model = cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision, cuda_graphs=cuda_graphs)
+        log.debug("opened %s on %s in %s", path, model.device, model.precision or model.dtype)
+        return model
 
     # Banks -----------------------------------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ OUTSIDE = {
     "evaluation": "numpy PIL",
     "export": "torch",
     "bench": "torch numpy transformers vllm gguf llama_cpp PIL",
-    "cli": "torch PIL",
+    "cli": "torch PIL argcomplete",
 }
 """What each folder imports from outside: errors, config and the package itself nothing."""
 LINES = [set(line.replace("+", " ").split()) for line in ORDER.strip().splitlines()]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 
+from ...config import PRECISIONS as PRECISIONS
 from ...errors import ConfigError
 from .base import SpecialLinear
 from .fp8 import Fp8Linear
@@ -45,14 +46,12 @@ class Kinds(NamedTuple):
 
 
 PLAIN = Kinds()
-QUANTIZED = {
+QUANTIZED: dict[str, Kinds] = {
     "fp8": Kinds(Fp8Linear, Fp8Linear, Fp8Linear),
     "int8": Kinds(Int8Linear, Int8Linear, Int8Linear),
     "int4": Kinds(Int4Linear, Int8Linear, Int8Linear),
 }
 """By the name of the precision."""
-PRECISIONS = tuple(QUANTIZED)
-"""Names of the precisions below 16 bits."""
 
 
 def stored_kinds(precision: str | None) -> Kinds:

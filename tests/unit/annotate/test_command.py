@@ -122,12 +122,17 @@ def test_parquet_shards_hold_the_same(annotate: Any, photos: Path, tmp_path: Pat
     ("words", "message"),
     [
         ([], "There is nothing to do: ask for captions"),
-        (["--phrase", "cat", "--sidecars"], "--sidecars writes captions"),
-        (["--caption", "--shard-size", "0"], "--shard-size is 0"),
-        (["--caption", "--batch", "0"], "The batch is 0"),
+        (["--phrase", "cat", "--sidecars"], "--sidecars has no effect without --caption"),
+        (["--caption", "--shard-size", "0"], "--shard-size: 0 is not from 1 to"),
+        (["--caption", "--batch", "0"], "--batch: 0 is not from 1 to"),
     ],
 )
-def test_arguments_that_make_no_sense(annotate: Any, words: list[str], message: str) -> None:
-    code, summary, err = annotate(*words)
-    assert (code, summary) == (1, None)
+def test_arguments_that_make_no_sense(
+    annotate: Any, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code, summary, err = annotate(*words)
+    except SystemExit as stop:
+        code, summary, err = stop.code, None, capsys.readouterr().err
+    assert (code, summary) == (2, None)
     assert message in err

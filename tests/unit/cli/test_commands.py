@@ -16,8 +16,8 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import COMMANDS, main
-from iaa_runtime.cli.devices import pick_device
 from iaa_runtime.config import Task
+from iaa_runtime.model.devices import pick_device
 from iaa_runtime.text.printable import printable
 
 
@@ -193,12 +193,12 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert all(task["bytes"][form] < needed for form, needed in task["needed_bytes"].items())
     assert about["fits"].keys() == {"8", "12", "16", "24", "48"}
     assert about["fits"]["8"]["MM"][0] == "fp32"
-    assert about["here"]["device"] == pick_device("auto") and about["here"]["dtype"] in (
+    assert about["here"]["device"] == str(pick_device("auto")) and about["here"]["dtype"] in (
         "float32",
         "bfloat16",
         "float16",
     )
-    assert about["here"]["device"] == pick_device("auto") and about["here"]["dtype"] in (
+    assert about["here"]["device"] == str(pick_device("auto")) and about["here"]["dtype"] in (
         "float32",
         "bfloat16",
         "float16",

@@ -119,7 +119,10 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_still_goes_back_to_the_start_of_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_still_goes_back_to_the_start_of_its_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "iaa_runtime")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", guarded(terminal))
     counter = TokenCounter("a\x1b[2J.png")

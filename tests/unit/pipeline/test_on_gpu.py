@@ -13,8 +13,8 @@ from iaa_runtime import IAAModel, IAAPipeline
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
 from iaa_runtime.boxes.geometry import iou
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
-from iaa_runtime.cli.devices import pick_device
 from iaa_runtime.config import IMAGE_TOKEN_INDEX
+from iaa_runtime.model.devices import pick_device
 from iaa_runtime.shapes.evaluate import make_exam
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene
 

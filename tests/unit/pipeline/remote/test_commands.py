@@ -58,7 +58,7 @@ def test_a_failing_server_prints_no_answer(
     ("words", "code", "message"),
     [
         (["--server", "nowhere"], 2, "is no address"),
-        (["--server", "http://127.0.0.1:9", "--model", "x"], 1, "Give one of them"),
+        (["--server", "http://127.0.0.1:9", "--model", "x"], 2, "Give one of them"),
     ],
 )
 def test_wrong_arguments(words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,112 @@
+"""Arguments of ``iaa annotate``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...config import BATCH_ROWS
+from ...errors import InputError, UsageError
+from ...text.prompts import CAPTION_PROMPTS
+from ..parser import CommandParser
+from .shared import (
+    MOST_ROWS,
+    STDIN,
+    add_dry_run_argument,
+    add_overwrite_argument,
+    add_pipeline_arguments,
+    add_threshold_argument,
+    checked,
+    count,
+)
+
+SHARD_SIZE, MOST_IN_SHARD = 200, 100_000
+"""Pictures in a shard: what a kill can cost; the records of one are held in memory."""
+LISTS = (".jsonl", ".parquet", STDIN)
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Declares them."""
+    parser.add_argument(
+        "source",
+        nargs="+",
+        action="extend",
+        help="folders, patterns such as 'photos/**/*.jpg', pictures, and lists (.jsonl or .parquet with a column "
+        "image, and perhaps phrases and id; - is one from stdin, in JSON lines or of names alone)",
+    )
+    parser.rest = "source"
+    parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; the same again goes on with it")
+    add_dry_run_argument(parser)
+    _add_questions(parser)
+    group = parser.add_argument_group("lists")
+    group.add_argument("--images", metavar="DIR", help="where relative paths start (default: beside the list)")
+    group.add_argument("--column", default="image", metavar="NAME", help="column of the pictures (default image)")
+    group = parser.add_argument_group("results")
+    group.add_argument("--format", choices=("jsonl", "parquet"), default="jsonl", help="of the shards (default jsonl)")
+    group.add_argument(
+        "--shard-size",
+        type=count(MOST_IN_SHARD),
+        default=SHARD_SIZE,
+        metavar="N",
+        help=f"pictures a shard (default {SHARD_SIZE})",
+    )
+    group.add_argument(
+        "--batch",
+        type=count(MOST_ROWS),
+        default=BATCH_ROWS,
+        metavar="N",
+        help=f"pictures at once (default {BATCH_ROWS})",
+    )
+    group.add_argument(
+        "--coco",
+        type=checked(_coco_path),
+        metavar="FILE.json",
+        help="when done, also write the boxes (or captions) as COCO JSON",
+    )
+    group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
+    add_overwrite_argument(group)
+    add_pipeline_arguments(parser)
+    parser.needs("threshold one", "boxes", "phrase")
+    parser.needs("sidecars", "caption", "prompt", "preset")
+    parser.needs("overwrite", "coco", "sidecars")
+    parser.rule(_check)
+
+
+def _add_questions(parser: CommandParser) -> None:
+    group = parser.add_argument_group("what is asked")
+    group.add_argument("--caption", action="store_true", help="caption every picture")
+    question = group.add_mutually_exclusive_group()
+    question.add_argument(
+        "--prompt", metavar="TEXT", help="the question that captions answer; - reads it from stdin; implies --caption"
+    )
+    question.add_argument(
+        "--preset", choices=CAPTION_PROMPTS, help="a ready question (default: caption); implies --caption"
+    )
+    group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="what to find (repeatable)")
+    group.add_argument(
+        "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
+    )
+    add_threshold_argument(group)
+    group.add_argument("--one", action="store_true", help="at most one box a phrase")
+
+
+def _coco_path(text: str) -> str:
+    if Path(text).suffix.lower() != ".json":
+        raise InputError(f"{text!r} does not end in .json, as COCO's files do.")
+    return text
+
+
+def _check(options: argparse.Namespace) -> None:
+    if not (options.caption or options.prompt or options.preset or options.phrase or options.boxes):
+        raise UsageError("There is nothing to do: ask for captions (--caption), for boxes (--phrase), or for both.")
+    if [options.prompt, *options.source].count(STDIN) > 1:
+        raise UsageError("- can be read only once. Give the prompt, or the list, by other means.")
+    if any(source.lower().endswith(LISTS) for source in options.source):
+        return
+    if options.boxes and not options.phrase:
+        raise UsageError("--boxes finds the phrases of a list, and there is none. Say what to find with --phrase.")
+    for given, option in ((options.images is not None, "--images"), (options.column != "image", "--column")):
+        if given:
+            raise UsageError(
+                f"{option} is about lists, and there is none. Give one (.jsonl, .parquet), or leave it out."
+            )

@@ -1,0 +1,36 @@
+"""Arguments of ``iaa chat``."""
+
+from __future__ import annotations
+
+import argparse
+
+from ...config import Task
+from ...errors import UsageError
+from ..parser import CommandParser
+from .shared import STDIN, add_overwrite_argument, add_pipeline_arguments, checked
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Declares them."""
+    parser.add_argument("--image", metavar="FILE", help="what the conversation is about")
+    parser.add_argument(
+        "--task",
+        type=checked(Task.parse),
+        default=Task.MM,
+        metavar="MM|G|Text",
+        help="who answers first (default MM)",
+    )
+    parser.add_argument(
+        "--script",
+        metavar="FILE.jsonl",
+        help='take turns from a file: {"task": "G", "text": "…"} a line; an "image" in a line shows another picture',
+    )
+    add_overwrite_argument(parser)
+    add_pipeline_arguments(parser)
+    parser.excludes("script", "overwrite")
+    parser.rule(_check)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.image == STDIN and options.script is None:
+        raise UsageError("--image - reads stdin, which is where you type. Give the picture's file, or --script.")

@@ -1,0 +1,16 @@
+"""Arguments of ``iaa export``."""
+
+from __future__ import annotations
+
+from ...config import Task
+from ..parser import CommandParser
+from .shared import add_checkpoint_arguments, add_message_arguments
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """Declares them."""
+    parser.add_argument("--task", required=True, choices=[task.value for task in Task], help="which workflow")
+    parser.add_argument("--to", required=True, choices=("llama", "llava"), help="llava for MM and G, llama for Text")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
+    add_checkpoint_arguments(parser)
+    add_message_arguments(parser)

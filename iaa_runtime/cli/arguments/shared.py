@@ -1,0 +1,275 @@
+"""Arguments that several commands share: declared, checked, and turned into generation options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
+from ...errors import IAAError, InputError, UsageError, spelled
+from ...images.names import expanded
+from ..parser import CommandParser
+
+Value = TypeVar("Value")
+
+MOST_ROWS = 4096
+"""Pictures or questions that are answered at once."""
+MOST_SECONDS = 7 * 24 * 3600
+"""That a server may be silent."""
+STDIN = "-"
+"""Stands for standard input where a file or a text is asked for."""
+HERE = "model vision_tower device dtype precision download"
+"""Options of a model on this machine, which servers and ready answers have no use for."""
+GENERATION = "max_new_tokens do_sample temperature top_k top_p min_p seed repetition_penalty num_beams stop"
+
+
+def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """Makes ``parse`` an argparse ``type``: its :class:`IAAError` becomes the message, and the exit code is 2."""
+
+    def convert(text: str) -> Value:
+        try:
+            return parse(text)
+        except IAAError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    convert.__name__ = parse.__name__.lstrip("_")
+    return convert
+
+
+def count(most: int) -> Callable[[str], int]:
+    """An argparse ``type``: a whole number of 1 to ``most``."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not 1 <= value <= most:
+            raise InputError(f"{spelled(value)} is not from 1 to {most:,}.")
+        return value
+
+    return checked(number)
+
+
+def add_pipeline_arguments(parser: CommandParser) -> None:
+    """Adds all that a command needs to get answers: a model or servers, generation options, and what it says."""
+    add_message_arguments(parser)
+    add_model_arguments(parser)
+    add_server_arguments(parser)
+    add_generation_arguments(parser)
+
+
+def add_message_arguments(parser: CommandParser) -> None:
+    """Adds ``--json``, ``--quiet`` and ``--verbose``."""
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on stdout, nothing else")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--quiet", action="store_true", help="say nothing on stderr but what went wrong")
+    group.add_argument(
+        "--verbose", action="store_true", help="say more: what is opened and loaded, and how long it took"
+    )
+
+
+def add_picture_arguments(parser: CommandParser) -> None:
+    """Adds pictures, as words and as ``--image``; one at least is required."""
+    parser.add_argument("image", action=_Pictures, nargs="*", metavar="PICTURE", help="pictures; - is one from stdin")
+    parser.add_argument("--image", action=_Pictures, metavar="FILE", help="the same, repeatable")
+    parser.rest = "image"
+
+    def check(options: argparse.Namespace) -> None:
+        if not options.image:
+            parser.error("there is no picture: give at least one PICTURE")
+        if options.image.count(STDIN) > (getattr(options, "prompt", None) != STDIN):
+            raise UsageError("- can be read only once. Give the prompt, or further pictures, by other means.")
+
+    parser.rule(check)
+
+
+class _Pictures(argparse.Action):
+    """Appends to the list of pictures what words or patterns name."""
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: Any, option: object = None) -> None:
+        before = getattr(namespace, self.dest) or []
+        words = [values] if isinstance(values, str) else values or []
+        setattr(namespace, self.dest, [*before, *(path for word in words for path in expanded(word))])
+
+
+def add_threshold_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--threshold``, a score in [0, 1]; None for the model's own."""
+    parser.add_argument(
+        "--threshold",
+        type=checked(_score),
+        metavar="S",
+        help="drop boxes that score below S, of 0 to 1 (default: what the checkpoint's config.json says, or 0)",
+    )
+
+
+def _score(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise InputError(f"a score is in 0..1, not {text}.")
+    return value
+
+
+def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--overwrite``."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
+def add_dry_run_argument(parser: argparse._ActionsContainer) -> None:
+    """Adds ``--dry-run``."""
+    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done, only")
+
+
+def add_checkpoint_arguments(parser: argparse._ActionsContainer, model: str = "checkpoint folder") -> None:
+    """Adds ``--model``, described as ``model``, and ``--vision-tower``."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        default=os.environ.get("IAA_MODEL"),
+        help=f"{model} (default: $IAA_MODEL, or the demo checkpoint in the box)",
+    )
+    parser.add_argument(
+        "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
+    )
+
+
+def add_model_arguments(parser: CommandParser) -> None:
+    """Adds which checkpoint to open, in which format and on which device."""
+    group = parser.add_argument_group("model")
+    add_checkpoint_arguments(group, "checkpoint folder or weight file")
+    add_device_arguments(group)
+    _add_choice(
+        group,
+        "--precision",
+        ("full", *PRECISIONS),
+        "keep the large matrices in fewer bits than --dtype, for less memory",
+    )
+    group.add_argument(
+        "--download", action="store_true", help="fetch --model from the Hugging Face hub if it is not here"
+    )
+
+    def check(options: argparse.Namespace) -> None:
+        if options.download and not options.model:
+            raise UsageError("--download has no effect without --model. Say which repository it is to fetch.")
+
+    parser.rule(check)
+
+
+def add_device_arguments(group: argparse._ActionsContainer) -> None:
+    """Adds ``--device`` and ``--dtype``."""
+    group.add_argument(
+        "--device",
+        default=os.environ.get("IAA_DEVICE") or "auto",
+        help="auto, cpu, cuda, cuda:1, mps, … (default: $IAA_DEVICE, or auto)",
+    )
+    purpose = "auto is 16 bit where the device computes in it, else fp32"
+    _add_choice(group, "--dtype", ("auto", *DTYPE_NAMES), purpose)
+
+
+def _add_choice(group: argparse._ActionsContainer, option: str, choices: tuple[str, ...], purpose: str) -> None:
+    """Adds an option whose default, the first choice, the environment may change."""
+    variable = f"IAA_{option[2:].upper()}"
+
+    def choice(text: str) -> str:
+        if text not in choices:
+            origin = f" (from {variable})" if text == os.environ.get(variable) else ""
+            raise InputError(f"{text!r}{origin} is none of {', '.join(choices)}.")
+        return text
+
+    group.add_argument(
+        option,
+        type=checked(choice),
+        default=os.environ.get(variable) or choices[0],
+        metavar=f"{{{','.join(choices)}}}",
+        help=f"{purpose} (default: ${variable}, or {choices[0]})",
+    )
+
+
+def add_server_arguments(parser: CommandParser) -> None:
+    """Adds servers that answer instead of a checkpoint."""
+    group = parser.add_argument_group("servers, instead of a model here")
+    group.add_argument(
+        "--server",
+        action="append",
+        type=checked(_server),
+        metavar="[TASK=]URL",
+        help="let the exported tasks that are served there answer (repeatable; see docs/serving.md)",
+    )
+    group.add_argument(
+        "--server-timeout",
+        type=checked(_seconds),
+        metavar="S",
+        help="seconds without a word after which it is asked again (default 120)",
+    )
+    parser.needs("server_timeout", "server")
+    parser.excludes("server", HERE)
+
+
+def _server(text: str) -> str:
+    from ...pipeline.remote.servers import parse_server
+
+    parse_server(text)
+    return text
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= MOST_SECONDS:
+        raise InputError(f"it must be above 0 and at most {MOST_SECONDS} seconds, not {text}.")
+    return value
+
+
+def add_generation_arguments(parser: CommandParser) -> None:
+    """Adds fields of :class:`GenerationConfig`, under their names; options not given keep its defaults."""
+    group = parser.add_argument_group("generation")
+
+    def add(option: str, field: str, kind: type, metavar: str, purpose: str) -> None:
+        group.add_argument(option, dest=field, type=_limited(field, kind), metavar=metavar, help=purpose)
+
+    add("--max-new-tokens", "max_new_tokens", int, "N", "longest answer (default 512; 128 for boxes)")
+    group.add_argument(
+        "--sample",
+        dest="do_sample",
+        action="store_true",
+        default=None,
+        help="draw tokens at random instead of taking the likeliest",
+    )
+    add("--temperature", "temperature", float, "T", "with --sample (default 1)")
+    add("--top-k", "top_k", int, "K", "with --sample: only the K likeliest tokens")
+    add("--top-p", "top_p", float, "P", "with --sample: only the likeliest that make up P")
+    add("--min-p", "min_p", float, "P", "with --sample: none below P times the likeliest")
+    add("--seed", "seed", int, "S", "with --sample (default 0)")
+    add("--repetition-penalty", "repetition_penalty", float, "R", "above 1 discourages repetition")
+    add("--beams", "num_beams", int, "N", "beam search with N beams")
+    group.add_argument("--stop", action="append", metavar="TEXT", help="end the answer before TEXT (repeatable)")
+    parser.needs("temperature top_k top_p min_p seed", "do_sample")
+    parser.rule(generation_options)
+
+
+def _limited(field: str, kind: type[Value]) -> Callable[[str], Value]:
+    """Parses a generation option, within the limits of :class:`GenerationConfig`."""
+
+    def number(text: str) -> Value:
+        value = kind(text)  # type: ignore[call-arg]
+        GenerationConfig(**{field: value})  # type: ignore[arg-type]
+        return value
+
+    number.__name__ = kind.__name__
+    return checked(number)
+
+
+def generation_options(options: argparse.Namespace) -> dict[str, Any]:
+    """The generation options that were given, by their names in :class:`GenerationConfig`.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+    names = [field.name for field in fields(GenerationConfig)]
+    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if "stop" in given:
+        given["stop"] = tuple(given["stop"])
+    try:
+        GenerationConfig(**given)
+    except InputError as error:
+        raise UsageError(str(error)) from None
+    return given
