@@ -55,11 +55,17 @@ class Caption(Node):
 
     @classmethod
     def validate_inputs(cls, prompt: Any = "", preset: Any = None, *, sampling: Any = None) -> bool | str:
-        """A question needs words. (Behind the star: what ComfyUI passes in any case and checks itself.)"""
+        """A question needs words. (Behind the star: what ComfyUI passes in any case and checks itself.)
+
+        Raises:
+            InputError: what is wrong; returned, ComfyUI would tell it of each of the two inputs.
+        """
         preset, prompt = first_of(preset), first_of(prompt)
         if preset == QUESTION and isinstance(prompt, str) and not prompt.strip():
-            return "The preset is 'question', but 'prompt' is empty. Type the question, or choose another preset."
-        return True if preset is None or preset in PRESETS else unknown_preset(preset)
+            raise InputError("The preset is 'question', but 'prompt' is empty. Type it, or choose another preset.")
+        if not (preset is None or preset in PRESETS):
+            raise InputError(unknown_preset(preset))
+        return True
 
     @classmethod
     def execute(

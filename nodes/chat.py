@@ -99,7 +99,7 @@ def output(chat: Chat, reply: Reply, notes: dict[str, list[str]], cls: type[io.C
     history = ChatHistory(tuple(chat.conversation.to_list()), chat.image)
     shown = texts_ui([reply.text]) | notes
     if reply.detections and chat.image is not None:
-        shown |= boxes_ui([chat.image], [reply.detections], cls)
+        shown = boxes_ui([chat.image], [reply.detections], cls) | shown  # an app shows the first first
     return io.NodeOutput(reply.text, history, bounding_boxes([reply.detections]), ui=shown)
 
 
@@ -112,5 +112,5 @@ def picture(image: torch.Tensor | None, history: ChatHistory | None) -> Picture 
     if image is None:
         return history.image if history is not None else None
     if len(image) != 1:
-        raise InputError(f"A conversation is about one image, but {len(image)} came. Pick one with ImageFromBatch.")
+        raise InputError(f"A conversation is about one image, but {len(image)} came. Pick one: Get Image from Batch.")
     return pictures(image)[0]

@@ -192,5 +192,6 @@ def output(
     text = json.dumps([[detection.to_dict() for detection in detections] for detections in found], ensure_ascii=False)
     count = sum(map(len, found))
     mask, labels = mask_and_labels
+    shown = boxes_ui(images, found, cls, pictures(drawn))
     single = (bounding_boxes(found), intermediate(mask), intermediate(drawn), text, count)
-    return io.NodeOutput(*([value] for value in single), labels, ui=boxes_ui(images, found, cls) | notes)
+    return io.NodeOutput(*([value] for value in single), labels, ui=shown | notes)

@@ -25,7 +25,7 @@ class Loader(Node):
             search_aliases=["load IAA", "Inner-Adaptor Architecture", "VLM loader", "vision language model"],
             inputs=[
                 io.Combo.Input("checkpoint", options=host.checkpoint_options(), default=host.DEMO_NAME),
-                io.Combo.Input("precision", options=list(host.DTYPES), default="auto", optional=True),
+                io.Combo.Input("precision", options=_Dtypes(host.DTYPES), default="auto", optional=True),
                 io.Combo.Input(
                     "device", options=memory.get_gpu_device_options(), default="default", optional=True, advanced=True
                 ),
@@ -37,13 +37,11 @@ class Loader(Node):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: Any, precision: Any = "auto") -> bool | str:
+    def validate_inputs(cls, checkpoint: Any) -> bool | str:
         """Says where a missing checkpoint belongs, instead of "value not in list".
 
-        What is on offer but not here is spoken of when it is run: once, and not once for each of the inputs above.
+        What is on offer but not here is spoken of when it is run.
         """
-        if precision not in (None, *host.DTYPES, *host.WEIGHTS):
-            return f"There is no precision {precision!r}. Choose one of {', '.join(host.DTYPES)}."
         if not isinstance(checkpoint, (str, type(None))):
             return f"'checkpoint' is {spelled(checkpoint)}, which is no name. Choose one of the list."
         if checkpoint is None or checkpoint in host.checkpoint_options():
@@ -75,3 +73,13 @@ class Loader(Node):
     ) -> io.NodeOutput:
         """Opens the checkpoint, or hands out the one that is open already."""
         return io.NodeOutput(host.open_model(checkpoint, precision, weights, device, keep_loaded, download))
+
+
+class _Dtypes(list[str]):
+    """The dtypes on offer, among which ComfyUI also finds what :meth:`Loader.upgrade` takes.
+
+    If ``validate_inputs`` named this input, ComfyUI would not look, but tell of a wrong checkpoint here too.
+    """
+
+    def __contains__(self, value: object) -> bool:
+        return super().__contains__(value) or value in list(host.WEIGHTS)

@@ -1,14 +1,21 @@
-"""What our nodes show in the browser: the ``ui`` payloads that ``web/js`` draws, in plain lists as ComfyUI wants."""
+"""What our nodes show in the browser: the ``ui`` payloads, in plain lists as ComfyUI wants.
+
+ComfyUI takes every file that a list names for a result, and shows it in apps, in the queue and among the assets. So
+``images`` and ``files`` are what is to be seen there; our own views (``web/js``) draw from the ``iaa_`` keys.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import folder_paths
 from comfy_api.latest import io, ui
 
 from ..iaa_runtime.boxes.answers import Detection
-from ..iaa_runtime.images.draw import label_colors
+from ..iaa_runtime.images.draw import draw_detections, label_colors
 from ..iaa_runtime.images.picture import Picture
 from ..iaa_runtime.images.preprocess import bounded
 from .host import check_interrupt
@@ -19,23 +26,51 @@ LARGEST = 2048
 
 
 def boxes_ui(
-    images: Sequence[Picture], found: Sequence[Sequence[Detection]], cls: type[io.ComfyNode]
+    images: Sequence[Picture],
+    found: Sequence[Sequence[Detection]],
+    cls: type[io.ComfyNode],
+    drawn: Iterable[Picture] | None = None,
 ) -> dict[str, list[Any]]:
-    """Pictures and the boxes over them: per image a saved picture in ``iaa_images`` and a list in ``iaa_boxes``.
+    """Pictures and the boxes over them.
 
-    Large pictures are saved smaller; ``width`` and ``height`` are those that the boxes are in.
+    Per image: in ``images`` a saved picture with the boxes drawn on it; in ``iaa_images`` a list of one, the plain
+    picture (within another list ComfyUI does not take it for a result); in ``iaa_boxes`` a list of them. Large pictures
+    are saved smaller; ``width`` and ``height`` are those that the boxes are in.
+
+    Args:
+        drawn: the pictures with their boxes, if they are drawn already.
     """
-    saved: list[dict[str, Any]] = []
-    for image in images:
-        small = bounded(image, LARGEST, check_interrupt)
-        (place,) = ui.PreviewImage(image_batch([small], 1, small.size), cls=cls).as_dict()["images"]
-        saved.append({**place, "width": image.width, "height": image.height})
-    return {"iaa_images": saved, "iaa_boxes": [_coloured(boxes) for boxes in found]}
+    drawn = drawn or (
+        draw_detections(image, boxes, check_interrupt) for image, boxes in zip(images, found, strict=True)
+    )
+    plain = [_saved(image, cls) for image in images]
+    marked = [_saved(image, cls) if boxes else place for image, boxes, place in zip(drawn, found, plain, strict=True)]
+    sizes = [{"width": image.width, "height": image.height} for image in images]
+    return {
+        "images": marked,
+        "iaa_images": [[place | size] for place, size in zip(plain, sizes, strict=True)],
+        "iaa_boxes": [_coloured(boxes) for boxes in found],
+    }
 
 
-def texts_ui(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Captions or an answer, in ``text`` too, where other programs look for them."""
-    return {"iaa_texts": list(texts), "text": list(texts)}
+def texts_ui(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """Captions or an answer: in ``text`` too, where other programs look for them, and as a file, which apps show."""
+    return {"iaa_texts": list(texts), "text": list(texts), "files": [_saved_text("\n\n".join(texts))]}
+
+
+def _saved(image: Picture, cls: type[io.ComfyNode]) -> dict[str, Any]:
+    """Where ComfyUI serves a picture."""
+    small = bounded(image, LARGEST, check_interrupt)
+    (place,) = ui.PreviewImage(image_batch([small], 1, small.size), cls=cls).as_dict()["images"]
+    return dict(place)
+
+
+def _saved_text(text: str) -> dict[str, str]:
+    """Where ComfyUI serves a text."""
+    folder, name = Path(folder_paths.get_temp_directory()), f"text_{uuid.uuid4().hex[:12]}.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="\n")
+    return {"filename": name, "subfolder": "", "type": "temp"}
 
 
 def _coloured(detections: Sequence[Detection]) -> list[dict[str, Any]]:

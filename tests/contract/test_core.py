@@ -301,7 +301,7 @@ def test_boxes_are_shown_over_their_pictures(bench: Bench) -> None:
     assert bench.value(done, "count") == 1
     for name in ("merge", "select"):
         (found, none), pictures = done.outputs[name]["iaa_boxes"], done.outputs[name]["iaa_images"]
-        assert none == [] and [(p["width"], p["height"]) for p in pictures] == [SIZE] * 2
+        assert none == [] and [(p["width"], p["height"]) for (p,) in pictures] == [SIZE] * 2
         assert sides([found]) == [[[8, 16, 136, 96]]] and found[0]["label"] == "left, right"
 
 

@@ -119,9 +119,11 @@ def test_sizes_of_images(client: Client, size: tuple[int, int]) -> None:
         assert box["x"] + box["width"] <= size[0] and box["y"] + box["height"] <= size[1]
     assert client.image(run.outputs["annotated"]["images"][0]).size == size
     assert masks(client, run)[0].shape == size[::-1]
-    (preview,) = run.outputs["ground"]["iaa_images"]
+    ((preview,),) = run.outputs["ground"]["iaa_images"]
     assert (preview["width"], preview["height"]) == size, "boxes are in these pixels"
     assert max(client.image(preview).size) == min(max(size), 2048)
+    (marked,) = run.outputs["ground"]["images"]
+    assert client.image(marked).size == client.image(preview).size
 
 
 def test_images_with_transparency(client: Client) -> None:
@@ -229,16 +231,30 @@ def test_linked_inputs_are_checked_when_they_arrive(
     ("kind", "inputs", "says"),
     [
         ("IAA_Caption", {"image": ["scene", 0], "preset": "question"}, "'prompt' is empty"),
+        ("IAA_Caption", {"image": ["scene", 0], "preset": "poem"}, "no preset 'poem'"),
+        ("IAA_Ground", {"image": ["scene", 0], "phrases": ""}, "'phrases' is empty"),
         ("IAA_Text", {"prompt": " "}, "'prompt' is empty"),
         ("IAA_Chat", {"message": ""}, "'message' is empty"),
         ("IAA_Chat", {"message": "hello", "task": "X"}, "'X' not in"),
     ],
 )
 def test_typed_inputs_are_checked_before_the_run(client: Client, kind: str, inputs: dict[str, Any], says: str) -> None:
+    """Each mistake is told of once, although two inputs have a part in it and two nodes follow."""
     graph = {**SCENE, "loader": node("IAA_Loader", checkpoint=TINY), "it": node(kind, model=["loader", 0], **inputs)}
+    graph |= {name: node("PreviewAny", source=["it", 0]) for name in ("one", "two")}
     with pytest.raises(PromptError) as refused:
         client.run(graph)
-    assert any(says in detail for detail in refused.value.details)
+    (told,) = refused.value.details
+    assert says in told
+
+
+def test_a_checkpoint_that_is_not_here_is_told_of_once(client: Client) -> None:
+    graph = {"loader": node("IAA_Loader", checkpoint="no/such", precision="auto")}
+    graph |= {f"it{n}": node("IAA_Text", model=["loader", 0], prompt="hi") for n in (1, 2)}
+    with pytest.raises(PromptError) as refused:
+        client.run(graph)
+    (told,) = refused.value.details
+    assert "There is no checkpoint 'no/such'" in told
 
 
 class TestNothingFound:

@@ -33,7 +33,7 @@
  * @typedef {BoxesResult | TextsResult} Result
  *
  * @typedef {object} Output What a node sends with `ui=`.
- * @property {Picture[]} [iaa_images]
+ * @property {Picture[][]} [iaa_images] Per picture a list of one.
  * @property {Box[][]} [iaa_boxes]
  * @property {string[]} [iaa_texts]
  * @property {string[]} [iaa_note] A remark, which today says that the demo model answered.
