@@ -55,7 +55,15 @@ def check_cancelled(cancelled: Cancel) -> None:
         raise Cancelled("It was cancelled.")
 
 
-_BEGINNING = Repr()
+class _Beginning(Repr):
+    """Of objects that are none of Python's own, the kind alone: the rest may take several lines, or tell of paths."""
+
+    def repr_instance(self, x: object, level: int) -> str:
+        text = super().repr_instance(x, level)
+        return f"a {type(x).__name__}" if text.startswith("<") or "\n" in text else text
+
+
+_BEGINNING = _Beginning()
 _BEGINNING.maxlevel, _BEGINNING.maxstring, _BEGINNING.maxother, _BEGINNING.maxlong = 4, 100, 100, 100
 
 

@@ -32,6 +32,11 @@ class Detection:
         height: Pixels down, at least 1.
         label: What was looked for.
         score: Confidence, 0..1.
+
+    Example:
+        >>> found = Detection(x=10, y=20, width=30, height=40, label="red panda", score=0.9)
+        >>> found.xyxy
+        (10, 20, 40, 60)
     """
 
     x: int
@@ -69,6 +74,10 @@ def parse_boxes(text: str) -> list[Box]:
 
     Returns:
         The boxes in order, as fractions of the padded square; corners may be reversed. Empty if there are none.
+
+    Example:
+        >>> parse_boxes("[0.1,0.2,0.3,0.4]; [0.5,0.5,0.9,1.0]")
+        [(0.1, 0.2, 0.3, 0.4), (0.5, 0.5, 0.9, 1.0)]
     """
     return [box for box, _, _ in box_spans(text)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -187,7 +188,7 @@ class _Reader:
             return dict(value)
         if name not in _SINGLE:
             raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox. {_HINT}")
-        if name == "bbox" and value.get("type") in _ELEMENTS and "desc" in value:
+        if name == "bbox" and str(value.get("type")) in _ELEMENTS and "desc" in value:
             y1, x1, y2, x2 = _four(value[name])
             return _Reader("0-1000", self._size)._numbers((x1, y1, x2, y2), {"label": value["desc"]})
         return self._numbers(value[name], _given({key: value.get(key) for key in ("label", "score")}))
@@ -222,24 +223,25 @@ def json_in(text: str) -> object:
         return []
     try:
         return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        whole = error
     except RecursionError:
         raise InputError(f"The text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
-    except ValueError as error:
-        whole = error
     found: list[object] = []
     end = 0
     try:
-        while begin := _JSON_BEGINS.search(text, end):
+        while (begin := _JSON_BEGINS.search(text, end)) and len(found) < 2:
             value, end = _DECODER.raw_decode(text, begin.start())
             found.append(value)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise InputError(f"The JSON in the text breaks off or is wrong ({error}): {shortened(text)}.") from None
+    except RecursionError:
+        raise InputError(f"The JSON in the text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
     if not found:
         raise InputError(f"The text is not JSON ({whole}): {shortened(text)}. {_HINT}")
     if len(found) > 1:
         raise InputError(
-            f"There are {len(found)} JSON values in the text: {shortened(text)}. Put them into one list, an item an "
-            "image."
+            f"There are several JSON values in the text: {shortened(text)}. Put them into one list, an item an image."
         )
     return found[0]
 
@@ -257,13 +259,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; one that says a thing twice would lose what it said first."""
     made = dict(pairs)
     if len(made) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in made if names.count(name) > 1)
+        names = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in names.items() if count > 1)
         raise InputError(f"{shortened(made)} says {shortened(repr(twice))} twice. Make it two boxes, or leave one out.")
     return made
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _whole(digits: str) -> float:
+    """A whole number of JSON; of thousands of digits, which Python refuses, infinity, which no box has."""
+    return int(digits) if len(digits) <= 1000 else math.inf
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 
 
 def _items(value: object, what: str) -> Sequence[Any]:
@@ -313,10 +320,13 @@ def _plain(value: object) -> Any:
     """Arrays and tensors as lists; one as large as a picture would fill the memory."""
     if not hasattr(value, "tolist"):
         return value
-    shape = tuple(getattr(value, "shape", ()))
-    if math.prod(shape) > 4 * MOST_BOXES:
-        raise InputError(f"An array of shape {list(shape)} came, which is more numbers than boxes have. {_HINT}")
-    return value.tolist()
+    try:
+        shape = list(getattr(value, "shape", ()))
+        if math.prod(shape) <= 4 * MOST_BOXES:
+            return value.tolist()
+    except (RuntimeError, TypeError):  # sparse tensors and their like
+        raise InputError(f"The numbers of a {type(value).__name__} cannot be read. {_HINT}") from None
+    raise InputError(f"An array of shape {shape} came, which is more numbers than boxes have. {_HINT}")
 
 
 def _four(value: object) -> tuple[float, float, float, float]:

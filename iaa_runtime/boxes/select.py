@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..errors import Cancel, InputError, check_cancelled
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Cancel, InputError, check_cancelled, spelled
 from .bounding_box import LARGEST, BoxDict, Boxes, corners, from_corners, label_of, score_of, shown
 from .geometry import pixel_rectangle
 
@@ -24,7 +27,17 @@ ORDERS: dict[str, Callable[[BoxDict], float]] = {
 
 LONGEST_INDICES = 300_000
 """Characters of numbers to pick by; ComfyUI reads them while nobody else is served."""
+MOST_LOOKUPS = 1 << 19
+"""Numbers to pick by times images that they are looked up in."""
+MOST_LETTERS = 1 << 25
+"""Characters of labels and patterns that are compared, pair by pair."""
+MOST_PAIRS = 1 << 24
+"""Boxes times regions of the same image that they may be inside of."""
 
+_PAIR = 64
+"""Characters that could be compared in the time that a pair takes, however short it is."""
+_Ranges = Sequence[tuple[int, int]]
+"""Pairs of first and last; from -1 backwards where the first is negative."""
 _INDEX = re.compile(r"(-?[0-9]{1,9})(?:-([0-9]{1,9}))?")
 
 
@@ -67,9 +80,32 @@ def select(boxes: Boxes, selection: Selection, inside: Boxes | None = None, canc
 
     Returns:
         As many lists; images in which nothing is left have an empty one.
+
+    Raises:
+        InputError: If the numbers are none, or there is more to look at than ``MOST_LOOKUPS``, ``MOST_LETTERS`` or
+            ``MOST_PAIRS``.
     """
     regions: Sequence[list[BoxDict] | None] = [None] * len(boxes) if inside is None else inside
-    return [_select(found, selection, region, cancelled) for found, region in zip(boxes, regions, strict=True)]
+    pairs = sum(len(found) * len(region or ()) for found, region in zip(boxes, regions, strict=True))
+    if pairs > MOST_PAIRS:
+        raise InputError(
+            f"There are {pairs} pairs of a box and an 'inside' that it may be in, and {MOST_PAIRS} are the most. Give "
+            "fewer boxes, or fewer to be inside of."
+        )
+    ranges = _ranges(selection.indices)
+    if len(ranges) * len(boxes) > MOST_LOOKUPS:
+        raise InputError(
+            f"There are {len(ranges)} 'indices' to look up in {len(boxes)} images, and {MOST_LOOKUPS} lookups are the "
+            "most. Use ranges, such as 0-9."
+        )
+    wanted = _Labels(selection.labels)
+    chosen = []
+    for found, region in zip(boxes, regions, strict=True):
+        kept = _kept(found, selection, wanted, region, cancelled)
+        if ranges:
+            kept = [kept[index] for index in _picked(len(kept), ranges)]
+        chosen.append(kept[: selection.limit] if selection.limit > 0 else kept)
+    return chosen
 
 
 def pick(count: int, indices: str) -> list[int]:
@@ -87,24 +123,39 @@ def pick(count: int, indices: str) -> list[int]:
     Raises:
         InputError: If something is not a number or range, or they are longer than ``LONGEST_INDICES``.
     """
+    ranges = _ranges(indices)
+    return _picked(count, ranges) if ranges else list(range(count))
+
+
+def _ranges(indices: str) -> _Ranges:
+    """What is written, each once; empty where nothing is."""
     if len(indices) > LONGEST_INDICES:
-        raise InputError(f"The indices have {len(indices)} characters, and {LONGEST_INDICES} are the most. Use ranges.")
-    chosen: dict[int, None] = {}
+        raise InputError(f"'indices' has {len(indices)} characters, and {LONGEST_INDICES} are the most. Use ranges.")
     words = re.split(r"[,;\s]+", indices.strip(" ,;\n\t"))
-    if words == [""]:
-        return list(range(count))
-    for word in dict.fromkeys(words):
+    ranges: dict[tuple[int, int], None] = {}
+    for word in dict.fromkeys(words if words != [""] else ()):
         match = _INDEX.fullmatch(word)
         if match is None:
             raise InputError(
-                f"{word!r} in {indices!r} is neither a number nor a range. Write for instance: 0, 2-4, -1."
+                f"'indices' holds {spelled(word)}, which is neither a number nor a range. Write for instance: 0, 2-4, "
+                "-1."
             )
-        start = int(match[1]) + (count if match[1].startswith("-") else 0)
-        end = int(match[2]) if match[2] else start
-        # Only the part of a range that exists is walked through, however far it is written to go.
-        if len(chosen) < count:
-            chosen.update(dict.fromkeys(range(max(start, 0), min(end, count - 1) + 1)))
-    return list(chosen)
+        ranges[int(match[1]), int(match[2] or match[1])] = None
+    return list(ranges)
+
+
+def _picked(count: int, ranges: _Ranges) -> list[int]:
+    """The positions of ranges, each once; in each range only those are walked through that are not taken yet."""
+    free, chosen = np.ones(count, dtype=np.bool_), list[int]()
+    for start, end in ranges:
+        first = start + count if start < 0 else start
+        last = first if start == end else end
+        if first <= last and last >= 0 and first < count and len(chosen) < count:
+            first = max(first, 0)
+            new = np.flatnonzero(free[first : last + 1]) + first
+            free[new] = False
+            chosen += new.tolist()
+    return chosen
 
 
 def matches(text: str, pattern: str) -> bool:
@@ -141,27 +192,56 @@ def first_box(boxes: Boxes, size: tuple[int, int] | None = None) -> BoxDict | No
     return None
 
 
-def _select(
-    boxes: list[BoxDict], selection: Selection, inside: list[BoxDict] | None, cancelled: Cancel
-) -> list[BoxDict]:
-    patterns = [label.strip().casefold() for label in selection.labels]
+class _Labels:
+    """Which labels are wanted; each is compared once, however many boxes have it.
 
-    def wanted(box: BoxDict) -> bool:
+    Args:
+        labels: As in :class:`Selection`.
+    """
+
+    def __init__(self, labels: Iterable[str]) -> None:
+        patterns = {label.strip().casefold() for label in labels}
+        self._stars = [pattern for pattern in patterns if "*" in pattern]
+        self._all = not patterns
+        self._known = dict.fromkeys(patterns.difference(self._stars), True)
+        self._letters = 0
+
+    def __call__(self, label: str) -> bool:
+        """Whether boxes of this label are kept."""
+        label = label.strip().casefold()
+        if self._all or label in self._known:
+            return self._all or self._known[label]
+        self._letters += sum(map(len, self._stars)) + len(self._stars) * (len(label) + _PAIR)
+        if self._letters > MOST_LETTERS:
+            raise InputError(
+                f"There are {len(self._stars)} patterns with stars in 'labels' and very many labels, or long ones, to "
+                "compare with them. Write fewer patterns, or keep fewer boxes before."
+            )
+        self._known[label] = any(matches(label, pattern) for pattern in self._stars)
+        return self._known[label]
+
+
+def _kept(
+    boxes: list[BoxDict], selection: Selection, wanted: _Labels, inside: list[BoxDict] | None, cancelled: Cancel
+) -> list[BoxDict]:
+    """The boxes of one image that pass the filters, in the order that is asked for."""
+    regions = None if inside is None else np.array([corners(box) for box in inside], dtype=np.float64).reshape(-1, 4).T
+
+    def passes(box: BoxDict) -> bool:
         check_cancelled(cancelled)
-        label = label_of(box).strip().casefold()
         return (
-            (not patterns or any(matches(label, pattern) for pattern in patterns))
-            and score_of(box) >= selection.min_score
+            score_of(box) >= selection.min_score
             and min(box["width"], box["height"]) >= selection.min_side
             and (selection.max_side <= 0 or max(box["width"], box["height"]) <= selection.max_side)
-            and (inside is None or _centre_in(box, inside))
+            and wanted(label_of(box))
+            and (regions is None or _centre_in(box, regions))
         )
 
-    kept = sorted(filter(wanted, boxes), key=ORDERS[selection.order])
-    kept = [kept[index] for index in pick(len(kept), selection.indices)]
-    return kept[: selection.limit] if selection.limit > 0 else kept
+    return sorted(filter(passes, boxes), key=ORDERS[selection.order])
 
 
-def _centre_in(box: BoxDict, regions: list[BoxDict]) -> bool:
+def _centre_in(box: BoxDict, regions: npt.NDArray[np.float64]) -> bool:
+    """Whether the centre of a box lies in one of (4, N) regions."""
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    return any(x1 <= x <= x2 and y1 <= y <= y2 for x1, y1, x2, y2 in map(corners, regions))
+    x1, y1, x2, y2 = regions
+    return bool(((x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)).any())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iaa_runtime.boxes import convert
-from iaa_runtime.boxes.bounding_box import SIDES, corners, label_of, score_of
+from iaa_runtime.boxes.bounding_box import SIDES, as_boxes, corners, label_of, score_of
 from iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layerstyle
 from iaa_runtime.boxes.convert import to_nested as to_sam2
 from iaa_runtime.boxes.segs import to_segs
@@ -241,12 +242,18 @@ def test_what_is_read(value: object, arguments: dict[str, Any], expected: object
         (np.zeros((1, 5)), {}, "not a box"),
         (torch.zeros(2, 2, 5), {}, "not a box"),
         (torch.zeros(1, 4, dtype=torch.complex64), {}, "not a box"),
+        (torch.zeros(1, 4, device="meta"), {}, "The numbers of a Tensor cannot be read"),
+        (torch.zeros(1, 4).to_sparse(), {}, "The numbers of a Tensor cannot be read"),
+        ({"bbox": torch.zeros(2, 4), "type": np.zeros(2), "desc": "it"}, {}, "not a box of four numbers"),
+        ([object()], {}, "^a object came for a list of boxes"),
+        (math, {}, "a module came: a module"),
         ("I see no boxes.", {}, "not JSON"),
         ("The boxes: [[1, 2, 4, 6], [5, 6", {}, "breaks off"),
-        ("[[1, 2, 4, 6]] and [[5, 6, 7, 8]]", {}, "2 JSON values in the text.*one list"),
+        ("[[1, 2, 4, 6]] and [[5, 6, 7, 8]]", {}, "several JSON values in the text.*one list"),
         ("[" * 100_000, {}, "nested too deeply"),
         ("boxes: " + "[" * 100_000, {}, "breaks off|nested"),
-        ("9" * 5000, {}, "not JSON|a int came"),
+        ("9" * 5000, {}, "a float came"),
+        (f"So: [[1, 2, 3, -{'9' * 5000}]]", {}, "not finite or above 1000000000"),
         ("[[10, 20], []]", {}, "not a box"),
         ("null", {}, "a NoneType came"),
         (b"[[1, 2, 4, 6]]", {}, "a bytes came"),
@@ -339,6 +346,29 @@ def test_json_that_says_a_thing_twice_is_refused(text: str) -> None:
     """Python would take the last in silence."""
     with pytest.raises(InputError, match="twice"):
         boxes_from(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{" + ",".join(f'"{n}":0' for n in range(100_000)) + ',"99999":0}',
+        '{"a": 1} or ' * 500_000,
+    ],
+    ids=["a name at the end", "very many values"],
+)
+def test_a_refusal_takes_no_longer_than_reading(text: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=r"twice|several"):
+        boxes_from(text)
+    assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("value", [[[torch.zeros(2, 3, 4, 5)]], {"boxes": torch.ones(40, 40)}, [[math, [1]]]])
+def test_a_refusal_is_one_line_without_paths(value: object) -> None:
+    for read in (boxes_from, as_boxes):
+        with pytest.raises(InputError) as refused:
+            read(value)
+        assert "\n" not in str(refused.value) and "/" not in str(refused.value)
 
 
 def test_a_description_that_is_no_text_is_no_label() -> None:

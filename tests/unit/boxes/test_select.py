@@ -107,6 +107,45 @@ def test_indices_without_an_end_are_refused_at_once() -> None:
         pick(4, "0," * 150_000 + "9")
 
 
+def test_a_refusal_of_indices_is_short_and_names_them() -> None:
+    with pytest.raises(InputError, match=r"'indices' holds 'x.*number nor a range") as refused:
+        pick(4, "0, " + "x" * 100_000)
+    assert len(str(refused.value)) < 200
+
+
+def crowd(count: int) -> list[dict[str, Any]]:
+    """Boxes that differ in their labels."""
+    return [box(n % 90, n % 50, 3, 3, f"label {n}") for n in range(count)]
+
+
+RANGES = ",".join(f"{start}-99998" for start in range(25_000))
+"""As many as fit, each over nearly all that there is to pick from."""
+
+
+@pytest.mark.parametrize(
+    ("boxes", "selection", "inside"),
+    [
+        ([crowd(99_999)], Selection(indices=RANGES), None),
+        ([crowd(1) for _ in range(50_000)], Selection(indices=RANGES), None),
+        ([crowd(99_999)], Selection(labels=tuple(f"*{n}x*" for n in range(10_000))), None),
+        ([crowd(99_999)], Selection(labels=tuple(f"{n}x" for n in range(10_000))), None),
+        ([[box(0, 0, 9, 9, "a" * 100_000 + str(n)) for n in range(50)]], Selection(labels=("*b" * 100_000,)), None),
+        ([crowd(99_999)], Selection(), [crowd(99_999)]),
+        ([crowd(4_000)], Selection(), [[box(-5_000, 0, 9, 9)] * 4_000]),
+    ],
+    ids=["ranges", "ranges of images", "patterns", "words", "long labels", "pairs", "all pairs that may be"],
+)
+def test_whatever_is_asked_takes_no_longer_than_seconds(
+    boxes: list[Any], selection: Selection, inside: list[Any] | None
+) -> None:
+    begun = time.monotonic()
+    try:
+        select(boxes, selection, inside)
+    except InputError as error:
+        assert "the most" in str(error) or "fewer" in str(error)
+    assert time.monotonic() - begun < 4
+
+
 def test_cancel_is_heard_at_every_box() -> None:
     asked: list[int] = []
     with pytest.raises(Cancelled):
