@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import ComfyPage
+    from conftest import ComfyPage, Pages
 
 DOCS = Path(__file__).parents[2] / "web" / "docs"
 EMPTY: dict[str, Any] = {"nodes": [], "links": [], "version": 0.4}
@@ -25,6 +25,13 @@ ASK = "kind => document.querySelector('.node-help-content h1')?.textContent === 
 TOO_WIDE = """() => [...document.querySelectorAll('.node-help-content *')]
     .filter(part => part.scrollWidth > part.clientWidth + 1 && part.clientWidth && part.tagName !== 'PRE')
     .map(part => part.outerHTML)"""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_page(pages: Pages) -> Iterator[None]:
+    """Other tests get a page without the panel."""
+    yield
+    pages.close()
 
 
 @pytest.fixture
@@ -83,3 +90,22 @@ def test_choices_are_shown_in_chinese_and_kept_in_english(chinese: ComfyPage) ->
     chosen = "() => app.graph._nodes[0].widgets.find(w => w.name === 'masks').value"
     page.wait_for_function(f"{chosen.removeprefix('() => ')} === 'one per box'")
     assert page.evaluate(chosen) == "one per box"
+
+
+def test_an_error_is_told_in_chinese(chinese: ComfyPage) -> None:
+    """Where ComfyUI shows what a node said."""
+    chinese.load(EMPTY)
+    chinese.page.evaluate(
+        """() => {
+            const [scene, preview] = ["IAA_DemoScene", "PreviewImage"].map(kind => LiteGraph.createNode(kind));
+            app.graph.add(scene);
+            app.graph.add(preview);
+            scene.connect(0, preview, 0);
+            scene.widgets.find(widget => widget.name === "height").value = 64;
+            app.queuePrompt(0);
+        }"""
+    )
+    chinese.page.get_by_text("查看详情").first.click()
+    chinese.page.get_by_text("448 × 64 的场景过于细长：长边最多为短边的 3 倍。").first.wait_for(state="attached")
+    # ComfyUI asks its registry about the node, which the tests' server does not let it.
+    chinese.console[:] = [line for line in chinese.console if "api.comfy.org" not in line]

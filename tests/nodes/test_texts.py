@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import urllib.error
@@ -86,6 +87,22 @@ def test_choices_are_chinese_too(project: Path, pack: dict[str, Any]) -> None:
                 option for option in declared["options"] if option not in labels and not re.search(r"[\d/]", option)
             ]
             assert set(rest) <= LANGUAGELESS, f"{name}: {rest}"
+
+
+def test_errors_with_a_translation_are_those_of_the_code(project: Path) -> None:
+    """The table's English is no second copy that may be forgotten: where the code says it otherwise, this fails."""
+    said = set()
+    for source in [*(project / "nodes").rglob("*.py"), *(project / "iaa_runtime").rglob("*.py")]:
+        for part in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            pieces = (
+                part.values if isinstance(part, ast.JoinedStr) else [part] if isinstance(part, ast.Constant) else []
+            )
+            said.add("".join(str(piece.value) if isinstance(piece, ast.Constant) else "{}" for piece in pieces))
+    words = json.loads((project / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))
+    for english, chinese in words["iaa"]["errors"].items():
+        assert english in said
+        assert re.search("[\u4e00-\u9fff]", chinese)
+        assert {int(number) for number in re.findall(r"\{(\d)\}", chinese)} <= set(range(english.count("{}"))), english
 
 
 @pytest.mark.parametrize("language", HEADINGS)
