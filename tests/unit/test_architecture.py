@@ -44,7 +44,7 @@ OUTSIDE = {
     "checkpoint": "torch safetensors huggingface_hub tqdm",
     "model": "torch comfy_kitchen",
     "generation": "torch",
-    "pipeline": "torch numpy PIL",
+    "pipeline": "torch numpy PIL typing_extensions",
     "jobs": "torch accelerate",
     "annotate": "torch PIL pyarrow",
     "evaluation": "numpy PIL",
