@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, Task
+from ..config import IMAGE_TOKEN_INDEX, BankName, GenerationConfig, PrecisionName, Task
 from ..export import export
 from ..generation.memory import Format
 from ..generation.prefill import Prompt, prefill
@@ -54,8 +54,8 @@ class Settings:
     size: str = "small"
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
-    precision: str | None = None
-    precisions: tuple[str, ...] = ()
+    precision: PrecisionName | None = None
+    precisions: tuple[PrecisionName, ...] = ()
     cuda_graphs: bool = True
     batches: tuple[int, ...] = (1, 4, 8, 16)
     new_tokens: int = 64
@@ -84,7 +84,7 @@ class Bench:
         self.memory: dict[str, int | None] = {}
         self.rows: list[dict[str, Any]] = []
 
-    def _open(self, dtype: torch.dtype, precision: str | None) -> IAAModel:
+    def _open(self, dtype: torch.dtype, precision: Any) -> IAAModel:
         device, graphs = self.settings.device, self.settings.cuda_graphs
         return IAAModel.from_pretrained(self.folder, dtype, device, precision=precision, cuda_graphs=graphs)
 

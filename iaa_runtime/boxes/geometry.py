@@ -49,6 +49,10 @@ def unpad_box(box: Sequence[float], size: tuple[int, int]) -> Box:
 
     Returns:
         The box in pixels, neither rounded nor clamped, so a point in the padding lies outside the picture.
+
+    Example:
+        >>> unpad_box((0.5, 0.25, 1.0, 0.75), (200, 100))
+        (100.0, 0.0, 200.0, 100.0)
     """
     side, left, top = square_padding(size)
     x1, y1, x2, y2 = box

@@ -10,11 +10,11 @@ import torch
 from ..bench import report
 from ..bench import run as benchmark
 from ..bench.choices import PARTS, PEERS, SIZES
+from ..config import PRECISIONS
 from ..errors import InputError
 from ..jobs.files import make_folder, write_bytes
 from ..model.devices import pick_device
 from ..model.dtypes import pick_dtype
-from ..model.linear.kinds import QUANTIZED
 from .output import log, print_json
 from .outputs import Outputs
 
@@ -36,7 +36,7 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
         dtype=pick_dtype(options.dtype, device),
         device=str(device),
         precision=precisions[0] if precisions else None,
-        precisions=tuple(filter(None, precisions)) if precisions else tuple(QUANTIZED),
+        precisions=tuple(filter(None, precisions)) if precisions else PRECISIONS,
         cuda_graphs=options.cuda_graphs,
         batches=tuple(options.batch or SIZES[options.size].batches),
         new_tokens=options.new_tokens,

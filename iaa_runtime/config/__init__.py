@@ -3,7 +3,7 @@
 No weights and no torch; what lies on disk is in checkpoint.
 """
 
-from .generation import BATCH_ROWS, GenerationConfig
+from .generation import BATCH_ROWS, GenerationConfig, GenerationOptions
 from .geometry import CLIP_MEAN, CLIP_STD, PUBLISHED_INSERT_LAYERS, PUBLISHED_VISION_TOWER, IAAConfig, VisionConfig
 from .numbers import DTYPE_NAMES, PRECISIONS, DtypeName, PrecisionName
 from .task import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, Task
@@ -21,6 +21,7 @@ __all__ = [
     "BankName",
     "DtypeName",
     "GenerationConfig",
+    "GenerationOptions",
     "IAAConfig",
     "PrecisionName",
     "Task",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypedDict
 
 from ..errors import InputError, spelled
 from .task import Task
@@ -17,9 +18,30 @@ LARGEST = 1e30
 """Beyond this no option means anything."""
 
 
+class GenerationOptions(TypedDict, total=False):
+    """Fields of :class:`GenerationConfig` as keyword arguments; None means the default."""
+
+    max_new_tokens: int | None
+    do_sample: bool | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    seed: int | None
+    repetition_penalty: float | None
+    num_beams: int | None
+    length_penalty: float | None
+    early_stopping: bool | None
+    stop: str | Sequence[str] | None
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
     """How answers are decoded; the defaults of the whole project stand here.
+
+    Example:
+        >>> GenerationConfig.for_task(Task.G, do_sample=True, temperature=0.7).max_new_tokens
+        128
 
     Attributes:
         max_new_tokens: at most this many tokens are generated, the end token included.

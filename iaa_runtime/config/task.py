@@ -19,7 +19,12 @@ IMAGE_TOKEN_INDEX = -200
 
 
 class Task(str, Enum):
-    """The three workflows: multimodal chat, grounding, and the frozen language model alone."""
+    """The three workflows: multimodal chat, grounding, and the frozen language model alone.
+
+    Example:
+        >>> Task.parse("text"), Task.G.sees, Task.MM.banks
+        (<Task.TEXT: 'Text'>, True, ('base', 'mm', 'vision'))
+    """
 
     MM = "MM"
     G = "G"

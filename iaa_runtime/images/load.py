@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, BinaryIO
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ..errors import Cancel, InputError
+from ..errors import Cancel, InputError, spelled
 from .containers import check_container
 from .limits import check_decoder, check_pixels, check_shape
 from .modes import to_rgb
@@ -56,6 +57,7 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return _decode(source, "The image")
+    _check_kind(source)
     name = str(getattr(source, "name", "the given file") if hasattr(source, "read") else source)
     with _explained(name), _checked(source, name) as file, warnings.catch_warnings():
         # Pillow's, of what is refused here or shown as well as it can be; who makes errors of them gets errors.
@@ -66,8 +68,23 @@ def load_image(source: ImageFile | Image.Image) -> Image.Image:
 
 def check_image(path: str) -> None:
     """Raises :class:`InputError` for a path that is no file, or one that is not worth opening; decodes nothing."""
+    _check_kind(path)
     with _explained(path), _checked(path, path):
         pass
+
+
+def _check_kind(source: object) -> None:
+    """Raises :class:`InputError` for what is neither a path nor an open file: what programs for pictures take, too."""
+    if isinstance(source, str) and re.match(r"data:|[a-z][a-z0-9+.-]+://", source, re.IGNORECASE):
+        raise InputError(f"{spelled(source, 100)} is an address, and nothing is fetched here. Give the file's path.")
+    if isinstance(source, (str, os.PathLike)) or callable(getattr(source, "read", None)):
+        return
+    remedy = "Give a path, a PIL image, an array or a tensor, or a list of them."
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        remedy = "Bytes of a file are opened as io.BytesIO(them)."
+    elif isinstance(source, (Iterator, Mapping, Set)):
+        remedy = "Make a list of its pictures first."
+    raise InputError(f"{spelled(source)} ({type(source).__name__}) is no picture. {remedy}")
 
 
 @contextmanager

@@ -43,6 +43,10 @@ def preprocess(
 
     Raises:
         InputError: If there is no picture, or one has no pixels or is too long and thin.
+
+    Example:
+        >>> preprocess([Image.new("RGB", (640, 480))], size=336).shape
+        torch.Size([1, 3, 336, 336])
     """
     if not images:
         raise InputError("There is no image to prepare. Give at least one.")

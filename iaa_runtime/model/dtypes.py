@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import torch
 
 from ..config import DtypeName
@@ -11,7 +13,11 @@ from .linear.processor import fast_in_bf16
 DTYPES: dict[DtypeName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def pick_dtype(wanted: torch.dtype | str | None, device: torch.device) -> torch.dtype:
+Dtype: TypeAlias = torch.dtype | DtypeName | Literal["auto"]
+"""How a dtype is said; ``"auto"`` leaves it to the device."""
+
+
+def pick_dtype(wanted: Dtype | None, device: torch.device) -> torch.dtype:
     """A dtype by name, as in ``DTYPES`` or as torch calls it; what suits the device for None and ``"auto"``.
 
     Raises:

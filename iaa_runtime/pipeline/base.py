@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer, parse_answer
 from ..config import BATCH_ROWS as BATCH_ROWS
-from ..config import GenerationConfig, Task
-from ..errors import Cancel, InputError
+from ..config import GenerationConfig, GenerationOptions, Task
+from ..errors import Cancel
 from ..images.load import AnyImage, to_picture
 from ..images.picture import Picture
 from ..text.conversation import Conversation
 from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, distinct_phrases, grounding_question
 from .chat import Chat, Reply
+from .given import Images, Phrases, as_list, one_each, phrases_of_each
+from .options import GroundOptions
+from .options import OnText as OnText
+from .options import OnToken as OnToken
+from .shown import Detections, DetectionsOfEach
 
-Phrases = str | Sequence[str] | Sequence[Sequence[str]]
-"""What to look for: one phrase or several, in every image; or a list of them an image."""
-OnText = Callable[[int, str], None] | None
-"""Called with (row, new text) as answers grow."""
-OnToken = Callable[[int, int], None] | None
-"""Called with (row, token id) for every token."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,23 +149,26 @@ class Pipeline(ABC):
     def forget_pictures(self) -> None:
         """Drops what is remembered of pictures seen before, if anything is."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.identity().items())})"
+
     # Workflows -------------------------------------------------------------------------------------------------------
 
     def caption(
         self,
-        images: AnyImage | Sequence[AnyImage],
+        images: Images,
         prompt: str | Sequence[str] = CAPTION_PROMPTS["caption"],
         *,
         on_text: OnText = None,
         on_token: OnToken = None,
         cancelled: Cancel = None,
         batch_rows: int = BATCH_ROWS,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> list[str]:
         """Answers ``prompt`` about each image (task MM).
 
         Args:
-            images: one or several: paths, PIL images, HWC arrays or tensors.
+            images: one, or several in a list: paths, PIL images, HWC arrays or tensors; a BHWC array is B of them.
             prompt: the question, about every image; or one an image.
             on_text: called with (image number, new text).
             on_token: called with (image number, token id).
@@ -176,22 +180,22 @@ class Pipeline(ABC):
             One answer an image.
 
         Raises:
-            InputError: there are several prompts, but not one an image.
+            InputError: there are several prompts, but not one an image; or what is given is no picture.
         """
         config = GenerationConfig.for_task(Task.MM, **options)
-        each = _as_list(images)
-        prompts = [prompt] * len(each) if isinstance(prompt, str) else _one_each(prompt, len(each), "prompts")
+        each = as_list(images)
+        prompts = [prompt] * len(each) if isinstance(prompt, str) else one_each(prompt, len(each), "prompts")
         questions = (Question.about(to_picture(image), text) for image, text in zip(each, prompts, strict=True))
         request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
         return [answer.text for answer in self.answer(questions, request)]
 
     def ground(
         self,
-        images: AnyImage | Sequence[AnyImage],
+        images: Images,
         phrases: Phrases,
         *,
         threshold: float | None = None,
-        **options: Any,
+        **options: Unpack[GroundOptions],
     ) -> list[list[Detection]]:
         """Finds phrases in images (task G).
 
@@ -202,19 +206,21 @@ class Pipeline(ABC):
             **options: those of :meth:`ground_answers`.
 
         Returns:
-            For each image its detections, phrase by phrase, in pixels of that image, labelled with their phrase.
+            For each image its detections, phrase by phrase, in pixels of that image, labelled with their phrase. A
+            notebook shows them on the pictures.
         """
         least = self.score_threshold if threshold is None else threshold
-        each = _as_list(images)
-        wanted = [distinct_phrases(own) for own in _phrases_of_each(phrases, len(each))]
-        return [
-            [d for answer in answers for d in answer.detections if d.score >= least]
-            for answers in self.ground_answers(each, wanted, **options)
-        ]
+        each = as_list(images)
+        wanted = [distinct_phrases(own) for own in phrases_of_each(phrases, len(each))]
+        found = self.ground_answers(each, wanted, **options)
+        return DetectionsOfEach(
+            Detections((d for answer in answers for d in answer.detections if d.score >= least), image)
+            for image, answers in zip(each, found, strict=True)
+        )
 
     def ground_answers(
         self,
-        images: AnyImage | Sequence[AnyImage],
+        images: Images,
         phrases: Phrases,
         *,
         grammar: bool = True,
@@ -222,7 +228,7 @@ class Pipeline(ABC):
         on_token: OnToken = None,
         cancelled: Cancel = None,
         batch_rows: int = BATCH_ROWS,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> list[list[GroundingAnswer]]:
         """Like :meth:`ground`, with each phrase's raw answer.
 
@@ -244,8 +250,8 @@ class Pipeline(ABC):
         Raises:
             InputError: no phrase, an empty one, or lists of them but not one an image.
         """
-        pictures = [to_picture(image) for image in _as_list(images)]
-        wanted = _phrases_of_each(phrases, len(pictures))
+        pictures = [to_picture(image) for image in as_list(images)]
+        wanted = phrases_of_each(phrases, len(pictures))
         asked = [[grounding_question(phrase) for phrase in own] for own in wanted]
         config = GenerationConfig.for_task(Task.G, **options)
         request = Request(Task.G, config, Listener(None, on_token, cancelled), grammar, several, batch_rows)
@@ -265,7 +271,7 @@ class Pipeline(ABC):
         on_text: OnText = None,
         on_token: OnToken = None,
         cancelled: Cancel = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> str:
         """Answers a prompt without an image (task Text): the frozen language model alone."""
         talk = Conversation().user(prompt)
@@ -285,7 +291,7 @@ class Pipeline(ABC):
         on_text: OnText = None,
         on_token: OnToken = None,
         cancelled: Cancel = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> Reply:
         """Continues a conversation by one answer, which is not added to it.
 
@@ -307,30 +313,10 @@ class Pipeline(ABC):
         request = Request(task, config, Listener(on_text, on_token, cancelled))
         (answer,) = self.answer([Question(conversation, picture)], request)
         if task is not Task.G or picture is None:
-            return Reply(answer.text)
+            return Reply(answer.text, (), picture)
         phrase = asked_phrase(conversation.messages[-1].content)
-        return Reply(answer.text, _grounding(phrase, answer, picture).detections)
+        return Reply(answer.text, _grounding(phrase, answer, picture).detections, picture)
 
 
 def _grounding(phrase: str, answer: TextAnswer, picture: Picture) -> GroundingAnswer:
     return parse_answer(phrase, answer.tokens, answer.logprobs, picture.size)
-
-
-def _phrases_of_each(phrases: Phrases, count: int) -> list[Sequence[str]]:
-    """The phrases of each of ``count`` images."""
-    wanted: list[Any] = [phrases] if isinstance(phrases, str) else list(phrases)
-    if not wanted and count:
-        raise InputError("There is no phrase to look for. Give at least one.")
-    if all(isinstance(phrase, str) for phrase in wanted):
-        return [wanted] * count
-    return _one_each(wanted, count, "lists of phrases")
-
-
-def _one_each(given: Sequence[Any], count: int, what: str) -> list[Any]:
-    if len(given) != count:
-        raise InputError(f"There are {len(given)} {what} for {count} images. Give one for all, or one an image.")
-    return list(given)
-
-
-def _as_list(images: AnyImage | Sequence[AnyImage]) -> list[AnyImage]:
-    return list(images) if isinstance(images, (list, tuple)) else [images]  # type: ignore[list-item]

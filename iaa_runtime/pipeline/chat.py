@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..boxes.answers import Detection
 from ..config import GenerationConfig, Task
@@ -12,14 +12,29 @@ from ..images.load import AnyImage, to_picture
 from ..images.picture import Picture
 from ..text.conversation import Conversation
 from ..text.prompts import DEFAULT_SYSTEM
+from .options import ReplyOptions
+from .shown import figure
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer in a conversation, and the boxes in it where it came from G."""
+    """One answer in a conversation. A notebook shows it above its picture with the boxes.
+
+    Attributes:
+        text: what was answered.
+        detections: the boxes in it where it came from G.
+        image: the picture that it is about; None where there is none, and in Text turns.
+    """
 
     text: str
     detections: tuple[Detection, ...] = ()
+    image: Picture | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str | None:
+        return figure(self.text, self.image, self.detections)
 
 
 class Talker(Protocol):
@@ -30,7 +45,11 @@ class Talker(Protocol):
         """Tokens that a prompt and its answer may take together."""
 
     def reply(
-        self, conversation: Conversation, task: Task | str, image: AnyImage | None = None, **options: Any
+        self,
+        conversation: Conversation,
+        task: Task | str,
+        image: AnyImage | None = None,
+        **options: Unpack[ReplyOptions],
     ) -> Reply:
         """Continues a conversation by one answer."""
 
@@ -54,6 +73,9 @@ class Turn:
     reply: Reply
     forgotten: int = 0
 
+    def _repr_html_(self) -> str | None:
+        return figure(f"{self.question}\n→ {self.reply.text}", self.reply.image, self.reply.detections)
+
 
 class Chat:
     """A conversation about an image, or about nothing in particular.
@@ -72,11 +94,13 @@ class Chat:
         turns: questions with their answers, in order.
 
     Example:
-        >>> chat = pipeline.chat("photo.jpg")
-        >>> chat.say("What animal is in the picture?").reply.text
-        'A red panda.'
-        >>> chat.say("How heavy is an adult?", task="Text").reply.text
-        'About five kilograms.'
+        >>> from iaa_runtime import IAAPipeline
+        >>> from iaa_runtime.shapes.scenes import draw_scene, make_scene
+        >>> chat = IAAPipeline.from_pretrained().chat(draw_scene(make_scene(7)))
+        >>> chat.say("How many shapes are there?").reply.text
+        '3'
+        >>> chat.say("What is 2 plus 3?", task="Text").reply.text
+        '5'
     """
 
     def __init__(
@@ -92,7 +116,7 @@ class Chat:
         self.conversation = conversation.copy() if conversation is not None else Conversation(system)
         self.turns: list[Turn] = []
 
-    def say(self, text: str, task: Task | str = Task.MM, **options: Any) -> Turn:
+    def say(self, text: str, task: Task | str = Task.MM, **options: Unpack[ReplyOptions]) -> Turn:
         """Asks and waits for the answer. Nothing is remembered of a turn that fails or is cancelled.
 
         Args:
@@ -136,5 +160,5 @@ class Chat:
         return forgotten
 
 
-def _generation(options: dict[str, Any]) -> dict[str, Any]:
+def _generation(options: ReplyOptions) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in ("on_text", "on_token", "cancelled")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,13 +18,18 @@ from ..generation.prefill import Prompt
 from ..generation.rows import Answer
 from ..images.picture import Picture
 from ..images.preprocess import preprocess
+from ..model.dtypes import Dtype
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
 from ..text.streaming import TextStream
 from ..text.tokenizer import load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
 from .model import IAAModel
+from .options import OpenOptions
 from .vision_cache import VisionCache
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Seen = dict[int, tuple[Picture, torch.Tensor]]
 """Pictures by their ids, which hold as long as the picture is there, each with the tower's input (3, size, size)."""
@@ -38,11 +43,17 @@ class IAAPipeline(Pipeline):
         tokenizer: the checkpoint's.
 
     Example:
-        >>> pipeline = IAAPipeline.from_pretrained("checkpoint")
-        >>> pipeline.caption("photo.jpg")
-        ['A red panda on a branch.']
-        >>> pipeline.ground("photo.jpg", ["red panda"])
-        [[Detection(x=110, y=54, width=420, height=371, label='red panda', score=0.83)]]
+        >>> from iaa_runtime.shapes.scenes import draw_scene, make_scene
+        >>> picture = draw_scene(make_scene(7))  # or a path, a PIL image, an array, a tensor; or a list of them
+        >>> pipeline = IAAPipeline.from_pretrained(device="auto")  # the demo model; or a folder
+        >>> pipeline.caption(picture)
+        ['Three shapes, from left to right: a small black circle, a small orange circle and a large orange circle.']
+        >>> pipeline.caption([picture, picture], "How many shapes are there?", max_new_tokens=8)
+        ['3', '3']
+        >>> pipeline.ground(picture, ["the leftmost shape"])
+        [[Detection(x=19, y=3, width=54, height=53, label='the leftmost shape', score=0.2...)]]
+        >>> pipeline.text("What is the opposite of left?")
+        'right'
     """
 
     def __init__(self, model: IAAModel, tokenizer: Any) -> None:
@@ -55,14 +66,17 @@ class IAAPipeline(Pipeline):
     def from_pretrained(
         cls,
         folder: str | Path = DEMO_CHECKPOINT,
-        dtype: torch.dtype | str | None = None,
+        dtype: Dtype | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
-        **options: Any,
+        **options: Unpack[OpenOptions],
     ) -> IAAPipeline:
         """Opens a checkpoint (the demo one by default); the arguments are those of :meth:`IAAModel.from_pretrained`."""
         model = IAAModel.from_pretrained(folder, dtype, device, ops, **options)
         return cls(model, load_tokenizer(model.checkpoint.folder))
+
+    def __repr__(self) -> str:
+        return repr(self.model).replace(type(self.model).__name__, type(self).__name__, 1)
 
     @property
     def context(self) -> int:

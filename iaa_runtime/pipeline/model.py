@@ -6,14 +6,24 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.download import fetch
-from ..config import BANK_NAMES, IMAGE_TOKEN_INDEX, BankName, GenerationConfig, IAAConfig, Task, VisionConfig
+from ..config import (
+    BANK_NAMES,
+    IMAGE_TOKEN_INDEX,
+    BankName,
+    GenerationConfig,
+    GenerationOptions,
+    IAAConfig,
+    PrecisionName,
+    Task,
+    VisionConfig,
+)
 from ..errors import Cancel, InputError
 from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
@@ -24,11 +34,14 @@ from ..generation.prefill import Prompt, embed
 from ..generation.rows import Answer, OnToken
 from ..model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank
 from ..model.devices import pick_device
-from ..model.dtypes import pick_dtype
+from ..model.dtypes import Dtype, pick_dtype
 from ..model.layers import Block, Ops
 from ..model.linear.kinds import Kinds, kinds_for
 from ..model.stack import Stack, interleave
 from ..model.store import BankStore, Residency
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +52,24 @@ class IAAModel:
     Symbols: B rows, T tokens, N image patches, H hidden size, V vocabulary.
 
     Example:
-        >>> model = IAAModel.from_pretrained("checkpoint", dtype=torch.bfloat16, device="cuda")
-        >>> ids = model.generate(input_ids, pixel_values, task="G", eos_token_id=[128009])
+        >>> from iaa_runtime import Conversation, IAAPipeline, preprocess
+        >>> from iaa_runtime.shapes.scenes import draw_scene, make_scene
+        >>> pipeline = IAAPipeline.from_pretrained(dtype="fp32")  # the demo model
+        >>> model, question = pipeline.model, Conversation().user("How many shapes are there?")
+        >>> input_ids = torch.tensor([question.encode(pipeline.tokenizer, "MM")])
+        >>> pixel_values = preprocess([draw_scene(make_scene(7))], model.vision.image_size)
+        >>> tokens = input_ids.shape[1] - 1 + model.num_image_tokens
+        >>> model(input_ids, pixel_values, task="MM").shape == (1, tokens, model.config.vocab_size)
+        True
+        >>> ids = model.generate(input_ids, pixel_values, task="MM", eos_token_id=pipeline.eos)
+        >>> pipeline.tokenizer.decode(ids[0], skip_special_tokens=True)
+        '3'
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        dtype: torch.dtype | str | None = None,
+        dtype: Dtype | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
@@ -89,11 +112,11 @@ class IAAModel:
     def from_pretrained(
         cls,
         folder: str | Path,
-        dtype: torch.dtype | str | None = None,
+        dtype: Dtype | None = None,
         device: torch.device | str = "cpu",
         ops: Ops | None = None,
         *,
-        precision: str | None = None,
+        precision: PrecisionName | None = None,
         cuda_graphs: bool = True,
         vision_tower: str | Path | None = None,
         download: bool = False,
@@ -129,6 +152,11 @@ class IAAModel:
         model = cls(Checkpoint(path, vision_tower), dtype, device, ops, precision=precision, cuda_graphs=cuda_graphs)
         log.debug("opened %s on %s in %s", path, model.device, model.precision or model.dtype)
         return model
+
+    def __repr__(self) -> str:
+        precision = "" if self.precision is None else f", precision={self.precision!r}"
+        about = f"device={str(self.device)!r}, dtype={self.dtype}{precision}, loaded_banks={self.loaded_banks}"
+        return f"{type(self).__name__}({str(self.checkpoint.folder)!r}, {about})"
 
     # Banks -----------------------------------------------------------------------------------------------------------
 
@@ -245,7 +273,7 @@ class IAAModel:
         pad_token_id: int = 0,
         on_token: OnToken = None,
         cancelled: Cancel = None,
-        **options: Any,
+        **options: Unpack[GenerationOptions],
     ) -> Tensor:
         """Answers a batch of equally long prompts.
 

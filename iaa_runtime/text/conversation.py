@@ -51,6 +51,11 @@ class Conversation:
 
     Args:
         system: The system prompt; None or blank leaves it out.
+
+    Example:
+        >>> talk = Conversation(system=None).user("What is left of right?").assistant("Left.").user("Sure?")
+        >>> [message.role for message in talk.messages]
+        ['user', 'assistant', 'user']
     """
 
     def __init__(self, system: str | None = DEFAULT_SYSTEM) -> None:

@@ -1,0 +1,41 @@
+"""What callers give, one or several of it: pictures and phrases, as a list with an item an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..images.load import AnyImage, to_picture
+
+Images = AnyImage | Sequence[AnyImage]
+Phrases = str | Sequence[str] | Sequence[Sequence[str]]
+"""What to look for: one phrase or several, in every image; or a list of them an image."""
+
+
+def phrases_of_each(phrases: Phrases, count: int) -> list[Sequence[str]]:
+    """The phrases of each of ``count`` images."""
+    wanted: list[Any] = [phrases] if isinstance(phrases, str) else list(phrases)
+    if not wanted and count:
+        raise InputError("There is no phrase to look for. Give at least one.")
+    if all(isinstance(phrase, str) for phrase in wanted):
+        return [wanted] * count
+    return one_each(wanted, count, "lists of phrases")
+
+
+def one_each(given: Sequence[Any], count: int, what: str) -> list[Any]:
+    """What is given for each of ``count`` images; raises :class:`InputError` for another number."""
+    if len(given) != count:
+        raise InputError(f"There are {len(given)} {what} for {count} images. Give one for all, or one an image.")
+    return list(given)
+
+
+def as_list(images: Images) -> list[AnyImage]:
+    """Each image; files, which can be read but once, as pictures."""
+    given: Any = images
+    batch = isinstance(given, (np.ndarray, torch.Tensor)) and given.ndim == 4
+    each = list(given) if batch or isinstance(given, (list, tuple)) else [given]
+    return [to_picture(image) if hasattr(image, "read") else image for image in each]
