@@ -33,9 +33,9 @@ class RemotePipeline(Pipeline):
         retries: how often it is asked again.
 
     Example:
-        >>> pipeline = RemotePipeline.connect(["http://127.0.0.1:8000", "http://127.0.0.1:8001"])
-        >>> pipeline.ground("photo.jpg", ["red panda"])
-        [[Detection(x=110, y=54, width=420, height=371, label='red panda', score=0.83)]]
+        >>> pipeline = RemotePipeline.connect([url])  # such as "http://127.0.0.1:8000"; one for each task, or for all
+        >>> pipeline.text("What is the opposite of left?")
+        'right'
     """
 
     def __init__(
