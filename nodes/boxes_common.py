@@ -13,6 +13,7 @@ from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, corners, label_of, score_of
 from ..iaa_runtime.boxes.geometry import Unit, pixel_rectangle
 from ..iaa_runtime.boxes.masks import box_masks
+from .inputs import together
 from .options import CATEGORY
 from .previews import boxes_ui
 from .values import pictures
@@ -56,7 +57,8 @@ def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> 
     if images is None:
         return None
     size = size_of(images)
-    shown = boxes_per_image(boxes, len(images), size)
+    with together("bboxes", "image"):
+        shown = boxes_per_image(boxes, len(images), size)
     return boxes_ui(pictures(images), [[_detection(box, size) for box in found] for found in shown], cls)
 
 

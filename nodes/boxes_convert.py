@@ -13,7 +13,8 @@ from ..iaa_runtime.boxes.convert import CONVENTIONS, boxes_from, to_json, to_kjn
 from ..iaa_runtime.boxes.segs import is_segs, segs_size, to_segs
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, SKIP, size_of
-from .inputs import Node
+from .host import check_interrupt
+from .inputs import Node, together
 
 BBOX, BBOXES, BOX = io.Custom("BBOX"), io.Custom("BBOXES"), io.Custom("BOX")
 SEGS, JSON = io.Custom("SEGS"), io.Custom("JSON")
@@ -111,8 +112,9 @@ def segs_of(boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | No
     elif len(image) == 1:
         pictures = [image] * len(boxes)
     else:
-        boxes, pictures = repeated(boxes, len(image)), list(image.split(1))
+        with together("boxes", "image"):
+            boxes, pictures = repeated(boxes, len(image)), list(image.split(1))
     return [
-        to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture)
+        to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture, cancelled=check_interrupt)
         for found, picture in zip(boxes, pictures, strict=True)
     ]

@@ -23,7 +23,7 @@ from .boxes_common import (
     unit_input,
 )
 from .host import check_interrupt, intermediate
-from .inputs import Node
+from .inputs import Node, together
 from .lists import first_of
 
 SKIP_BRANCH, WHOLE = "skip", "whole image"
@@ -90,7 +90,9 @@ class CropBoxes(Node):
         crops, masks, regions = [], [], []
         for images, found in zip(image, _paired(bboxes, len(image)), strict=True):
             extent = size_of(images)
-            boxes = apply_policy(boxes_per_image(found, len(images), extent), extent, first_of(nothing_found))
+            with together("bboxes", "image"):
+                boxes = boxes_per_image(found, len(images), extent)
+            boxes = apply_policy(boxes, extent, first_of(nothing_found))
             planned = plan_crops(boxes, extent, options)
             regions.append(planned)
             for region in planned.items:

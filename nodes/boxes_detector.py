@@ -87,6 +87,7 @@ class PhraseDetector:
             drop_size=max(drop_size, 1),
             image=image,
             hook=detailer_hook,
+            cancelled=check_interrupt,
         )
         if hasattr(detailer_hook, "post_detection"):
             segs = detailer_hook.post_detection(segs)

@@ -11,7 +11,7 @@ from ..iaa_runtime.boxes.bounding_box import boxes_per_image
 from ..iaa_runtime.boxes.masks import union_masks
 from .boxes_common import BOX_CATEGORY, PIXELS, UNITS, box_input, mask_per_box, size_of, unit_input
 from .host import check_interrupt, intermediate
-from .inputs import Node
+from .inputs import Node, together
 
 PER_IMAGE, PER_BOX = "one per image", "one per box"
 
@@ -51,7 +51,8 @@ class BoxesToMask(Node):
     ) -> io.NodeOutput:
         """Draws the masks."""
         size = size_of(image)
-        boxes = boxes_per_image(bboxes, len(image), size)
+        with together("bboxes", "image"):
+            boxes = boxes_per_image(bboxes, len(image), size)
         options: dict[str, Any] = {"shape": shape, "grow": grow, "unit": UNITS[grow_unit], "feather": feather}
         options["cancelled"] = check_interrupt
         if masks == PER_IMAGE:

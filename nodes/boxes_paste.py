@@ -44,7 +44,7 @@ class PasteCrops(Node):
         check_inputs(cls.define_schema(), {"regions": regions})
         if not any(planned.items for planned in regions[0]):
             return []
-        return [name for name in ("crops", "masks") if None in list(inputs.get(name) or [])]
+        return [name for name in ("crops", "masks") if any(value is None for value in inputs.get(name) or [])]
 
     @classmethod
     def execute(
@@ -73,7 +73,7 @@ class PasteCrops(Node):
 
 def _shares(batches: Sequence[torch.Tensor | None], counts: Sequence[int], name: str) -> list[list[torch.Tensor]]:
     """Splits crops, which come in batches of any size, by the images they came from; None is what was not asked for."""
-    items = [item for batch in batches if batch is not None for item in batch]
+    items = [item for batch in batches if batch is not None for item in (batch if batch.ndim > 2 else batch[None])]
     if len(items) != sum(counts):
         raise InputError(
             f"{len(items)} {name} came back of {sum(counts)}. Each crop of IAA Crop Boxes must come back, in the same "

@@ -12,7 +12,7 @@ from ..iaa_runtime.boxes.select import ORDERS, Selection, first_box, pick, selec
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, size_of, view
 from .host import check_interrupt
-from .inputs import Node
+from .inputs import Node, together
 
 AS_GIVEN = next(iter(ORDERS))
 
@@ -82,7 +82,8 @@ class SelectBoxes(Node):
         boxes = as_boxes(bboxes)
         wanted = tuple(line.strip() for line in labels.splitlines() if line.strip())
         selection = Selection(wanted, min_score, min_side, max_side, order, indices, limit)
-        regions = None if inside is None else repeated(as_boxes(inside), len(boxes))
+        with together("inside", "bboxes"):
+            regions = None if inside is None else repeated(as_boxes(inside), len(boxes))
         chosen = select(boxes, selection, regions, check_interrupt)
         first = first_box(chosen, None if image is None else size_of(image))
         if first is None and nothing_left == ERROR:

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.answers import Detection
+from ..iaa_runtime.boxes.geometry import check_pixels
 from ..iaa_runtime.boxes.masks import union_masks
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
@@ -94,9 +95,15 @@ class Ground(Node):
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         masks: str = PER_IMAGE,
     ) -> io.NodeOutput:
-        """Grounds every phrase in every image, or each image's own in it."""
+        """Grounds every phrase in every image, or each image's own in it.
+
+        Raises:
+            InputError: there are no phrases, or more than there is room for masks of them.
+        """
         images = pictures(image)
         wanted = phrases_of_each(phrases, len(images))
+        if masks == PER_PHRASE:
+            check_pixels(sum(map(len, wanted)) * images[0].width * images[0].height, "'masks', one a phrase,")
         progress = Progress(sum(map(len, wanted)), max_new_tokens, likely=LIKELY)
         with model.in_use() as pipeline:
             found = pipeline.ground(

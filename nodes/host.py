@@ -389,7 +389,12 @@ class Progress:
                 room -= len(newest[-1]) + 2
                 if room <= 0:
                     break
-            self._send("\n\n".join(reversed(newest)), self._node_id)
+            self._send(_encodable("\n\n".join(reversed(newest))), _encodable(self._node_id))
+
+
+def _encodable(text: str) -> str:
+    """The text without halves of surrogate pairs, which an API graph may have in the name of a node."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _text_sender() -> Callable[[str, str], None]:

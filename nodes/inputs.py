@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.bounding_box import as_boxes
+from ..iaa_runtime.boxes.crops import Regions
 from ..iaa_runtime.errors import IAAError, InputError, spelled
 from ..iaa_runtime.text.printable import printable
 from .lists import joined, runs
@@ -61,9 +63,10 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(execute)
     def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
-        given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
         schema = cls.define_schema()
         try:
+            check_names(schema, inputs)
+            given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
             check_choices(schema, cls.hidden)
             if cls.paired:
                 return joined([run(schema, inputs) for inputs in runs(given, cls.paired)])
@@ -73,6 +76,17 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return checked
+
+
+def check_names(schema: io.Schema, given: Mapping[str, Any]) -> None:
+    """Raises :class:`InputError` for an input that the schema does not have: ComfyUI hands over whatever is linked."""
+    names = [declared.id for declared in schema.inputs]
+    for name in given:
+        if name not in names:
+            raise InputError(
+                f"{spelled(name)} is no input of {schema.display_name}. Take the link away, or connect it to one of: "
+                f"{', '.join(names)}."
+            )
 
 
 def check_choices(schema: io.Schema, hidden: Any) -> None:
@@ -104,6 +118,8 @@ def check_inputs(schema: io.Schema, given: Mapping[str, Any], paired: str = "") 
         # Nodes that take whole lists get each input as a list of values; a default comes without one.
         may_be_list = schema.is_input_list and paired in ("", declared.id)
         listed = may_be_list and isinstance(value, (list, tuple))
+        if listed and not value and not declared.lazy:
+            raise InputError(f"{declared.id!r} is an empty list. Connect what makes at least one, or leave it out.")
         for single in value if listed else [value]:
             check_input(declared, single)
 
@@ -125,6 +141,15 @@ def check_input(declared: io.Input, value: Any, name: str = "") -> None:
         _fail(name, check(declared, value, name))
 
 
+@contextmanager
+def together(*names: str) -> Iterator[None]:
+    """Errors in here begin with the names of inputs that do not go together."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{' and '.join(map(repr, names))} do not go together. {error}") from None
+
+
 def _fail(name: str, problem: str) -> None:
     if problem:
         raise InputError(f"{name!r} {problem}")
@@ -132,7 +157,7 @@ def _fail(name: str, problem: str) -> None:
 
 def _image(declared: io.Input, value: Any, name: str) -> str:
     wanted = "must be an IMAGE, a tensor of (images, height, width, channels): connect an output for images."
-    if not isinstance(value, torch.Tensor) or value.dtype not in _FLOATS:
+    if not _holds_floats(value):
         return f"{wanted} A {_kind(value)} came."
     if value.ndim != 4 or not 1 <= value.shape[3] <= 4:
         return f"{wanted} A tensor of shape {list(value.shape)} came."
@@ -141,11 +166,21 @@ def _image(declared: io.Input, value: Any, name: str) -> str:
 
 def _mask(declared: io.Input, value: Any, name: str) -> str:
     wanted = "must be a MASK, a tensor of (masks, height, width): connect an output for masks."
-    if not isinstance(value, torch.Tensor) or value.dtype not in _FLOATS:
+    if not _holds_floats(value):
         return f"{wanted} A {_kind(value)} came."
     if value.ndim not in (2, 3):
         return f"{wanted} A tensor of shape {list(value.shape)} came."
     return _content(value, "masks")
+
+
+def _holds_floats(value: Any) -> bool:
+    """Whether it is an ordinary tensor of numbers that can be read."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.dtype in _FLOATS
+        and value.layout == torch.strided
+        and not (value.is_meta or value.is_nested)
+    )
 
 
 def _content(value: torch.Tensor, what: str) -> str:
@@ -203,8 +238,8 @@ def _having(attribute: str, what: str) -> Callable[[io.Input, Any, str], str]:
 
 
 def _regions(declared: io.Input, value: Any, name: str) -> str:
-    ours = isinstance(value, list) and all(hasattr(part, "image_size") for part in value)
-    return "" if ours else f"must be regions: connect those of IAA Crop Boxes. A {_kind(value)} came."
+    ours = isinstance(value, list) and all(isinstance(part, Regions) for part in value)
+    return "" if ours and value else f"must be regions: connect those of IAA Crop Boxes. A {_kind(value)} came."
 
 
 def _boxes(declared: io.Input, value: Any, name: str) -> str:
@@ -236,6 +271,8 @@ _CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
 
 def _kind(value: object) -> str:
     if isinstance(value, torch.Tensor):
+        if value.layout != torch.strided or value.is_meta or value.is_nested:
+            return "tensor whose numbers cannot be read (sparse, nested or without any)"
         return f"tensor of {str(value.dtype).removeprefix('torch.')}"
     return {"NoneType": "null", "dict": "dict", "str": "text"}.get(type(value).__name__, type(value).__name__)
 

@@ -29,7 +29,10 @@ def pictures(images: Tensor) -> list[ArrayPicture]:
     """
     if not len(images):
         raise InputError("The image batch is empty. Connect at least one image.")
-    return [ArrayPicture(image) for image in images]
+    try:
+        return [ArrayPicture(image) for image in images]
+    except InputError as error:
+        raise InputError(f"'image' cannot be looked at. {error}") from None
 
 
 def image_batch(items: Iterable[Image.Image], count: int, size: tuple[int, int]) -> Tensor:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from ..images.limits import MAX_PIXELS
 from .bounding_box import (
     BoxDict,
@@ -65,6 +65,7 @@ def to_segs(
     drop_size: int = 1,
     image: Tensor | None = None,
     hook: Any = None,
+    cancelled: Cancel = None,
 ) -> Segs:
     """Makes SEGS of the boxes of one image.
 
@@ -77,6 +78,7 @@ def to_segs(
         drop_size: Leaves out boxes that are not wider and higher than this.
         image: (1, H, W, C) for ``cropped_image``.
         hook: Impact's detailer hook, which may move crop regions.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every box.
 
     Returns:
         ``((height, width), [Seg, …])``.
@@ -97,6 +99,7 @@ def to_segs(
     check_pixels(sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned), "The crop regions of SEGS")
     found: list[Any] = []
     for box, bbox, region in planned:
+        check_cancelled(cancelled)
         x1, y1, x2, y2 = region
         cropped = None if image is None else image[:1, y1:y2, x1:x2].detach().to("cpu", torch.float32).numpy().copy()
         found.append(Seg(cropped, _mask(bbox, region, dilation), score_of(box), region, bbox, label_of(box)))

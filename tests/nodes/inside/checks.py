@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import bring_up
@@ -34,6 +35,10 @@ VALUES: dict[str, Any] = {
     "an image of 8-bit floats": torch.zeros(1, 4, 5, 3).to(torch.float8_e4m3fn),
     "an image of 16-bit whole numbers": torch.zeros(1, 4, 5, 3, dtype=torch.uint16),
     "an image of NaN": torch.full((1, 4, 5, 3), math.nan),
+    "an image without numbers": torch.zeros(1, 4, 5, 3, device="meta"),
+    "a sparse image": torch.ones(1, 4, 5, 3).to_sparse(),
+    "a nested image": torch.nested.nested_tensor([torch.zeros(4, 5, 3)]),
+    "a sparse mask": torch.ones(1, 4, 5).to_sparse(),
     "an image without images": torch.zeros(0, 4, 5, 3),
     "an image without pixels": torch.zeros(1, 0, 5, 3),
     "an image of bfloat16": torch.zeros(1, 4, 5, 3, dtype=torch.bfloat16),
@@ -41,6 +46,7 @@ VALUES: dict[str, Any] = {
     "a mask of 8-bit floats": torch.ones(1, 4, 5).to(torch.float8_e5m2),
     "a mask of infinity": torch.full((1, 4, 5), math.inf),
     "an object": object(),
+    "an object of the same names": [SimpleNamespace(image_size=(4, 5))],
 }
 
 
