@@ -92,6 +92,14 @@ def test_choices_are_shown_in_chinese_and_kept_in_english(chinese: ComfyPage) ->
     assert page.evaluate(chosen) == "one per box"
 
 
+def test_empty_fields_ask_in_chinese(chinese: ComfyPage) -> None:
+    """In the element, which Nodes 2.0 does not show."""
+    chinese.load(EMPTY)
+    chinese.page.evaluate(ADD, "IAA_Ground")
+    phrases = "app.graph._nodes[0].widgets.find(widget => widget.name === 'phrases')"
+    assert chinese.page.evaluate(f"() => {phrases}.element.placeholder").startswith("要找什么，每行一个短语：")
+
+
 def test_an_error_is_told_in_chinese(chinese: ComfyPage) -> None:
     """Where ComfyUI shows what a node said."""
     chinese.load(EMPTY)

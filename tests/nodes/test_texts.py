@@ -14,6 +14,8 @@ from comfyui_server import Client
 
 HEADINGS = {"en": ("Inputs", "Outputs?"), "zh": ("输入", "输出")}
 """Of help pages, in the languages that there are."""
+FOREIGN = {"FaceDetailer", "BBOX Detector (SEGS)", "Image Batch to Image List", "Cancel"}
+"""Names of the Impact Pack's nodes, and of ComfyUI's button."""
 LANGUAGELESS = {"cpu", "xyxy", "xywh", "KJNodes, xyxy", "KJNodes, xywh", "MM", "G", "Text"}
 """Choices that are the same in every language, beside those with digits or slashes in them."""
 
@@ -55,7 +57,9 @@ def test_locales_cover_every_node_input_and_output(project: Path, pack: dict[str
         assert list(words[name]["inputs"]) == names(node), name
         assert list(words[name]["outputs"]) == [str(number) for number in range(len(node["outputs"]))], name
         for part in [*words[name]["inputs"].values(), *words[name]["outputs"].values()]:
-            assert set(part) - {"options"} == {"name", "tooltip"} and all(part.values()), f"{name}: {part}"
+            assert set(part) - {"options", "placeholder"} == {"name", "tooltip"} and all(part.values()), (
+                f"{name}: {part}"
+            )
 
 
 def test_english_is_what_comfyui_shows(project: Path, pack: dict[str, Any]) -> None:
@@ -71,7 +75,8 @@ def test_english_is_what_comfyui_shows(project: Path, pack: dict[str, Any]) -> N
 def test_chinese_is_chinese(project: Path) -> None:
     english = locale(project, "en")
     for name, node in locale(project, "zh").items():
-        for text in [node["description"], *(part["tooltip"] for part in node["inputs"].values())]:
+        parts = [*node["inputs"].values(), *node["outputs"].values()]
+        for text in [node["description"], *(part["tooltip"] for part in parts)]:
             assert re.search("[\u4e00-\u9fff]", text), f"{name}: {text}"
         assert node["description"] != english[name]["description"]
 
@@ -144,6 +149,22 @@ def test_what_a_placeholder_shows_by_example_is_on_the_help_page(
             said, *shown = placeholder.split("\n")
             for example in shown or ([] if re.search("[a-z]", said) else [said]):
                 assert f"`{example}`" in text, f"{name}: {example}"
+
+
+def test_placeholders_are_chinese_too(project: Path, pack: dict[str, Any]) -> None:
+    """Those with words in them; their examples are the same, since the models understand English."""
+    for name, words in locale(project, "zh").items():
+        for declared in pack["nodes"][name]["inputs"]:
+            chinese = words["inputs"][declared["id"]].get("placeholder", "")
+            assert bool(chinese) == bool(re.search("[a-z]", declared["placeholder"])), f"{name}.{declared['id']}"
+            assert chinese.split("\n")[1:] == declared["placeholder"].split("\n")[1:]
+
+
+def test_help_calls_nodes_by_the_names_that_they_show(client: Client, project: Path, pack: dict[str, Any]) -> None:
+    shown = {node["display_name"] for node in client.get_json("/object_info").values()} | FOREIGN
+    for name in pack["nodes"]:
+        text = re.sub(r"`.*?`|\*\*.*?\*\*", "", page(project, name, "en"))
+        assert set(re.findall(r"\*(.+?)\*", text)) <= shown, name
 
 
 def test_comfyui_serves_them(client: Client) -> None:

@@ -13,7 +13,7 @@ import { words } from "./locales.js";
 function translated(text) {
     for (const [english, other] of Object.entries(words().iaa?.errors ?? {})) {
         const pattern = english.split("{}").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-        const values = text.trim().match(new RegExp(`^${pattern.join("(.*)")}$`, "s"));
+        const values = text.replace(/^Execution Blocked: /, "").trim().match(new RegExp(`^${pattern.join("(.*)")}$`, "s"));
         if (values) return other.replace(/\{(\d)\}/g, (_, number) => translated(values[Number(number) + 1]));
     }
     return text;
@@ -23,7 +23,7 @@ function translated(text) {
 api.addEventListener(
     "execution_error",
     (/** @type {any} */ { detail }) => {
-        if (detail.node_type?.startsWith("IAA_")) detail.exception_message = translated(detail.exception_message);
+        detail.exception_message = translated(detail.exception_message ?? "");
     },
     { capture: true },
 );

@@ -4,7 +4,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
 /**
- * @typedef {{inputs?: Record<string, {options?: Record<string, string>}>}} NodeWords
+ * @typedef {{inputs?: Record<string, {options?: Record<string, string>, placeholder?: string}>}} NodeWords
  * @typedef {{nodeDefs?: Record<string, NodeWords>, iaa?: {errors?: Record<string, string>}}} Words
  */
 
