@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -30,6 +32,8 @@ from .vision_cache import VisionCache
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+log = logging.getLogger(__name__)
 
 Seen = dict[int, tuple[Picture, torch.Tensor]]
 """Pictures by their ids, which hold as long as the picture is there, each with the tower's input (3, size, size)."""
@@ -156,6 +160,7 @@ class IAAPipeline(Pipeline):
             if new and listener.on_text is not None:
                 listener.on_text(first + row, new)
 
+        start = time.perf_counter()
         answers: list[Answer] = self.model.answer(
             self._prompts(batch, request.task, seen),
             request.task,
@@ -165,6 +170,8 @@ class IAAPipeline(Pipeline):
             on_token=on_token if streaming or listener.on_token is not None else None,
             cancelled=listener.cancelled,
         )
+        made, seconds = sum(len(answer.ids) for answer in answers), time.perf_counter() - start
+        log.debug("%d answers of %s: %d tokens in %.2f s", len(answers), request.task.value, made, seconds)
         texts = []
         for row, (stream, answer) in enumerate(zip(streams, answers, strict=True)):
             tell(row, stream.finish() if streaming else stream.decode(answer.ids))

@@ -30,6 +30,7 @@ def test_quiet_says_what_went_wrong_and_verbose_what_was_done(
     err = capsys.readouterr().err
     assert f"opened {model} on cpu in torch.float32" in err
     assert all(f"loaded bank {bank}: " in err for bank in ("base", "mm", "vision"))
+    assert "1 answers of MM: 4 tokens in " in err
     package = logging.getLogger("iaa_runtime")
     assert (package.level, package.handlers) == (logging.NOTSET, []), "as before"
 

@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 import torch
+from model_server import says, serving
 from PIL import Image
 
 import iaa_runtime
@@ -26,7 +27,7 @@ from iaa_runtime.errors import CheckpointError, ConfigError, InputError
 from iaa_runtime.pipeline.chat import Chat
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 
-PUBLIC = [name for name in iaa_runtime.__all__ if name not in ("__version__", "RemotePipeline")]
+PUBLIC = [name for name in iaa_runtime.__all__ if name != "__version__"]
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,13 @@ def test_help_has_an_example_that_runs(name: str) -> None:
     public = Chat if name == "Chat" else getattr(iaa_runtime, name)
     module = inspect.getmodule(public)
     assert module is not None
-    (test,) = doctest.DocTestFinder(recurse=False).find(public, name, globs=vars(module).copy())
-    assert test.examples, f"help({name}) shows no example"
     told = io.StringIO()
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE).run(test, out=told.write)
+    with serving("iaa-mm", "iaa-g", "iaa-text") as server:
+        server.behaves(says("right"))
+        names = vars(module) | {"url": server.url}
+        (test,) = doctest.DocTestFinder(recurse=False).find(public, name, globs=names)
+        assert test.examples, f"help({name}) shows no example"
+        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.write)
     assert told.getvalue() == ""
 
 
