@@ -12,6 +12,9 @@ import { word } from "./words.js";
 /** @typedef {import("./types.js").Box} Box */
 /** @typedef {import("./types.js").Picture} Picture */
 
+/** How many boxes of a picture are drawn and listed; a browser takes minutes for a hundred thousand. */
+const MOST = 1000;
+
 export class BoxView {
     /**
      * @param {(picture: Picture) => string} pictureUrl Where a picture is served.
@@ -59,11 +62,12 @@ export class BoxView {
         this.page = Math.max(0, Math.min(page, this.images.length - 1));
         this.kept = null;
         const picture = this.images[this.page];
-        const boxes = this.boxes[this.page] ?? [];
+        const found = this.boxes[this.page] ?? [];
+        const boxes = found.slice(0, MOST);
         if (!picture) return;
         this.rows.replaceChildren(...boxes.map((box, index) => this.row(box, index)));
         this.position.textContent = `${this.page + 1} / ${this.images.length}`;
-        this.count.textContent = boxes.length === 0 ? word("nothing") : boxes.length === 1 ? word("oneBox") : word("boxes", boxes.length);
+        this.count.textContent = found.length === 0 ? word("nothing") : found.length === 1 ? word("oneBox") : word("boxes", found.length);
         this.previous.disabled = this.page === 0;
         this.next.disabled = this.page >= this.images.length - 1;
         this.pages.hidden = this.images.length === 1;

@@ -10,6 +10,7 @@ import { allNodes, hostsOf, isOurs, keyOf, nodeAt, nodeOf, removeWidget, widgetO
 import { typed } from "./inputs.js";
 import { ResultView } from "./result_view.js";
 import { LOADER_WIDTH, leastHeight, makeRoom, TEXT_HEIGHT } from "./room.js";
+import { readSaved } from "./saved.js";
 import { withoutUndoStep } from "./undo.js";
 
 /** @typedef {import("./types.js").Output} Output */
@@ -199,7 +200,7 @@ function showKept(node) {
     /** @this {any} */
     node.onConfigure = function () {
         onConfigure?.apply(this, arguments);
-        const kept = this.properties?.[PROPERTY];
+        const kept = readSaved(this.properties?.[PROPERTY]);
         if (kept) show(this, kept, true);
     };
 }

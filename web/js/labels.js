@@ -15,6 +15,8 @@ const LARGEST_SHARE = 0.2;
 const LARGEST_HIDDEN = 1 / 4;
 /** How many rows or columns a tag may lie away from its box. */
 const FARTHEST = 6;
+/** How many boxes have labels: to place those of a thousand takes seconds. */
+const MOST = 150;
 
 /**
  * Gives each box a tag first, small boxes before large ones, which have more room; then lets tags grow to whole labels as
@@ -30,7 +32,7 @@ export function placeLabels(boxes, labels, tags, stage) {
     /** @type {(Place | null)[]} */
     const places = boxes.map(() => null);
     const order = boxes.map((_, index) => index).filter((index) => seen[index].width > 0 && seen[index].height > 0);
-    order.sort((a, b) => area(seen[a]) - area(seen[b]) || a - b);
+    order.sort((a, b) => area(seen[a]) - area(seen[b]) || a - b).splice(MOST);
     for (const index of order) places[index] = best(index, tags[index], false);
     let free = LARGEST_SHARE * area(stage);
     for (const index of order) {

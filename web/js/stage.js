@@ -184,7 +184,7 @@ function label(box, index) {
  */
 export function numberTag(box, index) {
     const tag = make("span", "iaa-chip", { textContent: `${index + 1}` });
-    tag.style.background = box.color;
+    tag.style.backgroundColor = box.color;
     tag.style.color = isLight(box.color) ? "#000" : "#fff";
     return tag;
 }

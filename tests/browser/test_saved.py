@@ -1,0 +1,62 @@
+"""What a workflow says was found, which its author may have written, and very many boxes: a browser bears both."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from conftest import ComfyPage
+
+GROUND = "app.graph._nodes.find(node => node.type === 'IAA_Ground')"
+ELSEWHERE = "http://elsewhere.invalid/seen.png"
+MANY = """count => {
+    const view = NODE.widgets.find(widget => widget.name === 'iaa_result').holder.view;
+    const place = n => ({ x: n % 400, y: n * 7 % 400, width: 9, height: 9 });
+    const box = n => ({ ...place(n), label: `it ${n}`, score: 0.5, color: '#aabbcc' });
+    const begun = performance.now();
+    view.show({ kind: 'boxes', images: view.images, boxes: [Array.from({ length: count }, (_, n) => box(n))] });
+    const seconds = (performance.now() - begun) / 1000;
+    return { seconds, rows: view.rows.children.length, count: view.count.textContent };
+}""".replace("NODE", GROUND)
+
+
+def wrong_results(right: dict[str, Any]) -> list[Any]:
+    """Results that no node sent, each but slightly other than the right one or not like it at all."""
+    wrong: list[Any] = [5, "a", [], {"kind": "toString"}, {"kind": "texts", "texts": 5}, {"kind": "boxes"}]
+    for name, value in {
+        "color": f"url({ELSEWHERE})",
+        "score": "high",
+        "label": None,
+        "x": None,
+    }.items():
+        changed = deepcopy(right)
+        changed["boxes"][0][0][name] = value
+        wrong.append(changed)
+    wrong += [right | {"images": []}, right | {"images": [{"filename": "a.png"}]}, right | {"boxes": [[None]]}]
+    return wrong
+
+
+def test_a_workflow_shows_nothing_that_no_node_sent(comfy: ComfyPage) -> None:
+    """A colour could send for a picture elsewhere, and so tell who opens the workflow."""
+    comfy.ground()
+    asked: list[str] = []
+    comfy.page.on("request", lambda request: asked.append(request.url))
+    workflow = comfy.page.evaluate("() => app.graph.serialize()")
+    (ground,) = (node for node in workflow["nodes"] if node["type"] == "IAA_Ground")
+    right = ground["properties"]["iaa_result"]
+    assert right["boxes"][0], "there is a box to change"
+    for wrong in [*wrong_results(right), right]:
+        ground["properties"]["iaa_result"] = wrong
+        comfy.load(workflow)
+        loaded = comfy.page.evaluate("() => app.graph._nodes.length")
+        shown = comfy.page.evaluate(f"() => Boolean({GROUND}.widgets.find(widget => widget.name === 'iaa_result'))")
+        assert (loaded, shown) == (len(workflow["nodes"]), wrong is right), wrong
+    assert not [url for url in asked if "elsewhere" in url]
+
+
+def test_very_many_boxes_do_not_freeze_the_browser(comfy: ComfyPage) -> None:
+    comfy.ground()
+    shown = comfy.page.evaluate(MANY, 20_000)
+    assert shown["seconds"] < 5
+    assert (shown["rows"], shown["count"]) == (1000, "20000 boxes")
