@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import cast
@@ -20,6 +23,8 @@ SMALLEST = 8
 """Pixels high: the size that fonts are looked at in."""
 _PATIENCE = 10
 """Seconds for fontconfig, which reads all fonts anew where its cache is out of date."""
+_MOST = 100
+"""How many files are looked into where fontconfig does not say what letters they have."""
 _GUESSES = 8
 """How many letters of a text that no font has whole are looked for by themselves."""
 # What is tried first where fontconfig is not at hand: upright, plain, with many letters.
@@ -71,32 +76,59 @@ def lacking(font: Font, text: Iterable[str]) -> set[str]:
 @lru_cache(maxsize=1024)
 def _installed(wanted: frozenset[str]) -> Font | None:
     """The first of this machine's fonts that has all of some letters; None if none has."""
-    fonts = (_opened(path, index) for path, index in _candidates(wanted))
+    files = (file for file in _files() if file.may_have(wanted))
+    fonts = (_opened(file.path, file.index) for file in files)
     return next((font for font in fonts if font is not None and not lacking(font, wanted)), None)
 
 
-def _candidates(wanted: frozenset[str]) -> Iterator[tuple[str, int]]:
-    """Files of fonts and which font in them: what fontconfig would take for the letters, else all there are."""
+@dataclass(frozen=True)
+class _File:
+    """Where a font is.
+
+    Attributes:
+        path: The file's.
+        index: Which font in it.
+        ranges: First and last code points of its letters, ascending; None if that is not known.
+    """
+
+    path: str
+    index: int = 0
+    ranges: list[tuple[int, int]] | None = None
+
+    def may_have(self, wanted: Iterable[str]) -> bool:
+        """Whether it has all of some letters, as far as is known without opening it."""
+        return self.ranges is None or all(letter.isspace() or self._has(ord(letter)) for letter in wanted)
+
+    def _has(self, point: int) -> bool:
+        ranges = self.ranges or []
+        place = bisect_right(ranges, (point, sys.maxunicode))
+        return place > 0 and point <= ranges[place - 1][1]
+
+
+@lru_cache(maxsize=1)
+def _files() -> tuple[_File, ...]:
+    """This machine's fonts, those for everyday texts first: as fontconfig sorts them, else by ``_PREFERRED``."""
     command = shutil.which("fc-match")
-    if command is None:
-        yield from ((path, 0) for path in _files())
-        return
-    codes = " ".join(f"{ord(letter):x}" for letter in sorted(wanted))
-    asked = [command, "--format=%{file}\t%{index}", f"sans-serif:charset={codes}"]
+    return tuple(_of_folders() if command is None else _of_fontconfig(command))
+
+
+def _of_fontconfig(command: str) -> Iterator[_File]:
+    asked = [command, "--all", "--format=%{file}\t%{index}\t%{charset}\n", "sans-serif"]
     try:
         answer = subprocess.run(asked, capture_output=True, timeout=_PATIENCE, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return
-    path, _, index = os.fsdecode(answer).partition("\t")
-    yield path, int(index or 0) & 0xFFFF  # above these bits: an instance of a variable font
+    for path, index, charset in re.findall("^(.*)\t([0-9]+)\t([0-9a-f -]*)$", os.fsdecode(answer), re.M):
+        pairs = [(part.split("-") * 2)[:2] for part in charset.split()]
+        ranges = [(int(first, 16), int(last, 16)) for first, last in pairs]
+        yield _File(path, int(index) & 0xFFFF, ranges)  # above these bits: an instance of a variable font
 
 
-@lru_cache(maxsize=1)
-def _files() -> tuple[str, ...]:
-    """Every font file in the folders where systems keep them, those of ``_PREFERRED`` first."""
+def _of_folders() -> Iterator[_File]:
     order = {name.lower(): number for number, name in enumerate(_PREFERRED)}
     found = {path for folder in _folders() for kind in ("ttf", "ttc", "otf") for path in folder.rglob(f"*.{kind}")}
-    return tuple(map(str, sorted(found, key=lambda path: (order.get(path.name.lower(), len(order)), path))))
+    paths = sorted(found, key=lambda path: (order.get(path.name.lower(), len(order)), path))
+    yield from (_File(str(path)) for path in paths[:_MOST])
 
 
 def _folders() -> list[Path]:
@@ -109,6 +141,7 @@ def _folders() -> list[Path]:
     return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local" / "share" / "fonts"]
 
 
+@lru_cache(maxsize=len(_PREFERRED))
 def _opened(path: str, index: int) -> Font | None:
     """A font; None for what is none, or has pictures of one size only, as emoji do."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def rectangle(height: int) -> bytes:
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
     """Fonts that were found for another test are looked for anew."""
-    remembered = (fonts.letters, fonts._installed, fonts._files)
+    remembered = (fonts.letters, fonts._installed, fonts._files, fonts._opened)
     for function in remembered:
         function.cache_clear()
     yield
@@ -132,7 +133,7 @@ def test_a_letter_that_no_font_has_is_looked_for_once(folder: Path, monkeypatch:
 
 
 @pytest.mark.skipif(shutil.which("fc-match") is None, reason="NO FONTCONFIG: how it is asked is not tested.")
-def test_fontconfig_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fontconfig_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_font(tmp_path / "chinese.ttf", CHINESE + DIGITS)
     make_font(tmp_path / "latin.ttf", "abc" + DIGITS, "Other")
     settings = tmp_path / "fonts.conf"
@@ -140,8 +141,14 @@ def test_fontconfig_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         f"<fontconfig><dir>{tmp_path}</dir><cachedir>{tmp_path / 'cache'}</cachedir></fontconfig>", encoding="utf-8"
     )
     monkeypatch.setenv("FONTCONFIG_FILE", str(settings))
+    asked: list[object] = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: asked.append(words) or run(*words, **options))
     assert chosen("小熊猫 0.87") == "chinese.ttf"
     assert chosen("판다 0.87") == ""
+    for number in range(0xAC00, 0xAC00 + 1000):
+        assert chosen(f"小 {chr(number)}") == "chinese.ttf"
+    assert len(asked) == 1, "a program started for each label would take minutes, where there are many"
 
 
 def test_labels_are_drawn_with_it(folder: Path) -> None:
