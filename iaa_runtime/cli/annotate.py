@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         if group.is_main:
             _tell(options, settings, job)
+        group.leave()
         return 0
     _check_pictures(options, outputs, job)
     if group.is_main and resumed:

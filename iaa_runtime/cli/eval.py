@@ -73,6 +73,7 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
     if options.dry_run:
         if group.is_main:
             _tell(options, questions=job.count, done=job.done(), out=options.out, report=options.report)
+        group.leave()
         return False
     if group.is_main:
         write(result, job)

@@ -14,9 +14,13 @@ been imported. DirectML is a device of its package's, ``privateuseone``, and mus
 def pick_device(name: torch.device | str) -> torch.device:
     """The torch device of a name: ``"auto"`` is the first accelerator that is there, or the CPU.
 
+    A device that torch has made is taken at its word.
+
     Raises:
         InputError: there is no such device.
     """
+    if isinstance(name, torch.device):
+        return name
     if name == "auto":
         return torch.device(next((kind for kind in ACCELERATORS if _is_there(kind)), "cpu"))
     try:
@@ -24,7 +28,7 @@ def pick_device(name: torch.device | str) -> torch.device:
         torch.empty(1, device=device).cpu()  # which the meta device cannot do
     except (RuntimeError, AssertionError, ImportError, TypeError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"The device {str(name)!r} cannot be used ({why}). Take another, such as cpu.") from None
+        raise InputError(f"The device {name!r} cannot be used ({why}). Take another, such as cpu.") from None
     return device
 
 
