@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -26,6 +27,8 @@ from .words import add_words
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What images and masks come in; torch computes hardly anything in the 8-bit ones."""
+_HALF = re.compile("[\ud800-\udfff]")
+"""Of a surrogate pair, as JSON can spell it; no file, tokenizer or terminal takes it."""
 
 
 class Node(io.ComfyNode):
@@ -119,7 +122,7 @@ def check_inputs(schema: io.Schema, given: Mapping[str, Any], paired: str = "") 
         may_be_list = schema.is_input_list and paired in ("", declared.id)
         listed = may_be_list and isinstance(value, (list, tuple))
         if listed and not value and not declared.lazy:
-            raise InputError(f"{declared.id!r} is an empty list. Connect what makes at least one, or leave it out.")
+            raise InputError(f"{declared.id!r} is an empty list. Connect what makes at least one.")
         for single in value if listed else [value]:
             check_input(declared, single)
 
@@ -206,7 +209,10 @@ def _boolean(declared: io.Input, value: Any, name: str) -> str:
 
 
 def _string(declared: io.Input, value: Any, name: str) -> str:
-    return "" if isinstance(value, str) else f"must be text. A {_kind(value)} came."
+    if not isinstance(value, str):
+        return f"must be text. A {_kind(value)} came."
+    half = _HALF.search(value)
+    return f"holds {half[0]!r}, which is no character but half of one. Type it anew." if half else ""
 
 
 def _combo(declared: Any, value: Any, name: str) -> str:

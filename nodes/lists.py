@@ -41,9 +41,10 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
             f"{texts!r} came as a list of {len(said)} texts for {sum(sizes)} images. Give one text for all images, or "
             "one an image: with other numbers, nobody knows which belongs to which."
         )
+    for name, value in paired.items():
+        if 0 in _lengths(value):
+            raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
     lengths = [length for value in paired.values() for length in _lengths(value)]
-    if 0 in lengths:
-        raise InputError(f"'image' or another input is an empty list, so {texts!r} has nothing to go with.")
     return [{name: _nth(value, number) for name, value in paired.items()} for number in range(max(lengths, default=1))]
 
 

@@ -37,6 +37,19 @@ def test_any_name_of_a_node_is_one_that_text_is_shown_on(client: Client) -> None
     assert done.status == "success", done.error
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("IAA_Ground", "phrases"), ("IAA_Caption", "prompt"), ("IAA_Text", "system"), ("IAA_Chat", "message")],
+)
+def test_half_a_character_is_told_of_by_its_input(client: Client, kind: str, name: str) -> None:
+    inputs = {"model": ["loader", 0], "image": ["scene", 0], "prompt": "so", "message": "so", "phrases": "so"}
+    taken = client.get_json(f"/object_info/{kind}")[kind]["input"]
+    names = {*taken["required"], *taken["optional"]}
+    given = {key: value for key, value in inputs.items() if key in names} | {name: "a \ud800"}
+    error = client.run(SCENE | {"it": {"class_type": kind, "inputs": given}}).error
+    assert rf"{name!r} holds '\ud800', which is no character" in error
+
+
 def test_masks_of_very_many_phrases_are_refused_before_the_model_is_asked(client: Client) -> None:
     picture = {"large": node("EmptyImage", width=2048, height=2048, batch_size=1, color=0)}
     phrases = "\n".join(f"thing {n}" for n in range(300))

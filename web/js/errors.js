@@ -6,11 +6,15 @@
 import { api } from "../../../scripts/api.js";
 import { words } from "./locales.js";
 
+/** Characters of a sentence of ours; others' errors may be texts so long that to look through them takes minutes. */
+const LONGEST = 2000;
+
 /**
  * @param {string} text
  * @returns {string} The sentence in the language that is shown, if the table has it.
  */
 function translated(text) {
+    if (text.length > LONGEST) return text;
     for (const [english, other] of Object.entries(words().iaa?.errors ?? {})) {
         const pattern = english.split("{}").map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
         const values = text.replace(/^Execution Blocked: /, "").trim().match(new RegExp(`^${pattern.join("(.*)")}$`, "s"));
