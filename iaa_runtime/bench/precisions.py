@@ -12,7 +12,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..config import Task
 from ..generation.prefill import Prompt, prefill
 from ..pipeline.model import IAAModel
-from .gguf_file import KINDS, write_gguf
+from .gguf_file import KINDS, write_without_vocabulary
 from .llama_cpp import LlamaCpp
 
 PROMPT = tuple(range(10, 650))
@@ -70,7 +70,7 @@ def runs_of_llama_cpp(source: Checkpoint, folder: Path, device: torch.device) ->
     """Those of llama.cpp in each of its kinds, of the same weights, which go to files in ``folder``."""
     forms: dict[str, Runs] = {}
     for kind in KINDS:
-        file = write_gguf(source, Task.MM, kind, folder / f"{kind}.gguf")
+        file = write_without_vocabulary(source, Task.MM, kind, folder / f"{kind}.gguf")
         peer = LlamaCpp(file, PROMPT, STEPS, device)
         peer.prefill()  # for the steps
         forms[f"llama.cpp {kind}"] = {PREFILL: peer.prefill, DECODE[1]: partial(peer.decode, STEPS)}

@@ -7,11 +7,19 @@ from ..text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, IMAGE_TOKEN, STA
 from ..text.prompts import DEFAULT_SYSTEM
 
 
-def chat_template(task: Task) -> str:
+def chat_template(task: Task, pictures_are_text: bool = False) -> str:
     """The Llama 3 layout; the image goes before the text of its message.
 
     IAA's system prompt stands where a conversation brings none; an empty system message leaves it out.
+
+    Args:
+        task: whose prompt.
+        pictures_are_text: the engine puts a text of its own in a picture's place, so all parts of a message are joined
+            by the line end that IAA has behind a picture.
     """
+    texts = "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}"
+    if pictures_are_text:
+        texts = texts.replace("{% endfor", "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor")
     image = (
         f"{{% for part in m['content'] if part['type'] == 'image' %}}{IMAGE_TOKEN + chr(10)}{{% endfor %}}"
         if task.sees
@@ -26,8 +34,9 @@ def chat_template(task: Task) -> str:
         + EOT
         + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}{{ m['content'] | trim }}"
         + "{% else %}"
-        + image
-        + "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}{% endif %}"
+        + ("" if pictures_are_text else image)
+        + texts
+        + "{% endif %}"
         + "{% endset %}{% if words or m['role'] != 'system' %}"
         + header.replace("{role}", "{{ m['role'] }}")
         + "{{ words }}"

@@ -48,8 +48,8 @@ OUTSIDE = {
     "jobs": "torch accelerate",
     "annotate": "torch PIL pyarrow",
     "evaluation": "numpy PIL",
-    "export": "torch",
-    "bench": "torch numpy transformers vllm gguf llama_cpp PIL",
+    "export": "torch numpy gguf",
+    "bench": "torch numpy transformers vllm llama_cpp PIL",
     "cli": "torch PIL argcomplete",
 }
 """What each folder imports from outside: errors, config and the package itself nothing."""

@@ -10,7 +10,15 @@ from .shared import add_checkpoint_arguments, add_message_arguments
 def add_arguments(parser: CommandParser) -> None:
     """Declares them."""
     parser.add_argument("--task", required=True, choices=[task.value for task in Task], help="which workflow")
-    parser.add_argument("--to", required=True, choices=("llama", "llava"), help="llava for MM and G, llama for Text")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("llama", "llava", "gguf"),
+        help="llava for MM and G, llama for Text (vLLM, transformers); gguf for llama.cpp",
+    )
+    parser.add_argument(
+        "--type", choices=("f32", "f16", "q8_0", "q4_0"), help="of the language model's matrices in a GGUF (f16)"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
     add_checkpoint_arguments(parser)
     add_message_arguments(parser)

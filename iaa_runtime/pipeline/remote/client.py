@@ -5,33 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...config import GenerationConfig, Task
+from ...config import Task
 from ...images.picture import Picture
-from ..base import OnText, OnToken, Question
-from .messages import chat_messages, decoding_fields
+from ..base import OnText, OnToken, Question, Request
+from . import llama_cpp
+from .messages import boxes_regex, chat_messages, decoding_fields
+from .servers import Endpoint
 from .workers import Body
 
 
 def request_body(
-    question: Question, task: Task, config: GenerationConfig, url_of: Callable[[Picture], str], held: str | None = None
+    question: Question, request: Request, url_of: Callable[[Picture], str], endpoint: Endpoint, held: bool = False
 ) -> Body:
     """The request of a question: made when it is sent, since pictures are encoded then.
 
     Args:
         question: what is asked.
-        task: who answers; of G, the tokens' probabilities are wanted.
-        config: how the answer is decoded.
+        request: how; of G, the tokens' probabilities are wanted.
         url_of: makes a picture's data URL.
-        held: a regular expression that the server holds the answer to.
+        endpoint: who is asked.
+        held: whether the server is to hold the answer to boxes.
 
     Raises:
-        InputError: ``config`` wants what servers do not offer.
+        InputError: the request wants what servers do not offer.
     """
-    settings = decoding_fields(config)
-    if task is Task.G:
+    settings = decoding_fields(request.config)
+    if request.task is Task.G:
         settings["logprobs"] = True
-    if held is not None:
-        settings["structured_outputs"] = {"regex": held}
+    if endpoint.llama_cpp:
+        settings = llama_cpp.translated(settings)
+        settings |= {"grammar": llama_cpp.boxes_grammar(request.several)} if held else {}
+    elif held:
+        settings["structured_outputs"] = {"regex": boxes_regex(request.several)}
 
     def make() -> dict[str, Any]:
         image = url_of(question.picture) if question.picture is not None else None

@@ -12,7 +12,8 @@ from ...errors import Cancel, InputError, RemoteError
 from ...text.conversation import Conversation
 from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
-from .messages import Completion, SharedUrls, boxes_regex
+from .known_pictures import check_boxes
+from .messages import Completion, SharedUrls
 from .retries import Retries
 from .said import one_line
 from .servers import Endpoint, find_tasks
@@ -48,6 +49,7 @@ class RemotePipeline(Pipeline):
         if concurrency < 1:
             raise InputError(f"The concurrency is {concurrency}; it must be at least 1.")
         self.tasks = dict(tasks)
+        self._checked: set[Endpoint] = set()
         self._workers = Workers(concurrency, timeouts or Timeouts(), retries or Retries())
 
     @classmethod
@@ -105,8 +107,13 @@ class RemotePipeline(Pipeline):
 
         Raises:
             RemoteError: no server is known for the task, or it gives no answer; an answer of G comes without
-                probabilities, or is no box although the server was to hold it to one.
+                probabilities, or is no box although the server was to hold it to one; a llama.cpp server's boxes lie
+                beside what they are of, which is tried once.
         """
+        endpoint = self._endpoint(request.task)
+        if request.task is Task.G and endpoint.llama_cpp and endpoint not in self._checked:
+            check_boxes(endpoint, lambda known: self._known(known, request.listener))
+            self._checked.add(endpoint)
         if not request.grammar:
             return list(self._complete(questions, request))
         rows = list(questions)  # some are asked again
@@ -114,10 +121,14 @@ class RemotePipeline(Pipeline):
         self._ask_again(rows, answers, replace(request, listener=Listener(cancelled=request.listener.cancelled)))
         return list(answers)
 
+    def _known(self, questions: Sequence[Question], listener: Listener) -> list[str]:
+        quietly = Request(Task.G, GenerationConfig.for_task(Task.G), Listener(cancelled=listener.cancelled))
+        return [answer.text for answer in self._complete(questions, quietly)]
+
     def _ask_again(self, questions: Sequence[Question], answers: list[Completion], request: Request) -> None:
         """Replaces answers that are no boxes by ones that the server holds to boxes."""
         again = [row for row, answer in enumerate(answers) if not parse_boxes(answer.text)]
-        held = self._complete([questions[row] for row in again], request, boxes_regex(request.several))
+        held = self._complete([questions[row] for row in again], request, held=True)
         for row, answer in zip(again, held, strict=True):
             if not parse_boxes(answer.text):
                 endpoint = self.tasks[request.task]
@@ -141,12 +152,12 @@ class RemotePipeline(Pipeline):
             )
         return self.tasks[task]
 
-    def _complete(self, questions: Iterable[Question], request: Request, held: str | None = None) -> list[Completion]:
+    def _complete(self, questions: Iterable[Question], request: Request, held: bool = False) -> list[Completion]:
         task, listener = request.task, request.listener
         endpoint = self._endpoint(task)
         growth = Growth(listener.on_text, listener.on_token)
         urls = SharedUrls()
-        bodies = (request_body(question, task, request.config, urls, held) for question in questions)
+        bodies = (request_body(question, request, urls, endpoint, held) for question in questions)
         answers = self._workers.complete(endpoint, bodies, growth, listener.cancelled)
         for row, answer in enumerate(answers):
             growth(row, answer.text, answer.chunks)

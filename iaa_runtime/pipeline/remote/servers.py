@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ...config import Task
 from ...errors import InputError, RemoteError
 from .keys import KEY_VARIABLE, key_for, without_key
+from .llama_cpp import OWNERS
 from .retries import Retries, with_retries
 from .said import one_line
 from .transport import CancelToken, Timeouts, get_json
@@ -18,7 +19,7 @@ from .transport import CancelToken, Timeouts, get_json
 _SCHEMES = ("http", "https")
 _SECRET = re.compile("[@?#]")
 """Begins, or ends, the parts of a URL that a server's address has none of; what stands there may be a key."""
-_ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)$")
+_ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)(?:-\w+\.gguf)?$")
 _LONGEST_NAME = 4096
 _RETRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10, whole=30)
 """Short, so that a mistyped address is noticed soon."""
@@ -32,11 +33,13 @@ class Endpoint:
         url: base of the API, such as ``http://127.0.0.1:8000/v1``.
         model: the task's name there.
         context: tokens that a prompt and its answer may take together; 0 if the server does not say.
+        llama_cpp: whether it is asked in llama.cpp's way.
     """
 
     url: str
     model: str
     context: int = 0
+    llama_cpp: bool = False
 
     @property
     def key(self) -> str | None:
@@ -106,7 +109,7 @@ def _models(url: str, cancel_token: CancelToken) -> list[Endpoint]:
     key = key_for(url)
     try:
         answer: Any = get_json(f"{url}/models", key, _TIMEOUTS, cancel_token)
-        models = [Endpoint(url, *_name_and_context(model)) for model in answer["data"]]
+        models = [Endpoint(url, *_name_and_context(model), model.get("owned_by") in OWNERS) for model in answer["data"]]
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         raise RemoteError(f"{url}/models gives no list of models. Is an OpenAI-compatible server there?") from None
     if not models:

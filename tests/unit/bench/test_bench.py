@@ -14,7 +14,7 @@ import torch
 from iaa_runtime import IAAModel
 from iaa_runtime.bench import report
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
-from iaa_runtime.bench.gguf_file import write_gguf
+from iaa_runtime.bench.gguf_file import write_without_vocabulary
 from iaa_runtime.bench.llama_cpp import LlamaCpp
 from iaa_runtime.bench.peak import peak_bytes
 from iaa_runtime.bench.peers import missing
@@ -143,7 +143,7 @@ def test_llama_cpp_computes_the_same_stack(tmp_path: Path, kind: str) -> None:
     pytest.importorskip("gguf")
     model = IAAModel.from_pretrained(write_checkpoint(tmp_path / "model", SIZES["tiny"], torch.float32))
     prompt = list(range(10, 40))
-    file = write_gguf(model.checkpoint, Task.MM, kind, tmp_path / "model.gguf")
+    file = write_without_vocabulary(model.checkpoint, Task.MM, kind, tmp_path / "model.gguf")
     peer = LlamaCpp(file, prompt, 4, torch.device("cpu"))
     peer.prefill()
     peer.decode(2)

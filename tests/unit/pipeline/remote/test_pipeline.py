@@ -10,6 +10,7 @@ import re
 import threading
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from model_server import BOX, ModelServer, says, serving
@@ -21,6 +22,7 @@ from iaa_runtime.errors import InputError, RemoteError
 from iaa_runtime.images.picture import ArrayPicture
 from iaa_runtime.images.preprocess import CLIP_MEAN
 from iaa_runtime.pipeline.remote import RemotePipeline, messages
+from iaa_runtime.pipeline.remote.llama_cpp import boxes_grammar
 from iaa_runtime.pipeline.remote.messages import boxes_regex, data_url
 from iaa_runtime.pipeline.remote.servers import parse_server
 from iaa_runtime.text.conversation import Conversation
@@ -152,6 +154,50 @@ def test_what_the_model_did_not_say_by_itself_scores_nothing(server: ModelServer
     assert (cat.xyxy, cat.score) == (dog.xyxy, 0)
     assert dog.score == pytest.approx(math.exp(-0.5))
     assert [body.get("structured_outputs") for body in server.bodies] == [None, None, {"regex": boxes_regex(False)}]
+
+
+def lists_for_llama_cpp(exchange: Any, _: Any) -> None:
+    """What llama.cpp's server says of itself, its model named by the file."""
+    exchange.send(200, json.dumps({"data": [{"id": "out/iaa-g-q8_0.gguf", "owned_by": "llamacpp"}]}))
+
+
+def shows_a_circle(offset: float) -> Any:
+    """An answer to a picture of a circle that is as wide as a seventh: its box, so far beside it."""
+
+    def answer(exchange: Any, body: dict[str, Any]) -> None:
+        red = np.asarray(picture_of(body).convert("RGB"))[..., 0]
+        left, right = np.flatnonzero((red < 100).any(0))[[0, -1]] / len(red) + offset
+        says(*f"[{left:.3f},0.1,{right:.3f},0.3]", "<|eot_id|>")(exchange, body)
+
+    return answer
+
+
+def test_llama_cpp_is_asked_in_its_own_way(server: ModelServer) -> None:
+    """Found out by what it says of its model: probabilities, a grammar, and no penalty of its own."""
+    server.lists = lists_for_llama_cpp
+    remote = RemotePipeline.connect([server.url])
+    server.behaves(shows_a_circle(0), shows_a_circle(0), shows_a_circle(0), says("None", "."), says(*BOX))
+    assert remote.ground(WIDE, ["dog"], several=False)[0][0].score == 0
+    assert len(server.bodies) == 5
+    for body in server.bodies:
+        assert (body["logprobs"], body["top_logprobs"], body["repeat_penalty"]) == (True, 1, 1.0)
+        assert "structured_outputs" not in body and "repetition_penalty" not in body
+    assert server.bodies[-1]["grammar"] == boxes_grammar(False) != boxes_grammar(True)
+    server.behaves(says(*BOX))
+    remote.ground(WIDE, ["cat"], temperature=0.5, do_sample=True, top_k=0)
+    assert len(server.bodies) == 6, "known pictures are shown once"
+    assert (server.bodies[-1]["top_k"], server.bodies[-1]["min_p"]) == (0, 0)
+
+
+@pytest.mark.parametrize("offset", [-0.042, 0.042])
+def test_a_build_that_sees_beside_is_found_out(server: ModelServer, offset: float) -> None:
+    """Before a box of it is believed; each time anew."""
+    server.lists = lists_for_llama_cpp
+    remote = RemotePipeline.connect([server.url])
+    server.behaves(shows_a_circle(offset))
+    for _ in range(2):
+        with pytest.raises(RemoteError, match=rf"4% .*{'left' if offset < 0 else 'right'}.*mmproj-fixed"):
+            remote.ground(WIDE, ["dog"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,94 @@
+"""A task as a folder of GGUF files; all of it or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...checkpoint.checkpoint import Checkpoint
+from ...checkpoint.writer import new_folder
+from ...config import Task
+from ...errors import CheckpointError, ConfigError
+from ...model.banks import bank_shapes
+from . import language, vision
+from .file import TYPES, import_gguf, write_gguf
+
+ARRANGEMENTS = {vision.CLASS_TOKEN_LAST: "mmproj", vision.CLASS_TOKEN_FIRST: "mmproj-fixed"}
+"""How a tower's file begins, by what it is for."""
+
+
+def export_gguf(
+    source: Checkpoint,
+    task: Task | str,
+    out: str | Path,
+    type: str = "f16",
+    *,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Writes a task as GGUF files, one tensor at a time.
+
+    For Text ``iaa-text-f16.gguf``. For MM and G ``iaa-g-f16.gguf`` and, in f32 or f16, two forms of tower and projector
+    to choose one from: ``mmproj-iaa-g-f16.gguf`` for builds of llama.cpp as they are, and ``mmproj-fixed-…`` for those
+    whose LLaVA graph has been mended (see :data:`.vision.CLASS_TOKEN_LAST`).
+
+    Args:
+        source: the IAA checkpoint, in 16 or 32 bits.
+        task: which workflow.
+        out: the folder to write; it must not exist, or be empty.
+        type: of the language model's matrices, one of ``TYPES``.
+        progress: called with the name of each file that is written.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: ``out`` holds something already, or there is no package ``gguf``.
+        CheckpointError: the checkpoint lacks what the task needs, or was converted to fewer bits; or llama.cpp has
+            nothing like it.
+        ConfigError: there is no such type.
+    """
+    task, out = Task.parse(task), Path(out)
+    if type not in TYPES:
+        raise ConfigError(f"There is no type {type!r} of GGUF here; there are {', '.join(TYPES)}.")
+    if source.precision is not None:
+        raise CheckpointError(
+            f"{source.folder} was converted to {source.precision}, in a form of ours that llama.cpp does not read. "
+            "Export from the checkpoint that it was made from."
+        )
+    import_gguf()
+    for bank in task.banks:
+        source.check(bank, bank_shapes(bank, source.config, source.vision))
+    with new_folder(out) as folder:
+        name = f"iaa-{task.value.lower()}-{type}.gguf"
+        write_gguf(folder / name, "llama", partial(_describe, source, task, type), language.tensors(source, task, type))
+        files = [name]
+        if task.sees:
+            vision.check(source)
+            kind = "f32" if type == "f32" else "f16"
+            for arrangement, prefix in ARRANGEMENTS.items():
+                files.append(f"{prefix}-iaa-{task.value.lower()}-{kind}.gguf")
+                write_gguf(
+                    folder / files[-1],
+                    "clip",
+                    partial(_describe_tower, source, task, kind, arrangement),
+                    vision.tensors(source, task, kind, arrangement),
+                )
+        if progress is not None:
+            for file in files:
+                progress(file)
+    return out
+
+
+def _describe(source: Checkpoint, task: Task, kind: str, writer: Any) -> None:
+    writer.add_type("model")
+    writer.add_name(f"IAA {task.value}")
+    language.describe(writer, source, task, kind)
+    language.add_vocabulary(writer, source.folder, task, source.config.vocab_size)
+
+
+def _describe_tower(source: Checkpoint, task: Task, kind: str, arrangement: str, writer: Any) -> None:
+    writer.add_type("mmproj")
+    writer.add_name(f"IAA {task.value}, tower and projector")
+    vision.describe(writer, source, kind, arrangement)
