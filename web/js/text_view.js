@@ -8,7 +8,7 @@ export class TextView {
     constructor() {
         /** @type {string[]} */
         this.texts = [];
-        this.list = make("div", "iaa-texts iaa-scroll");
+        this.list = make("div", "iaa-texts iaa-scroll", { tabIndex: 0 }); // or Nodes 2.0 gives the keys to the node
         const copy = copyButton(word("copy"), () => this.texts.join("\n\n"));
         this.element = make("div", "iaa-view", {}, this.list, make("div", "iaa-bar", {}, staleNote(), copy));
         ownKeys(this.element);
