@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from comfyui_server import PACK, Server, find_comfyui, link_pack, running
+from templates import template
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE = 180_000
@@ -159,7 +160,7 @@ class ComfyPage:
 
     def load_ground(self, count: int = 1) -> None:
         """Loads the template that grounds phrases; for several scenes, phrases of which each scene holds something."""
-        workflow = json.loads((PROJECT / "workflows" / "ground_mask_crop.json").read_text(encoding="utf-8"))
+        workflow = json.loads(template("ground_mask_crop").read_text(encoding="utf-8"))
         (scene,) = (node for node in workflow["nodes"] if node["type"] == "IAA_DemoScene")
         scene["widgets_values"][-1] = scene["widgets_values_named"]["count"] = count
         if count > 1:

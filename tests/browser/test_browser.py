@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from templates import API_NAMES, WORKFLOWS, fill_pictures_folder, template
 
 if TYPE_CHECKING:
     from conftest import ComfyPage
 
-PROJECT = Path(__file__).parents[2]
-TEMPLATES = sorted((PROJECT / "workflows").glob("*.json"))
+TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
 SHOWING = {"IAA_Caption", "IAA_Ground", "IAA_Text", "IAA_Chat", "IAA_SelectBoxes", "IAA_MergeBoxes"}
 """Nodes that show what they found."""
 NEEDS_MORE: dict[str, list[str]] = {"ground_sam3_mask": [], "ground_impact_detailer": ["DetailerForEach"]}
 """Templates that need models or packs, and say so; the server has neither. The nodes that it lacks."""
-
-SCENE_AND_BOXES = PROJECT / "workflows" / "ground_mask_crop.json"
+RUNNING = [file for file in TEMPLATES if API_NAMES[file.stem] not in NEEDS_MORE]
+SCENE_AND_BOXES = template("ground_mask_crop")
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -26,16 +26,17 @@ def read(file: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("template", [f for f in TEMPLATES if f.stem not in NEEDS_MORE], ids=lambda file: file.stem)
-def test_templates_open_and_run(comfy: ComfyPage, template: Path) -> None:
+@pytest.mark.parametrize("file", RUNNING, ids=lambda file: file.stem)
+def test_templates_open_and_run(comfy: ComfyPage, file: Path) -> None:
     """No node is missing, the run succeeds, and what our nodes found is on them."""
-    comfy.load(read(template))
+    fill_pictures_folder(comfy.server.client)
+    comfy.load(read(file))
     assert comfy.missing_nodes() == []
     comfy.run()
     with_view = comfy.page.evaluate(
         "() => app.graph._nodes.filter(n => n.widgets?.some(w => w.name === 'iaa_result')).map(n => n.type)"
     )
-    ours = [node["type"] for node in read(template)["nodes"] if node["type"] in SHOWING]
+    ours = [node["type"] for node in read(file)["nodes"] if node["type"] in SHOWING]
     assert sorted(with_view) == sorted(ours) != []
 
 
@@ -49,11 +50,11 @@ def test_a_template_opens_from_the_template_browser(comfy: ComfyPage) -> None:
     comfy.look_at("IAA_Ground").locator(".iaa-box").first.wait_for(state="attached")
 
 
-@pytest.mark.parametrize("template", sorted(NEEDS_MORE))
-def test_templates_that_need_more_open(comfy: ComfyPage, template: str) -> None:
+@pytest.mark.parametrize("api_name", sorted(NEEDS_MORE))
+def test_templates_that_need_more_open(comfy: ComfyPage, api_name: str) -> None:
     """Nodes of other packs are missing where those are, and none besides."""
-    comfy.load(read(PROJECT / "workflows" / f"{template}.json"))
-    assert comfy.missing_nodes() == NEEDS_MORE[template]
+    comfy.load(read(template(api_name)))
+    assert comfy.missing_nodes() == NEEDS_MORE[api_name]
 
 
 def test_boxes_lie_where_the_json_says(comfy: ComfyPage) -> None:
@@ -122,7 +123,7 @@ def test_pages_turn_and_boxes_light_by_keys_alone(comfy: ComfyPage) -> None:
 
 def test_a_chat_turn_shows_boxes_or_words_as_its_task_is(comfy: ComfyPage) -> None:
     """A node that showed boxes shows words once its task was changed, in the room that it had, and goes back."""
-    comfy.load(read(PROJECT / "workflows" / "chat_across_tasks.json"))
+    comfy.load(read(template("chat_across_tasks")))
     turn = "app.graph._nodes.find(node => node.title === 'G: points')"
     heights = set()
     for task, view in [("G", "iaa-boxes"), ("MM", "iaa-texts"), ("G", "iaa-boxes"), ("MM", "iaa-texts")]:
@@ -142,7 +143,7 @@ def test_a_node_is_as_high_as_before_once_a_text_has_streamed_in(comfy: ComfyPag
     heights = []
     for fresh, streaming in [(True, False), (True, True), (False, True)]:
         if fresh:
-            comfy.load(read(PROJECT / "workflows" / "chat_across_tasks.json"))
+            comfy.load(read(template("chat_across_tasks")))
         if streaming:
             comfy.page.evaluate(
                 f"() => app.api.dispatchCustomEvent('progress_text', {{nodeId: `${{{turn}.id}}`, text: 'one moment'}})"
@@ -187,6 +188,6 @@ def test_boxes_are_saved_with_the_workflow(comfy: ComfyPage) -> None:
     for node in saved["nodes"]:
         if node["type"].startswith("IAA_"):
             assert node["widgets_values"] == inputs[node["id"]]
-    comfy.load(read(next(file for file in TEMPLATES if file.stem == "caption")))
+    comfy.load(read(template("caption")))
     comfy.load(saved)
     assert comfy.look_at("IAA_Ground").locator(".iaa-box").count() >= 1

@@ -6,19 +6,20 @@ import copy
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 from comfyui_server import PACK, Client, Graph, PromptError, Run, Server
 from PIL import Image
+from templates import API_NAMES, PICTURES_FOLDER, WORKFLOWS, fill_pictures_folder, template
 
 from iaa_runtime.shapes.language import caption
-from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, make_scene
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, draw_scene, make_scene
 from iaa_runtime.text.prompts import asked_phrase
 
-PROJECT = Path(__file__).parents[2]
-API = sorted((PROJECT / "workflows" / "api").glob("*.json"))
-TEMPLATES = sorted((PROJECT / "workflows").glob("*.json"))
+API = sorted((WORKFLOWS / "api").glob("*.json"))
+TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
 NOT_HERE = {
     "ground_sam3_mask": {"CheckpointLoaderSimple": "sam3.1"},
     "ground_impact_detailer": {"CheckpointLoaderSimple": "v1-5", "DetailerForEach": "ComfyUI-Impact-Pack"},
@@ -29,7 +30,7 @@ COMPLETE = [path for path in API if path.stem not in NOT_HERE]
 
 def graph_of(name: str) -> Graph:
     """An API workflow."""
-    return dict(json.loads((PROJECT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8")))
+    return dict(json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8")))
 
 
 def scenes_of(graph: Graph) -> list[Scene]:
@@ -52,6 +53,13 @@ def overlap(found: dict[str, Any], truth: tuple[float, float, float, float]) -> 
     width, height = min(x2, truth[2]) - max(x1, truth[0]), min(y2, truth[3]) - max(y1, truth[1])
     shared = max(0.0, width) * max(0.0, height)
     return shared / ((x2 - x1) * (y2 - y1) + (truth[2] - truth[0]) * (truth[3] - truth[1]) - shared)
+
+
+def note_of(path: Path) -> str:
+    """What a template's note says."""
+    nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+    (note,) = (node["widgets_values"][0] for node in nodes if node["type"] == "MarkdownNote")
+    return str(note)
 
 
 def run(client: Client, graph: Graph) -> Run:
@@ -85,11 +93,12 @@ def test_templates_are_where_the_template_browser_looks(path: Path, client: Clie
     """ComfyUI serves folders of several names under this address; a second one of ours would hide the templates."""
     assert path.stem in client.get_json("/workflow_templates")[PACK]
     for file in (path, path.with_suffix(".jpg")):
-        assert client.get(f"/api/workflow_templates/{PACK}/{file.name}") == file.read_bytes()
+        assert client.get(f"/api/workflow_templates/{PACK}/{quote(file.name)}") == file.read_bytes()
 
 
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
 def test_every_workflow_runs(path: Path, client: Client) -> None:
+    fill_pictures_folder(client)
     assert run(client, graph_of(path.stem)).outputs
 
 
@@ -103,25 +112,41 @@ def test_caption(client: Client, trained_demo: None) -> None:
     assert outputs["4"]["text"] == [str(stars)]
 
 
+def truths_of(graph: Graph) -> dict[str, tuple[float, float, float, float]]:
+    """Where what the phrases of a graph name truly is."""
+    (scene,) = scenes_of(graph)
+    phrases = graph["3"]["inputs"]["phrases"].splitlines()
+    return {phrase: box_of(scene, *phrase.removeprefix("the ").split()) for phrase in phrases}
+
+
+def test_ground(client: Client, trained_demo: None) -> None:
+    graph = graph_of("ground")
+    (scene,) = scenes_of(graph)
+    truths = truths_of(graph)
+    outputs = run(client, graph).outputs
+    (found,), (marked,) = outputs["3"]["iaa_boxes"], outputs["4"]["images"]
+    assert sorted(box["label"] for box in found) == sorted(truths)
+    for box in found:
+        assert overlap(box, truths[box["label"]]) > 0.5, f"{box} is not at {truths[box['label']]}"
+    assert client.image(marked).size == (scene.width, scene.height)
+
+
 def test_ground_mask_crop(client: Client, trained_demo: None) -> None:
     graph = graph_of("ground_mask_crop")
-    (scene,) = scenes_of(graph)
-    truths = {
-        phrase: box_of(scene, *phrase.removeprefix("the ").split())
-        for phrase in graph["3"]["inputs"]["phrases"].splitlines()
-    }
+    truths = truths_of(graph)
     outputs = run(client, graph).outputs
     (found,) = outputs["3"]["iaa_boxes"]
     assert sorted(box["label"] for box in found) == sorted(truths)
     for box in found:
         assert overlap(box, truths[box["label"]]) > 0.5, f"{box} is not at {truths[box['label']]}"
-    (crop,), (cut_out,), (marked,) = (outputs[name]["images"] for name in ("5", "9", "10"))
+    (crop,) = outputs["5"]["images"]
     assert client.image(crop).size == (512, 512)
-    assert client.image(marked).size == (scene.width, scene.height)
-    opaque = pixels(client, cut_out)[..., 3] > 127
-    for truth in truths.values():
-        assert opaque[round((truth[1] + truth[3]) / 2), round((truth[0] + truth[2]) / 2)], "the shape is cut out"
-    assert not opaque[:4, :4].any() and opaque.mean() < 0.5, "and what is around it is not"
+    centres = [(round((y1 + y2) / 2), round((x1 + x2) / 2)) for x1, y1, x2, y2 in truths.values()]
+    for own, cut_out in zip(range(len(truths)), outputs["9"]["images"], strict=True):
+        opaque = pixels(client, cut_out)[..., 3] > 127
+        for number, centre in enumerate(centres):
+            assert opaque[centre] == (number == own), "a phrase's shape is cut out, and no other"
+        assert opaque.mean() < 0.5, "nor what is around it"
 
 
 def test_swapped_colors_would_be_noticed(client: Client, trained_demo: None) -> None:
@@ -153,21 +178,36 @@ def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
 def test_prompt_expansion(client: Client, trained_demo: None) -> None:
     graph = graph_of("prompt_expansion")
     outputs = run(client, graph).outputs
-    assert outputs["3"]["text"] == ["blue"]
-    assert outputs["5"]["text"] == [f"{graph['1']['inputs']['value']}, the sky is blue"]
+    idea = graph["1"]["inputs"]["value"]
+    assert outputs["4"]["text"] == ["blue"]
+    assert outputs["6"]["text"] == [f"{idea}, blue"]
+    graph["1"]["inputs"]["value"] = "grass"
+    assert run(client, graph).outputs["6"]["text"] == ["grass, green"], "the model was asked about the idea"
 
 
 def test_caption_folder_to_dataset(client: Client, server: Server, trained_demo: None) -> None:
+    """Of a folder of pictures, whose order is that of the disk."""
     graph = graph_of("caption_folder_to_dataset")
-    scenes = scenes_of(graph)
+    scenes = fill_pictures_folder(client)
     run(client, graph)
-    folder = server.base / "output" / graph["5"]["inputs"]["folder_name"]
+    folder = server.base / "output" / graph["4"]["inputs"]["folder_name"]
     texts, pictures = sorted(folder.glob("*.txt")), sorted(folder.glob("*.png"))
     assert [file.stem for file in texts] == [file.stem for file in pictures] and len(texts) == len(scenes) > 1
-    right = [file.read_text() == caption(scene) for file, scene in zip(texts, scenes, strict=True)]
+    drawn = {draw_scene(scene).convert("RGB").tobytes(): caption(scene) for scene in scenes}
+    truths = [drawn[Image.open(picture).convert("RGB").tobytes()] for picture in pictures]
+    right = [file.read_text() == truth for file, truth in zip(texts, truths, strict=True)]
     assert sum(right) >= len(right) - 1, [file.read_text() for file in texts]
-    for picture, scene in zip(pictures, scenes, strict=True):
-        assert Image.open(picture).size == (scene.width, scene.height)
+
+
+def test_without_its_folder_the_data_sets_template_names_it(client: Client) -> None:
+    """ComfyUI says which one it misses; the note says where it goes."""
+    graph = graph_of("caption_folder_to_dataset")
+    assert graph["1"]["inputs"]["folder"] == PICTURES_FOLDER
+    graph["1"]["inputs"]["folder"] = "no_such_folder"
+    with pytest.raises(PromptError) as refused:
+        client.run(graph)
+    assert "no_such_folder" in "".join(refused.value.details)
+    assert "*input* folder" in note_of(template("caption_folder_to_dataset"))
 
 
 def test_crop_each_paste_back(client: Client) -> None:
@@ -176,6 +216,8 @@ def test_crop_each_paste_back(client: Client) -> None:
     outputs = run(client, graph).outputs
     (found,) = outputs["3"]["iaa_boxes"]
     crops = [client.image(shown).size for shown in outputs["5"]["images"]]
+    names = [shown["filename"].rpartition("_0")[0] for shown in outputs["5"]["images"]]
+    assert names == [box["label"] for box in found]
     assert len(crops) == len(found) == len(graph["3"]["inputs"]["phrases"].splitlines())
     assert {max(size) for size in crops} == {graph["4"]["inputs"]["size"]}
     (before,), (after,) = (outputs[name]["images"] for name in ("scene", "8"))
@@ -199,10 +241,12 @@ def test_crops_are_of_what_was_named(client: Client, trained_demo: None) -> None
 
 def test_ground_inpaint(client: Client) -> None:
     """Crop and mask are of one size that samplers take, and the picture changes where the mask is white alone."""
-    graph = graph_of("ground_inpaint") | {"scene": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+    shown = {"scene": ["1", 0], "crop": ["4", 0]}
+    previews = {name: {"class_type": "PreviewImage", "inputs": {"images": place}} for name, place in shown.items()}
+    graph = graph_of("ground_inpaint") | previews
     outputs = run(client, graph).outputs
     ((box,),) = outputs["3"]["iaa_boxes"]
-    (crop,), (mask,), (before,), (after,) = (outputs[name]["images"] for name in ("6", "7", "scene", "11"))
+    (crop,), (mask,), (before,), (after,) = (outputs[name]["images"] for name in ("crop", "6", "scene", "9"))
     assert client.image(crop).size == client.image(mask).size == (512, 512)
     share = (pixels(client, mask)[..., 0] > 127).mean()
     assert 0.05 < share < 0.6, "the mask is the box amid its surroundings"
@@ -235,10 +279,10 @@ def test_what_needs_more_runs_up_to_there_and_says_what_it_needs(client: Client,
     needed = NOT_HERE[name]
     outputs = run(client, without(graph_of(name), set(needed))).outputs
     assert outputs["3"]["iaa_boxes"][0]
-    template = json.loads((PROJECT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    (note,) = (node["widgets_values"][0] for node in template["nodes"] if node["type"] == "MarkdownNote")
+    note = note_of(template(name))
     assert "needs" in note and all(what in note for what in needed.values())
-    (loader,) = (node for node in template["nodes"] if node["type"] == "CheckpointLoaderSimple")
+    nodes = json.loads(template(name).read_text(encoding="utf-8"))["nodes"]
+    (loader,) = (node for node in nodes if node["type"] == "CheckpointLoaderSimple")
     (model,) = loader["properties"]["models"]
     assert model["name"] == loader["widgets_values"][0] and model["url"].endswith(model["name"])
 
@@ -249,20 +293,31 @@ def test_no_workflow_goes_untested() -> None:
 
 
 def test_every_workflow_is_there_in_both_formats() -> None:
-    assert {path.stem for path in TEMPLATES} == {path.stem for path in API}
-    for path in TEMPLATES:
-        with Image.open(path.with_suffix(".jpg")) as thumbnail:
-            assert thumbnail.width >= 300 and path.with_suffix(".jpg").stat().st_size < 100_000
+    assert {path.stem: API_NAMES[path.stem] for path in TEMPLATES} == API_NAMES
+    assert {path.stem for path in API} == set(API_NAMES.values())
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_card_is_square_and_sharp(path: Path) -> None:
+    """ComfyUI shows it in a square of some 240 pixels, twice that on a fine screen."""
+    with Image.open(path.with_suffix(".jpg")) as card:
+        assert card.size == (512, 512) and path.with_suffix(".jpg").stat().st_size < 100_000
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_note_says_what_to_press_in_english_and_chinese(path: Path) -> None:
+    note = note_of(path)
+    assert "*Run*" in note and note.rpartition("<br>")[2].startswith("中文：")
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_is_the_api_workflow_with_a_layout(path: Path, client: Client) -> None:
     template = json.loads(path.read_text(encoding="utf-8"))
-    graph = copy.deepcopy(graph_of(path.stem))
+    graph = copy.deepcopy(graph_of(API_NAMES[path.stem]))
     known = client.get_json("/object_info")
     nodes = {str(node["id"]): node for node in template["nodes"] if node["type"] != "MarkdownNote"}
     assert {name: node["type"] for name, node in nodes.items()} == {n: node["class_type"] for n, node in graph.items()}
-    assert {node["type"] for node in nodes.values()} <= {*known, *NOT_HERE.get(path.stem, ())}
+    assert {node["type"] for node in nodes.values()} <= {*known, *NOT_HERE.get(API_NAMES[path.stem], ())}
     links = {(str(target), slot): [str(source), output] for _, source, output, target, slot, _ in template["links"]}
     for name, node in nodes.items():
         wanted = graph[name]["inputs"]

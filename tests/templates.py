@@ -1,0 +1,40 @@
+"""The workflow templates: each under the plain words that ComfyUI's dialog shows, and the API graph that it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfyui_server import Client
+
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, draw_scene, make_scene
+
+WORKFLOWS = Path(__file__).parents[1] / "workflows"
+API_NAMES = {
+    "Find things in a picture": "ground",
+    "Describe a picture": "caption",
+    "Chat about a picture": "chat_across_tasks",
+    "Cut things out of a picture": "ground_mask_crop",
+    "Edit each thing that is found": "crop_each_paste_back",
+    "Inpaint what you name": "ground_inpaint",
+    "Make a prompt of an idea": "prompt_expansion",
+    "Caption a folder of pictures": "caption_folder_to_dataset",
+    "Outline things with SAM 3": "ground_sam3_mask",
+    "Redraw things with Impact Pack": "ground_impact_detailer",
+}
+PICTURES_FOLDER = "my_pictures"
+"""In ComfyUI's input folder: what the data set's template reads."""
+FOLDER_SEEDS = (3, 17, 32, 34)
+
+
+def template(api_name: str) -> Path:
+    """The template of an API graph."""
+    (name,) = [name for name, graph in API_NAMES.items() if graph == api_name]
+    return WORKFLOWS / f"{name}.json"
+
+
+def fill_pictures_folder(client: Client) -> list[Scene]:
+    """Puts pictures into the folder that the data set's template reads; returns what is on them."""
+    scenes = [make_scene(EVALUATION_SEED + seed, long_side=640, aspect=4 / 3) for seed in FOLDER_SEEDS]
+    for number, scene in enumerate(scenes):
+        client.upload(f"{number}.png", draw_scene(scene), PICTURES_FOLDER)
+    return scenes
