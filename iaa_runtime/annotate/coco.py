@@ -1,12 +1,15 @@
 """Annotations as COCO JSON (Lin et al., 2014, arXiv 1405.0312): one file of boxes, one of captions.
 
-Records stream from the shards to the file; memory holds only the distinct phrases.
+Records stream from the shards to the file; memory holds only the distinct phrases. What two records say of one picture
+belongs to one image, since tools look images up by their file.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,8 +24,9 @@ def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -
     """Writes boxes as COCO instances; a file that is there stays, unless ``overwrite`` or it says the same.
 
     ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
-    that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``area``, ``iscrowd`` 0
-    and our ``score``. ``categories`` are the phrases, numbered from 1 in order of first appearance.
+    that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``segmentation`` (the
+    box as a polygon, which tools draw and rasterise), ``area``, ``iscrowd`` 0 and our ``score``. ``categories`` are the
+    phrases, numbered from 1 in order of first appearance.
     """
     categories: dict[str, int] = {}
 
@@ -33,6 +37,7 @@ def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -
                     "image_id": number,
                     "category_id": categories.setdefault(d["label"], len(categories) + 1),
                     "bbox": [d["x"], d["y"], d["width"], d["height"]],
+                    "segmentation": [_polygon(d)],
                     "area": d["width"] * d["height"],
                     "iscrowd": 0,
                     "score": d["score"],
@@ -59,17 +64,30 @@ def write_coco_captions(path: Path, records: Records, *, overwrite: bool = False
 
 
 def _readable(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
-    """Records of pictures that could be opened, with their ids."""
-    number = 0
-    for record in records:
-        if "error" not in record:
-            number += 1
+    """Records of pictures that could be opened, with the ids of their files."""
+    with closing(sqlite3.connect("")) as table:  # a temporary file: there may be millions
+        table.execute("CREATE TABLE images (id INTEGER PRIMARY KEY, name BLOB UNIQUE)")
+        for record in records:
+            if "error" in record:
+                continue
+            name = (record["image"].encode(errors="surrogatepass"),)  # of a file, so perhaps no text
+            table.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", name)
+            ((number,),) = table.execute("SELECT id FROM images WHERE name = ?", name)
             yield number, record
 
 
 def _images(records: Records) -> Iterator[Row]:
+    written = 0
     for number, record in _readable(records()):
-        yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"]}
+        if number > written:
+            written = number
+            yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"]}
+
+
+def _polygon(box: Row) -> list[int]:
+    """The corners of a box, clockwise from the top left: x, y, x, y, …"""
+    left, top, right, bottom = box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"]
+    return [left, top, right, top, right, bottom, left, bottom]
 
 
 def _with_ids(rows: Iterable[Row]) -> Iterator[Row]:
@@ -79,7 +97,7 @@ def _with_ids(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _write(path: Path, lists: dict[str, Callable[[], Iterator[Any]]], overwrite: bool) -> None:
     def write(file: BinaryIO) -> None:
-        file.write(b'{"info": {"description": "Annotated with IAA"}')
+        file.write(b'{"info": {"description": "Annotated with IAA"}, "licenses": []')
         for name, rows in lists.items():
             file.write(f', "{name}": ['.encode())
             for index, row in enumerate(rows()):

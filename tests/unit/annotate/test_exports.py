@@ -55,6 +55,26 @@ def test_boxes_as_coco_instances(tmp_path: Path) -> None:
     ]
 
 
+def test_cocos_own_tools_take_what_is_written(tmp_path: Path) -> None:
+    """pycocotools indexes it, rasterises each box, and scores the boxes as found perfectly among themselves."""
+    coco = pytest.importorskip("pycocotools.coco", reason="NO PYCOCOTOOLS: COCO files are not read by COCO's tools.")
+    cocoeval = pytest.importorskip("pycocotools.cocoeval")
+    write_coco_boxes(tmp_path / "coco.json", lambda: [*RECORDS, RECORDS[0] | {"detections": RECORDS[2]["detections"]}])
+    read = coco.COCO(str(tmp_path / "coco.json"))
+    assert sorted(read.imgs) == [1, 2] and len(read.anns) == 4
+    assert [read.anns[number]["image_id"] for number in sorted(read.anns)] == [1, 1, 2, 1]
+    for annotation in read.anns.values():
+        left, top, width, height = annotation["bbox"]
+        mask = read.annToMask(annotation)
+        assert mask.sum() == width * height == mask[top : top + height, left : left + width].sum()
+    found = read.loadRes([{k: a[k] for k in ("image_id", "category_id", "bbox", "score")} for a in read.anns.values()])
+    scored = cocoeval.COCOeval(read, found, "bbox")
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    assert scored.stats[0] == pytest.approx(1)
+
+
 def test_captions_as_coco_captions(tmp_path: Path) -> None:
     write_coco_captions(tmp_path / "coco.json", lambda: RECORDS)
     coco = json.loads((tmp_path / "coco.json").read_text())
@@ -62,7 +82,14 @@ def test_captions_as_coco_captions(tmp_path: Path) -> None:
         {"id": 1, "image_id": 1, "caption": "A cat."},
         {"id": 2, "image_id": 2, "caption": "猫"},
     ]
-    assert len(coco["images"]) == 2
+    assert len(coco["images"]) == 2 and coco["licenses"] == []
+
+
+def test_a_name_that_is_no_text_is_an_image_like_any(tmp_path: Path) -> None:
+    write_coco_boxes(tmp_path / "coco.json", lambda: [record | {"image": "\udcff.jpg"} for record in RECORDS[::2]])
+    assert [image["file_name"] for image in json.loads((tmp_path / "coco.json").read_text())["images"]] == [
+        "\udcff.jpg"
+    ]
 
 
 def test_nothing_found_is_still_coco(tmp_path: Path) -> None:
