@@ -114,7 +114,7 @@ def test_a_view_is_no_input_of_an_app(comfy: ComfyPage) -> None:
     comfy.page.evaluate("() => app.extensionManager.workflow.activeWorkflow.activeMode = 'builder:inputs'")
     comfy.look_at("IAA_Ground")
     rows = comfy.page.get_by_test_id("node-widget")
-    choice = comfy.page.locator(".cursor-pointer:has(> .border-primary)")
+    choice = comfy.page.locator(".cursor-pointer:has(> .size-4)")
     typed = rows.filter(has=comfy.page.get_by_text("several", exact=True))
     assert typed.locator(choice).count() == 1
     assert rows.filter(has=comfy.page.locator(".iaa-boxes")).locator(choice).count() == 0

@@ -1,4 +1,4 @@
-"""Keys that are pressed inside our views: ComfyUI has uses for most of them, and at Delete deletes the selected node."""
+"""Keys that are pressed inside our views: ComfyUI has uses for most, and at Delete it deletes the selected node."""
 
 from __future__ import annotations
 
