@@ -10,7 +10,7 @@ from typing import Any
 from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_picture
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
-from ..annotate.sidecars import check_sidecars, write_sidecars
+from ..annotate.sidecars import Existing, Sidecars, places, write_sidecars
 from ..annotate.sources import check_sources, list_images
 from ..images.names import slashed
 from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, check_folder, open_job
@@ -100,7 +100,12 @@ def _check_pictures(options: argparse.Namespace, outputs: Outputs, job: Job) -> 
     for row in pictures() if options.coco else ():
         outputs.spares("the picture", row["path"])
     if options.sidecars:
-        check_sidecars(pictures())
+        with places(pictures()) as where:
+            if where.twins:
+                log(
+                    f"{where.twins:,} pictures differ from another in nothing but their ending, such as "
+                    f"{' and '.join(where.example)}: their captions go to {Path(where.example[0]).name}.txt and so on."
+                )
 
 
 def _open_job(
@@ -176,5 +181,15 @@ def _export(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
         write(target, job.records, overwrite=options.overwrite)
         written[name] = str(target)
     if options.sidecars:
-        written["sidecars"] = write_sidecars(job.pairs, overwrite=options.overwrite)
+        captions = write_sidecars(job.pairs, _sidecars(options))
+        written["sidecars"] = captions.count
+        written |= {"sidecars_skipped": captions.skipped} if captions.skipped else {}
+        written |= {"sidecars_failed": len(captions.problems)} if captions.problems else {}
+        for problem in captions.problems[:3]:
+            complain(f"iaa annotate: {problem}")
     return written
+
+
+def _sidecars(options: argparse.Namespace) -> Sidecars:
+    existing: Existing = options.existing or ("overwrite" if options.overwrite else "refuse")
+    return Sidecars(options.prefix, options.suffix, options.keep_lines, existing)

@@ -63,12 +63,24 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="FILE.json",
         help="when done, also write the boxes (or captions) as COCO JSON",
     )
-    group.add_argument("--sidecars", action="store_true", help="when done, also write captions beside the pictures")
+    group.add_argument(
+        "--sidecars", action="store_true", help="when done, also write captions beside the pictures, on one line each"
+    )
     add_overwrite_argument(group)
+    group = parser.add_argument_group("sidecars")
+    group.add_argument("--prefix", default="", metavar="TEXT", help="put before each caption, as it is: 'ohwx, '")
+    group.add_argument("--suffix", default="", metavar="TEXT", help="put behind each caption")
+    group.add_argument("--keep-lines", action="store_true", help="keep a caption's line ends")
+    group.add_argument(
+        "--existing",
+        choices=("skip", "overwrite", "append"),
+        help="what becomes of texts that are there and say something else (default: nothing is written)",
+    )
     add_pipeline_arguments(parser)
     parser.needs("threshold one", "boxes", "phrase")
     parser.needs("sidecars", "caption", "prompt", "preset")
     parser.needs("overwrite", "coco", "sidecars")
+    parser.needs("prefix suffix keep_lines existing", "sidecars")
     parser.rule(_check)
 
 

@@ -88,11 +88,19 @@ def test_a_task_that_nobody_has_leaves_no_job_behind(annotate: Any, tiny: Path, 
     assert annotate("--caption")[0] == 0
 
 
-def test_captions_that_would_share_a_file_are_refused_before_the_work(annotate: Any, photos: Path) -> None:
+def test_twins_are_told_of_before_the_work(annotate: Any, photos: Path) -> None:
     (photos / "a.jpg").write_bytes((photos / "b.jpg").read_bytes())
-    code, _, err = annotate("--caption", "--sidecars")
-    assert code == 1 and "would share a.txt" in err and "images (" not in err
-    (photos / "a.jpg").unlink()
+    code, summary, err = annotate("--caption", "--sidecars", "--prefix", "ohwx, ", "--existing", "skip")
+    assert code == 0 and summary["sidecars"] == 4
+    assert err.index("2 pictures differ from another in nothing but their ending") < err.index("images (")
+    assert (photos / "a.png.txt").read_text(encoding="utf-8").startswith("ohwx, ")
+
+
+def test_a_text_that_cannot_be_written_is_told_of(annotate: Any, photos: Path) -> None:
+    (photos / "a.txt").mkdir()
+    code, summary, err = annotate("--caption", "--sidecars")
+    assert code == 0 and (summary["sidecars"], summary["sidecars_failed"]) == (2, 1)
+    assert "a.txt is a folder" in err
 
 
 def test_a_list_with_phrases(annotate: Any, photos: Path, tmp_path: Path) -> None:
@@ -123,6 +131,7 @@ def test_parquet_shards_hold_the_same(annotate: Any, photos: Path, tmp_path: Pat
     [
         ([], "There is nothing to do: ask for captions"),
         (["--phrase", "cat", "--sidecars"], "--sidecars has no effect without --caption"),
+        (["--caption", "--prefix", "x"], "--prefix has no effect without --sidecars"),
         (["--caption", "--shard-size", "0"], "--shard-size: 0 is not from 1 to"),
         (["--caption", "--batch", "0"], "--batch: 0 is not from 1 to"),
     ],

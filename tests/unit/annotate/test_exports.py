@@ -6,11 +6,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iaa_runtime.annotate.coco import write_coco_boxes, write_coco_captions
-from iaa_runtime.annotate.sidecars import check_sidecars, write_sidecars
+from iaa_runtime.annotate.sidecars import Sidecars, places, write_sidecars
 from iaa_runtime.errors import InputError
 
 RECORDS = [
@@ -102,51 +103,74 @@ def pairs(folder: Path, *names: str) -> list[tuple[dict[str, object], dict[str, 
     return [({"path": str(folder / name)}, {"image": name, "caption": f"Of {name}, 猫"}) for name in names]
 
 
+OVERWRITE = Sidecars(existing="overwrite")
+
+
 def test_captions_lie_beside_the_pictures(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     made = [*pairs(tmp_path, "a.b.jpg", "sub/c.png"), ({"path": str(tmp_path / "d.png")}, {"image": "d", "error": "x"})]
-    assert write_sidecars(lambda: made) == 2
+    assert write_sidecars(lambda: made).count == 2
     assert (tmp_path / "a.b.txt").read_text(encoding="utf-8") == "Of a.b.jpg, 猫\n"
     assert (tmp_path / "sub" / "c.txt").exists()
     assert not (tmp_path / "d.txt").exists()
-    assert write_sidecars(lambda: made) == 2  # the same again is no conflict
+    assert write_sidecars(lambda: made).count == 2  # the same again is no conflict
 
 
-def test_a_caption_s_text_does_not_steer_a_terminal(tmp_path: Path) -> None:
-    made = [({"path": str(tmp_path / "a.jpg")}, {"image": "a.jpg", "caption": "a\x1b[2J\u202eb\nc"})]
-    assert write_sidecars(lambda: made) == write_sidecars(lambda: made) == 1
-    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a\\u001b[2J\\u202eb\nc\n"
+def test_a_caption_is_one_line_that_steers_no_terminal(tmp_path: Path) -> None:
+    """Trainers read the first line alone; words that the user adds stay as they are."""
+    made = [({"path": str(tmp_path / "a.jpg")}, {"image": "a.jpg", "caption": "a\x1b[2J\u202eb \r\n\n c"})]
+    assert write_sidecars(lambda: made).count == write_sidecars(lambda: made).count == 1
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "a\\u001b[2J\\u202eb c\n"
+    write_sidecars(lambda: made, Sidecars("ohwx, ", ", photo", keep_lines=True, existing="overwrite"))
+    assert (tmp_path / "a.txt").read_bytes() == b"ohwx, a\\u001b[2J\\u202eb \\u000d\n\n c, photo\n"
 
 
 def test_a_text_that_is_somebody_s_own_is_kept(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("mine")
     made = pairs(tmp_path, "a.jpg", "b.jpg")
-    with pytest.raises(InputError, match=r"b\.txt is there already and says something else"):
+    with pytest.raises(InputError, match=r"b\.txt is there already and says something else.*--existing"):
         write_sidecars(lambda: made)
     assert not (tmp_path / "a.txt").exists()  # nothing is written by half
-    assert write_sidecars(lambda: made, overwrite=True) == 2
+    written = write_sidecars(lambda: made, Sidecars(existing="skip"))
+    assert (written.count, written.skipped, (tmp_path / "b.txt").read_text()) == (1, 1, "mine")
+    for _ in range(2):  # once, however often
+        assert write_sidecars(lambda: made, Sidecars(existing="append")).count == 2
+        assert (tmp_path / "b.txt").read_text(encoding="utf-8") == "mine Of b.jpg, 猫\n"
+    assert write_sidecars(lambda: made, OVERWRITE).count == 2
     assert (tmp_path / "b.txt").read_text(encoding="utf-8") == "Of b.jpg, 猫\n"
 
 
-def test_two_pictures_never_share_a_text(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"a\.jpg and a\.png would share a\.txt"):
-        write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg", "a.png"))
-    assert list(tmp_path.iterdir()) == []
+def test_a_text_too_long_to_be_added_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"x" * (2 << 20))
+    written = write_sidecars(lambda: pairs(tmp_path, "a.jpg"), Sidecars(existing="append"))
+    assert "too long" in written.problems[0] and (tmp_path / "a.txt").stat().st_size == 2 << 20
+
+
+def test_twins_have_texts_of_their_whole_names(tmp_path: Path) -> None:
+    """And so neither's caption is lost."""
+    made = pairs(tmp_path, "a.jpg", "b.jpg", "a.png")
+    with places({"image": record["image"], **item} for item, record in made) as where:
+        assert (where.twins, where.example) == (2, ("a.jpg", "a.png"))
+    assert write_sidecars(lambda: made).count == 3
+    texts = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert texts == {f"{name}.txt": f"Of {name.replace('b', 'b.jpg')}, 猫\n" for name in ("a.jpg", "a.png", "b")}
+    with pytest.raises(InputError, match=r"a\.png\.txt would be the caption of a\.png\.webp and of a twin"):
+        write_sidecars(lambda: [*made, *pairs(tmp_path, "a.png.webp")])
 
 
 def test_a_picture_that_ends_like_a_text_is_not_written_over(tmp_path: Path) -> None:
     for name in ("a.txt", "b.TXT"):
         (tmp_path / name).write_text("a picture")
         with pytest.raises(InputError, match=f"{name} ends as captions do"):
-            write_sidecars(lambda name=name: pairs(tmp_path, name), overwrite=True)  # type: ignore[misc]
+            write_sidecars(lambda name=name: pairs(tmp_path, name), OVERWRITE)  # type: ignore[misc]
         assert (tmp_path / name).read_text() == "a picture"
 
 
-def test_twins_share_a_text_where_the_disk_sees_no_case(blind_to_case: Path) -> None:
+def test_twins_where_the_disk_sees_no_case(blind_to_case: Path) -> None:
     for name in ("Photo.png", "photo.jpg"):
         (blind_to_case / name).touch()
-    with pytest.raises(InputError, match=r"Photo\.png and photo\.jpg would share photo\.txt"):
-        write_sidecars(lambda: pairs(blind_to_case, "Photo.png", "photo.jpg"), overwrite=True)
+    assert write_sidecars(lambda: pairs(blind_to_case, "Photo.png", "photo.jpg")).count == 2
+    assert (blind_to_case / "Photo.png.txt").read_text(encoding="utf-8") == "Of Photo.png, 猫\n"
     assert not (blind_to_case / "photo.txt").exists()
 
 
@@ -155,7 +179,7 @@ def test_twins_have_two_texts_where_the_disk_sees_case(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     if (tmp_path / "photo.png").exists():
         pytest.skip("this disk sees no case")
-    assert write_sidecars(lambda: pairs(tmp_path, "Photo.png", "photo.jpg")) == 2
+    assert write_sidecars(lambda: pairs(tmp_path, "Photo.png", "photo.jpg")).count == 2
     assert (tmp_path / "photo.txt").read_text(encoding="utf-8") == "Of photo.jpg, 猫\n"
     assert (tmp_path / "Photo.txt").read_text(encoding="utf-8") == "Of Photo.png, 猫\n"
 
@@ -164,15 +188,16 @@ def test_one_picture_under_two_names_of_its_folder_has_one_text(tmp_path: Path) 
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.png").touch()
     (tmp_path / "link").symlink_to(tmp_path / "folder")
-    check_sidecars({"image": name, "path": str(tmp_path / name)} for name in ("folder/a.png", "link/a.png"))
-    (tmp_path / "folder" / "a.jpg").touch()
-    with pytest.raises(InputError, match="would share"):
-        check_sidecars({"image": name, "path": str(tmp_path / name)} for name in ("folder/a.png", "link/a.jpg"))
+    for names, twins in ((("folder/a.png", "link/a.png"), 0), (("folder/a.png", "link/a.jpg"), 2)):
+        with places({"image": name, "path": str(tmp_path / name)} for name in names) as where:
+            assert where.twins == twins
+        (tmp_path / "folder" / "a.jpg").touch()
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_text_s_place_that_is_no_file_stays(kind: str, overwrite: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("existing", ["refuse", "skip", "overwrite", "append"])
+def test_a_text_s_place_that_is_no_file_is_that_picture_s_problem(kind: str, existing: Any, tmp_path: Path) -> None:
+    """It stays, and is told of; the other pictures have their texts."""
     place = tmp_path / "b.txt"
     if kind == "folder":
         place.mkdir()
@@ -182,10 +207,11 @@ def test_a_text_s_place_that_is_no_file_stays(kind: str, overwrite: bool, tmp_pa
         (tmp_path / "mine").write_text("mine")
         place.symlink_to(tmp_path / "mine")
     before = place.lstat()
-    with pytest.raises(InputError, match=r"b\.txt is a .*, and only files are replaced"):
-        write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg"), overwrite=overwrite)
+    written = write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg"), Sidecars(existing=existing))
+    (problem,) = written.problems
+    assert "b.txt is a " in problem and "only files are replaced" in problem
     assert place.lstat().st_ino == before.st_ino
-    assert not (tmp_path / "a.txt").exists()
+    assert written.count == 1 and (tmp_path / "a.txt").exists()
 
 
 @pytest.mark.parametrize("write", [write_coco_boxes, write_coco_captions])
