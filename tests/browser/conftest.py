@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
     base = tmp_path_factory.mktemp("comfyui")
     link_pack(PROJECT, base)
-    with running(comfyui, base) as started:
+    with running(comfyui, base, *frontend_arguments()) as started:
         yield started
+
+
+def frontend_arguments() -> list[str]:
+    """Makes ComfyUI serve the frontend that COMFYUI_FRONTEND_ROOT names, rather than its own.
+
+    Raises:
+        FileNotFoundError: there is no frontend.
+    """
+    root = os.environ.get("COMFYUI_FRONTEND_ROOT")
+    if not root:
+        return []
+    if not Path(root, "index.html").is_file():
+        raise FileNotFoundError(f"COMFYUI_FRONTEND_ROOT is {root}, but there is no frontend (index.html).")
+    return ["--front-end-root", root]
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +162,7 @@ class ComfyPage:
             if new:
                 assert new[0]["status"]["status_str"] == "success", new[0]["status"]
                 sent = {
-                    name: shown.get("iaa_images") or shown["iaa_texts"]
+                    name: plain_pictures(shown) or shown["iaa_texts"]
                     for name, shown in new[0]["outputs"].items()
                     if shown.keys() & {"iaa_images", "iaa_texts"}
                 }
@@ -195,4 +210,10 @@ class ComfyPage:
         history = self.server.client.get_json("/history")
         newest = list(history.values())[-1]
         graph = newest["prompt"][2]
-        return next(dict(shown) for key, shown in newest["outputs"].items() if graph[key]["class_type"] == kind)
+        shown = next(shown for key, shown in newest["outputs"].items() if graph[key]["class_type"] == kind)
+        return shown | {"iaa_images": plain_pictures(shown)}
+
+
+def plain_pictures(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pictures that our view draws boxes on; a node sends each in a list of its own."""
+    return [picture for pictures in shown.get("iaa_images", []) for picture in pictures]

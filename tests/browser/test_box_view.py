@@ -14,7 +14,7 @@ GROUND = "app.graph._nodes.find(node => node.type === 'IAA_Ground')"
 SIZES = [(320, 560), (420, 760), (800, 900)]
 """Of the node, in pixels."""
 LABELS = """([images, boxes]) => {
-    const view = NODE.widgets.find(widget => widget.name === 'iaa_result').view;
+    const view = NODE.widgets.find(widget => widget.name === 'iaa_result').holder.view;
     view.show({ kind: 'boxes', images, boxes });
     const place = element => element.getBoundingClientRect().toJSON();
     const labels = [...view.element.querySelectorAll('.iaa-tag:not(.iaa-off)')];
