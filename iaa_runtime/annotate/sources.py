@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,17 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..images.load import endings
 from ..images.names import matching, name_in_list, path_here, slashed, unquoted
 from ..jobs.files import check_text, numbered_jsonl, numbered_rows
 from ..jobs.job import Row, shortened
 from ..jobs.same_file import folded, same_on_disk
 from ..text.prompts import grounding_question
 from .parquet import read_rows
-
-PICTURES = frozenset(
-    [".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
-)
-"""Endings that folders and patterns are searched for."""
 
 LISTS = (".jsonl", ".parquet")
 STDIN = "-"
@@ -59,15 +56,39 @@ class Listed:
         return cls(row["image"], path_here(row["path"], row["image"]), tuple(row.get("phrases", ())), row.get("id"))
 
 
-def list_images(sources: Sequence[str], folder: str | None = None, column: str = "image") -> Iterator[Row]:
+class PassedOver(Counter[str]):
+    """How many files of folders are not taken, and why: hidden, of another ending, or given before."""
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count:,} {why}" for why, count in self.most_common())
+
+    def note(self, name: str) -> bool:
+        """Whether a file of a folder is taken."""
+        ending = os.path.splitext(name)[1].lower()
+        if name.startswith("."):
+            self["hidden"] += 1
+        elif ending not in endings():
+            self[f"ending in {ending}" if ending else "without an ending"] += 1
+        else:
+            return True
+        return False
+
+
+def list_images(
+    sources: Sequence[str],
+    folder: str | None = None,
+    column: str = "image",
+    passed_over: PassedOver | None = None,
+) -> Iterator[Row]:
     """Yields the pictures of all sources, each once, in an order that depends on nothing but their names.
 
     Args:
-        sources: folders (with all below them, hidden ones left out), patterns such as ``photos/**/*.jpg``, pictures,
-            and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps ``phrases`` and ``id``; ``-`` is
-            one on standard input, in JSON lines or of names alone.
+        sources: folders (with all below them and behind links, hidden ones left out), patterns such as
+            ``photos/**/*.jpg``, pictures, and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps
+            ``phrases`` and ``id``; ``-`` is one on standard input, in JSON lines or of names alone.
         folder: what relative names in lists start from; the list's own folder when None.
         column: the name of the lists' column of pictures.
+        passed_over: counts what is not taken.
 
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
@@ -78,13 +99,17 @@ def list_images(sources: Sequence[str], folder: str | None = None, column: str =
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
     """
-    sources = [unquoted(source) for source in sources]
+    sources, passed = [unquoted(source) for source in sources], PassedOver() if passed_over is None else passed_over
     with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
         table.execute(_TABLE)
         table.execute(_ONCE)
         for number, source in enumerate(sources):
-            table.executemany(_INSERT, (_columns(number, listed) for listed in _pictures(source, folder, column)))
-        _drop_other_spellings(table)
+            for listed in _pictures(source, folder, column, passed):
+                added = table.execute(_INSERT, _columns(number, listed)).rowcount
+                if not added:
+                    passed["given before"] += 1
+        passed["given before"] += _drop_other_spellings(table)
+        passed += PassedOver()  # drops what is 0
         # Rows of a list stay in its order; other pictures are ordered by name.
         lists = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
@@ -114,8 +139,9 @@ def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, bytes, str
     return source, name, whole, alike, json.dumps(listed.phrases), listed.id
 
 
-def _drop_other_spellings(table: sqlite3.Connection) -> None:
-    """Leaves the first row of those that are one picture on its disk."""
+def _drop_other_spellings(table: sqlite3.Connection) -> int:
+    """Leaves the first row of those that are one picture on its disk; returns how many others there were."""
+    dropped = 0
     table.execute(_TWINS)
     kept: list[bytes] = []
     before: list[Any] = []
@@ -124,26 +150,28 @@ def _drop_other_spellings(table: sqlite3.Connection) -> None:
             kept, before = [], alike
         if any(same_on_disk(os.fsdecode(path), os.fsdecode(other)) for other in kept):
             table.execute("DELETE FROM images WHERE position = ?", (position,))
+            dropped += 1
         else:
             kept.append(path)
+    return dropped
 
 
 def _is_list(source: str) -> bool:
     return source == STDIN or (Path(source).suffix.lower() in LISTS and not os.path.isdir(source))
 
 
-def _pictures(source: str, folder: str | None, column: str) -> Iterator[Listed]:
+def _pictures(source: str, folder: str | None, column: str, passed: PassedOver) -> Iterator[Listed]:
     path = Path(source)
     if source == STDIN:
         yield from _list_rows("stdin", _typed_rows(column), Path(folder or os.curdir), column)
     elif os.path.isdir(source):
-        yield from _named(_walk(source), f"There is no picture in {source} or below it")
+        yield from _named(_walk(source, passed), f"There is no picture in {source} or below it")
     elif _is_list(source):
         jsonl = path.suffix.lower() == ".jsonl"
         rows = numbered_jsonl(path) if jsonl else read_rows(path, (column, "phrases", "id"))
         yield from _list_rows(str(path), rows, Path(folder) if folder is not None else path.parent, column)
     elif os.path.exists(source):
-        if path.suffix.lower() not in PICTURES:
+        if path.suffix.lower() not in endings():
             raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
         yield Listed(slashed(source), source)
     elif glob.has_magic(source):
@@ -160,20 +188,28 @@ def _named(names: Iterator[str], if_none: str) -> Iterator[Listed]:
         empty = False
         yield Listed(slashed(name), name)
     if empty:
-        raise InputError(f"{if_none}. Endings looked for: {', '.join(sorted(PICTURES))}.")
+        raise InputError(f"{if_none}. Endings looked for: {', '.join(sorted(endings()))}.")
 
 
 def _is_picture(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in PICTURES
+    return os.path.splitext(name)[1].lower() in endings()
 
 
-def _walk(folder: str) -> Iterator[str]:
+def _walk(folder: str, passed: PassedOver) -> Iterator[str]:
+    """Pictures in a folder, those below it, and those that links lead to, each folder once."""
+
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
 
-    for here, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (os.path.join(here, name) for name in names if not name.startswith(".") and _is_picture(name))
+    seen: set[tuple[int, int]] = set()
+    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        about = os.stat(here)
+        if (about.st_dev, about.st_ino) in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(here, name) for name in names if passed.note(name))
 
 
 def _typed_rows(column: str) -> Iterator[tuple[int, Row]]:

@@ -11,7 +11,7 @@ from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_pi
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
 from ..annotate.sidecars import Existing, Sidecars, places, write_sidecars
-from ..annotate.sources import check_sources, list_images
+from ..annotate.sources import PassedOver, check_sources, list_images
 from ..images.names import slashed
 from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, check_folder, open_job
 from ..jobs.process_group import ProcessGroup
@@ -125,7 +125,10 @@ def _open_job(
     }
 
     def rows() -> Iterator[Row]:
-        yield from list_images(options.source, options.images, options.column)
+        passed_over = PassedOver()
+        yield from list_images(options.source, options.images, options.column, passed_over)
+        if passed_over:
+            log(f"Passed over: {passed_over}.")
         if not options.dry_run:
             annotator.check_tasks()  # which loads weights; the list is not yet written whole
 

@@ -132,6 +132,12 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
+@cache
+def endings() -> frozenset[str]:
+    """What names of pictures end in, such as ``.png``: of the formats that this build of Pillow opens, lower case."""
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in _formats())
+
+
 def to_picture(image: AnyImage) -> Picture:
     """Turns whatever holds one picture into something to look at, without converting arrays before that.
 

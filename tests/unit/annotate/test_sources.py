@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from iaa_runtime.annotate import list_images
-from iaa_runtime.annotate.sources import Listed
+from iaa_runtime.annotate.sources import Listed, PassedOver
 from iaa_runtime.errors import InputError
 
 
@@ -27,6 +27,33 @@ def write(path: Path, *rows: Any) -> Path:
 
 def test_a_folder_is_sorted_and_hidden_files_are_left_out(photos: Path) -> None:
     assert names(photos) == [str(photos / name) for name in ("a.png", "b.jpg", "sub/c.webp")]
+
+
+def test_what_is_passed_over_is_counted(photos: Path) -> None:
+    """By its reason; other endings of formats that are read are pictures, too."""
+    for name in ("notes.txt", "b.txt", "LICENSE", ".hidden.png", "old.jfif", "older.JPE"):
+        (photos / name).touch()
+    passed_over = PassedOver()
+    found = names(photos, photos, passed_over=passed_over)
+    assert {"old.jfif", "older.JPE"} <= {Path(name).name for name in found}
+    hidden = sum(file.name.startswith(".") for file in photos.rglob("*") if file.is_file())
+    assert passed_over["ending in .txt"] == 4 and passed_over["without an ending"] == 2
+    assert 2 <= passed_over["hidden"] <= 2 * hidden and passed_over["given before"] == len(found)
+    assert "4 ending in .txt" in str(passed_over)
+
+
+def test_linked_folders_are_looked_through_once(tmp_path: Path) -> None:
+    """Also where a link leads back, or two lead to one place."""
+    (tmp_path / "album" / "inner").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("album/a.png", "album/inner/b.png", "elsewhere/c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "album" / "loop").symlink_to(tmp_path / "album")
+    (tmp_path / "album" / "inner" / "up").symlink_to(tmp_path / "album")
+    for link in ("one", "two"):
+        (tmp_path / "album" / link).symlink_to(tmp_path / "elsewhere")
+    found = [Path(name).relative_to(tmp_path).as_posix() for name in names(tmp_path / "album")]
+    assert found == ["album/a.png", "album/inner/b.png", "album/one/c.png"]
 
 
 def test_a_pattern_takes_what_it_matches(photos: Path) -> None:
