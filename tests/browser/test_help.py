@@ -29,7 +29,8 @@ TOO_WIDE = """() => [...document.querySelectorAll('.node-help-content *')]
 
 @pytest.fixture(autouse=True, scope="module")
 def own_page(pages: Pages) -> Iterator[None]:
-    """Other tests get a page without the panel."""
+    """A fresh one, without what other tests left; and they get one without the panel."""
+    pages.close()
     yield
     pages.close()
 
