@@ -77,16 +77,48 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-@pytest.fixture(params=["classic", "nodes-2.0"])
-def comfy(request: pytest.FixtureRequest, server: Server, browser: Any) -> Iterator[ComfyPage]:
+@pytest.fixture(scope="session", params=["classic", "nodes-2.0"])
+def pages(request: pytest.FixtureRequest, server: Server, browser: Any) -> Iterator[Pages]:
+    """Opens pages in either renderer."""
+    opened = Pages(browser, server, vue=request.param != "classic")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def comfy(request: pytest.FixtureRequest, pages: Pages) -> Iterator[ComfyPage]:
     """ComfyUI's page in either renderer; at the end there must be no error of ours in the console."""
-    context = browser.new_context(viewport={"width": 1700, "height": 1000})
-    context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page = ComfyPage(context.new_page(), server, vue=request.param != "classic")
-    page.open()
+    failed = request.session.testsfailed
+    page = pages.page()
     yield page
-    context.close()
-    assert page.our_errors == []
+    errors = page.our_errors
+    if errors or request.session.testsfailed > failed:
+        pages.close()  # a failed test leaves a page in any state
+    assert errors == []
+
+
+class Pages:
+    """The page that tests in one renderer share: to open one takes longer than most of them."""
+
+    def __init__(self, browser: Any, server: Server, vue: bool) -> None:
+        self.browser, self.server, self.vue = browser, server, vue
+        self.context: Any = None
+        self.opened: ComfyPage | None = None
+
+    def page(self) -> ComfyPage:
+        """The open one, or a new one."""
+        if self.opened is None:
+            self.context = self.browser.new_context(viewport={"width": 1700, "height": 1000})
+            self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+            self.opened = ComfyPage(self.context.new_page(), self.server, self.vue)
+            self.opened.open()
+        return self.opened
+
+    def close(self) -> None:
+        """Forgets it, and what its browser kept."""
+        if self.opened is not None:
+            self.context.close()
+            self.opened = None
 
 
 class ComfyPage:
@@ -97,6 +129,7 @@ class ComfyPage:
         self.console: list[str] = []
         page.set_default_timeout(PATIENCE)
         page.set_default_navigation_timeout(PATIENCE)
+        page.on("dialog", lambda dialog: dialog.accept())  # whether to leave what is not saved
         page.on("console", lambda m: self.console.append(f"{m.text} {m.location}") if m.type == "error" else None)
         page.on("pageerror", lambda error: self.console.append(f"{error.message} {error.stack}"))
 
@@ -116,6 +149,17 @@ class ComfyPage:
         """Waits until the frontend has set itself up."""
         self.page.wait_for_function("window.app?.extensionManager?.setting && window.app.canvas")
         self.page.wait_for_function("Object.keys(LiteGraph.registered_node_types).includes('IAA_Ground')")
+
+    def forget(self) -> None:
+        """Forgets the drafts of workflows, of which the page would open the last again."""
+        self.page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+
+    def choose_language(self, locale: str) -> None:
+        """Sets ComfyUI's language, and loads the page anew: what is open keeps its words until then."""
+        self.page.evaluate("locale => app.extensionManager.setting.set('Comfy.Locale', locale)", locale)
+        self.forget()
+        self.page.reload()
+        self.wait_until_ready()
 
     def load(self, workflow: dict[str, Any]) -> None:
         """Loads a workflow in the UI's format and shows its nodes at full size."""

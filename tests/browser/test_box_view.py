@@ -196,15 +196,13 @@ def test_undoing_after_a_run_takes_back_what_was_typed(comfy: ComfyPage) -> None
 
 def test_the_views_words_are_in_comfyuis_language(comfy: ComfyPage) -> None:
     """Chinese, and English again."""
-    comfy.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'zh')")
+    comfy.choose_language("zh")
     try:
-        comfy.page.wait_for_timeout(500)
         view, sent = comfy.ground()
         assert view.locator(".iaa-count").inner_text() == f"{len(sent['iaa_boxes'][0])} 个框"
         assert view.get_by_role("button", name="复制 JSON").count() == 1
     finally:
-        comfy.page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
-        comfy.page.wait_for_timeout(500)
+        comfy.choose_language("en")
 
 
 def test_the_loader_is_wide_enough_for_its_default(comfy: ComfyPage) -> None:

@@ -168,6 +168,7 @@ def test_json_is_copied(comfy: ComfyPage) -> None:
 
 def test_boxes_are_back_after_a_reload(comfy: ComfyPage) -> None:
     """The page is loaded anew, nothing is run, and the boxes are there."""
+    comfy.forget()
     view, sent = comfy.ground()
     count = view.locator(".iaa-box").count()
     # The frontend writes its draft of the workflow with a delay.
