@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.errors import InputError, spelled
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .host import ModelHandle, Progress, check_interrupt
 from .inputs import Node
@@ -113,4 +113,4 @@ def question(preset: str, prompt: str) -> str:
 
 def unknown_preset(preset: object) -> str:
     """What to do about a preset that does not exist."""
-    return f"There is no preset {preset!r}. Choose one of {', '.join(PRESETS)}."
+    return f"There is no preset {spelled(preset)}. Choose one of {', '.join(PRESETS)}."

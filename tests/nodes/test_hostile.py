@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, node, run_inside
+from comfyui_server import Client, Graph, PromptError, node, run_inside
 
 INSIDE = Path(__file__).parent / "inside"
 TINY = "sub/tiny"
@@ -35,6 +35,14 @@ def test_any_name_of_a_node_is_one_that_text_is_shown_on(client: Client) -> None
     text = node("IAA_Text", model=["loader", 0], prompt="What?", max_new_tokens=2)
     done = client.run(SCENE | {"a\ud800": text})
     assert done.status == "success", done.error
+
+
+@pytest.mark.parametrize(("kind", "name"), [("IAA_Caption", "preset"), ("IAA_SelectBoxes", "indices")])
+def test_what_is_refused_before_a_run_is_not_repeated_at_length(client: Client, kind: str, name: str) -> None:
+    inputs = {"model": ["loader", 0], "image": ["scene", 0], "bboxes": BOX, name: "9" * 100_000}
+    with pytest.raises(PromptError) as refused:
+        client.run(show({"it": {"class_type": kind, "inputs": inputs}}))
+    assert all(len(detail) < 1000 for detail in refused.value.details)
 
 
 @pytest.mark.parametrize(
