@@ -15,9 +15,10 @@ from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import distinct_phrases
 from .boxes_common import BOX_CATEGORY, size_of
 from .ground import LIKELY, lines
-from .host import ModelHandle, Progress, check_interrupt
+from .host import ModelHandle, check_interrupt
 from .inputs import Node, check_input
 from .options import length_input, model_input
+from .progress import Progress
 from .values import pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)

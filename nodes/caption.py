@@ -9,12 +9,13 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError, spelled
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
-from .host import ModelHandle, Progress, check_interrupt
+from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .lists import first_of
 from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
+from .progress import Progress
 from .values import pictures
 
 QUESTION = "question"

@@ -13,11 +13,12 @@ from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.images.picture import Picture
 from ..iaa_runtime.pipeline.chat import Chat, Reply
 from ..iaa_runtime.text.conversation import Conversation
-from .host import ModelHandle, Progress, check_interrupt
+from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input
 from .previews import boxes_ui, texts_ui
+from .progress import Progress
 from .values import bounding_boxes, pictures
 
 

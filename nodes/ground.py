@@ -18,12 +18,13 @@ from ..iaa_runtime.images.picture import Picture
 from ..iaa_runtime.text.prompts import distinct_phrases
 from .boxes_common import SKIP, mask_per_box
 from .boxes_mask import PER_BOX, PER_IMAGE
-from .host import ModelHandle, Progress, check_interrupt, intermediate
+from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
 from .lists import first_of
 from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
+from .progress import Progress
 from .values import annotated, bounding_boxes, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)

@@ -10,11 +10,12 @@ from ..iaa_runtime.config import Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.conversation import Conversation
 from ..iaa_runtime.text.prompts import DEFAULT_SYSTEM
-from .host import ModelHandle, Progress, check_interrupt
+from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
+from .progress import Progress
 
 
 class Text(Node):

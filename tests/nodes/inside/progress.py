@@ -16,7 +16,7 @@ comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = comfy.utils.PROGRESS_THROTTLE_MIN_P
 
 def written(rows: int, length: int, likely: float, most: int = 512, at_once: int = 8) -> list[float]:
     """The parts at which the bar stands while answers of ``length`` tokens are written, before it is filled."""
-    progress = pack.nodes.host.Progress(rows, most, likely=likely)
+    progress = pack.nodes.progress.Progress(rows, most, likely=likely)
     parts.clear()
     for first in range(0, rows, at_once):
         for _ in range(length):
@@ -27,7 +27,7 @@ def written(rows: int, length: int, likely: float, most: int = 512, at_once: int
 
 def shown(rows: int, length: int) -> str:
     """The live text once that many answers of that many characters are written: digits of their numbers."""
-    progress = pack.nodes.host.Progress(rows, 1, node_id="1")
+    progress = pack.nodes.progress.Progress(rows, 1, node_id="1")
     sent: list[str] = []
     progress._send = lambda text, _: sent.append(text)
     for row in range(rows):
