@@ -327,6 +327,9 @@ def test_a_template_is_the_api_workflow_with_a_layout(path: Path, client: Client
             if not isinstance(value, list):
                 assert value in node["widgets_values"], f"{node['type']} lacks {value!r}"
         assert "iaa_result" not in node["properties"], "a result of ours was saved along"
+        typed = node.get("widgets_values_named", {})
+        if node["type"] == "IAA_Text" and "prompt" in linked:
+            assert typed["prompt"] == "", "nobody sees a prompt that a link replaces until the link is gone"
         if node["type"] == "IAA_Loader":
             (model,) = node["properties"]["models"]
             assert model["directory"] == "iaa" and model["name"] == "qihoo360/Inner-Adaptor-Architecture"
