@@ -179,7 +179,7 @@ def test_what_help_promises_is_so() -> None:
     assert "default 120)" in make_parser().parse_args(["text", "--prompt", "a"]).parser.format_help()
     assert Timeouts().silence == 120
     for known in FORMATS:
-        make_parser().parse_args(["annotate", ".", "--out", "job", "--format", known])
+        make_parser().parse_args(["annotate", ".", "--caption", "--out", "job", "--format", known])
     for known in STOCK.values():
         make_parser().parse_args(["export", "--task", "G", "--out", "x", "--to", known])
 

@@ -28,8 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{name}.png")
     target = {"sent_id": 1, "expression": "a", "img_path": "a.png", "bbox": [0, 0, 9, 9], "width": 40, "height": 30}
     (tmp_path / "a.jsonl").write_text(json.dumps(target) + "\n")
-    question = {"image": "a.png", "text": "Is it?", "category": "OCR", "answer": "Yes"}
-    (tmp_path / "q.jsonl").write_text(json.dumps(question) + "\n")
+    questions = [{"image": "a.png", "text": "Is it?", "category": "OCR", "answer": said} for said in ("Yes", "No")]
+    (tmp_path / "q.jsonl").write_text("".join(f"{json.dumps(question)}\n" for question in questions))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Checkpoint, "load", load)
     return tmp_path
@@ -42,7 +42,7 @@ PLANS = [
         {"images": 2, "done": 0, "then": ["c.json"]},
     ),
     (REFCOCO, {"questions": 1, "done": 0, "out": "p.jsonl"}),
-    (["eval", "mme", "--questions", "q.jsonl", "--images", "photos", "--out", "new"], {"questions": 1, "out": "new"}),
+    (["eval", "mme", "--questions", "q.jsonl", "--images", "photos", "--out", "new"], {"questions": 2, "out": "new"}),
     (["eval", "shapes", "--scenes", "3"], {"scenes": 3}),
     (
         ["convert", "--precision", "int8", "--task", "Text", "--out", "new"],
