@@ -357,10 +357,10 @@ def test_json_that_says_a_thing_twice_is_refused(text: str) -> None:
     ids=["a name at the end", "very many values"],
 )
 def test_a_refusal_takes_no_longer_than_reading(text: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(InputError, match=r"twice|several"):
         boxes_from(text)
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 @pytest.mark.parametrize("value", [[[torch.zeros(2, 3, 4, 5)]], {"boxes": torch.ones(40, 40)}, [[math, [1]]]])

@@ -138,12 +138,12 @@ RANGES = ",".join(f"{start}-99998" for start in range(25_000))
 def test_whatever_is_asked_takes_no_longer_than_seconds(
     boxes: list[Any], selection: Selection, inside: list[Any] | None
 ) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()  # others may use the machine
     try:
         select(boxes, selection, inside)
     except InputError as error:
         assert "the most" in str(error) or "fewer" in str(error)
-    assert time.monotonic() - begun < 4
+    assert time.process_time() - begun < 4
 
 
 def test_cancel_is_heard_at_every_box() -> None:
