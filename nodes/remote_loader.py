@@ -89,6 +89,9 @@ def addresses(servers: str) -> list[str]:
         raise InputError("'servers' is empty. Write the address of a server, such as http://127.0.0.1:8000.")
     if len(found) > len(Task):
         raise InputError(f"'servers' has {len(found):,} lines. Write at most one address a task, so {len(Task)}.")
-    for address in found:
-        parse_server(address)
+    try:
+        for address in found:
+            parse_server(address)
+    except InputError as error:
+        raise InputError(f"'servers' cannot be read. {error}") from None
     return found

@@ -31,6 +31,12 @@ def test_a_link_to_no_input_is_told_of(client: Client, name: str) -> None:
     assert "\x1b" not in error
 
 
+def test_a_linked_address_that_is_none_is_told_of_by_its_input(client: Client) -> None:
+    remote = node("IAA_RemoteLoader", servers=["scene", 1])
+    error = client.run(SCENE | {"remote": remote, "it": node("IAA_Text", model=["remote", 0], prompt="a")}).error
+    assert "'servers' cannot be read. " in error and "is no address of a server. Write http://HOST:PORT" in error
+
+
 def test_any_name_of_a_node_is_one_that_text_is_shown_on(client: Client) -> None:
     text = node("IAA_Text", model=["loader", 0], prompt="What?", max_new_tokens=2)
     done = client.run(SCENE | {"a\ud800": text})
