@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.boxes.merge import BEST, MODES, merge_boxes
 from .boxes_common import BOX_CATEGORY, box_input, count_of, view
+from .host import check_interrupt
 from .inputs import Node
 
 
@@ -54,5 +55,5 @@ class MergeBoxes(Node):
     ) -> io.NodeOutput:
         """Merges."""
         given = [as_boxes(value) for value in (bboxes, bboxes_2, bboxes_3, bboxes_4) if value is not None]
-        merged = merge_boxes(given, mode, iou, same_label)
+        merged = merge_boxes(given, mode, iou, same_label, check_interrupt)
         return io.NodeOutput(merged, count_of(merged), ui=view(image, merged, cls))

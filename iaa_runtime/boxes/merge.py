@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import BoxDict, Boxes, corners, from_corners, label_of, relabelled, repeated, score_of
 from .geometry import intersection, pairwise_iou
 
@@ -27,7 +27,13 @@ MOST_LETTERS = 1 << 26
 MODES = (BEST, UNION, INTERSECTION, JOIN, AROUND)
 
 
-def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 0.5, same_label: bool = False) -> Boxes:
+def merge_boxes(
+    searches: Sequence[Boxes],
+    mode: str = BEST,
+    threshold: float = 0.5,
+    same_label: bool = False,
+    cancelled: Cancel = None,
+) -> Boxes:
     """Merges what several searches found in the same images; each image by itself.
 
     Boxes overlap if their IoU is at least ``threshold`` and not 0.
@@ -39,6 +45,7 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
             boxes of all searches, ``JOIN`` keeps all, ``AROUND`` puts one box around all.
         threshold: IoU, 0..1; 0 is any overlap.
         same_label: Only boxes with the same label overlap.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every image.
 
     Returns:
         One list per image. Merged boxes carry the labels of their parts, each once, joined by commas; the score is
@@ -51,15 +58,23 @@ def merge_boxes(searches: Sequence[Boxes], mode: str = BEST, threshold: float = 
     if mode not in MODES:
         raise InputError(f"There is no way to merge called {mode!r}. Choose one of: {', '.join(MODES)}.")
     count = max(map(len, searches))
-    images = zip(*(repeated(boxes, count) for boxes in searches), strict=True)
+    merged = []
+    for found in zip(*(repeated(boxes, count) for boxes in searches), strict=True):
+        check_cancelled(cancelled)
+        merged.append(_merged(found, mode, threshold, same_label))
+    return merged
+
+
+def _merged(searches: Sequence[list[BoxDict]], mode: str, threshold: float, same_label: bool) -> list[BoxDict]:
+    """What several searches found in one image."""
     if mode == INTERSECTION:
-        return [_intersection(found, threshold, same_label) for found in images]
-    joined = [[box for boxes in found for box in boxes] for found in images]
-    if mode == BEST:
-        return [_best(boxes, threshold, same_label) for boxes in joined]
-    if mode == UNION:
-        return [_unions(boxes, threshold, same_label) for boxes in joined]
-    return [[_around(boxes)] if boxes else [] for boxes in joined] if mode == AROUND else joined
+        return _intersection(searches, threshold, same_label)
+    joined = [box for boxes in searches for box in boxes]
+    if mode == JOIN or len(joined) < 2:
+        return joined
+    if mode == AROUND:
+        return [_around(joined)]
+    return (_best if mode == BEST else _unions)(joined, threshold, same_label)
 
 
 class _Overlaps:
@@ -130,6 +145,8 @@ def _intersection(searches: Sequence[list[BoxDict]], threshold: float, same_labe
     """The common parts of one image's boxes, search by search."""
     common = list(searches[0])
     for boxes in searches[1:]:
+        if not common or not boxes:
+            return []
         overlaps, every = _Overlaps(common, boxes, threshold, same_label), np.arange(len(boxes))
         pairs: list[tuple[int, int]] = []
         for i in range(len(common)):

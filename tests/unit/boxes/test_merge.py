@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import tracemalloc
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from iaa_runtime.boxes.bounding_box import corners, label_of, score_of
 from iaa_runtime.boxes.geometry import pairwise_iou
 from iaa_runtime.boxes.merge import AROUND, BEST, INTERSECTION, JOIN, MODES, UNION, merge_boxes
-from iaa_runtime.errors import InputError
+from iaa_runtime.errors import Cancelled, InputError
 
 Batch = tuple[Any, list[list[dict[str, Any]]]]
 THRESHOLDS = st.sampled_from([0.0, 0.3, 0.5, 1.0])
@@ -173,3 +174,13 @@ def test_a_long_label_is_not_written_a_thousand_times() -> None:
     one, many = [[place | {"label": "a" * 100_000}]], [[place | {"label": "b"}] * 1000]
     with pytest.raises(InputError, match="Use shorter labels"):
         merge_boxes([one, many], INTERSECTION)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_many_images_take_seconds_and_cancel_is_heard_between_them(mode: str) -> None:
+    alone: list[Any] = [[CAT] for _ in range(50_000)]
+    begun = time.process_time()
+    assert len(merge_boxes([alone, [[]]], mode)) == 50_000
+    assert time.process_time() - begun < 2
+    with pytest.raises(Cancelled):
+        merge_boxes([[[CAT, ANIMAL]] * 9], mode, cancelled=lambda: True)
