@@ -7,8 +7,9 @@ export const LOADER_WIDTH = 320;
 const PICTURE_WIDTH = 400;
 /** How high the remark is that the demo model answered, in pixels: two lines. */
 const REMARK_HEIGHT = 36;
-/** How high a text field above a picture becomes at most, in pixels. */
+/** How high a text field above a picture becomes at most, in pixels, and how high ComfyUI has it at least. */
 export const TEXT_HEIGHT = 100;
+const TEXT_LEAST = 50;
 
 /**
  * How many pixels high a view must be at least.
@@ -36,6 +37,16 @@ function firstHeight(result, width) {
 }
 
 /**
+ * How many pixels higher than at least a node's text fields become.
+ * @param {any} node
+ * @returns {number}
+ */
+function textGrowth(node) {
+    const texts = node.widgets.filter((/** @type {any} */ widget) => widget.type === "customtext");
+    return texts.length * (TEXT_HEIGHT - TEXT_LEAST);
+}
+
+/**
  * Makes room for the view below what is there, which keeps the room that the user gave it.
  * @param {any} node
  * @param {Result} result
@@ -47,6 +58,8 @@ export function makeRoom(node, result, given) {
     const grows = given !== null && given < firstHeight(result, node.size[0]);
     const width = Math.max(node.size[0], least, grows && result.kind === "boxes" ? PICTURE_WIDTH : LOADER_WIDTH);
     const wanted = Math.max(given ?? 0, firstHeight(result, width));
-    node.setSize([width, Math.max(node.size[1] + (grows ? wanted - given : 0), leastHigh)]);
+    // A node may be lower than its own inputs need, and its text fields take of the room first.
+    const others = leastHigh - leastHeight(result) + textGrowth(node);
+    node.setSize([width, Math.max(grows ? Math.max(node.size[1] - given, others) + wanted : node.size[1], leastHigh)]);
     return wanted;
 }
