@@ -31,7 +31,7 @@ def run(command: list[str]) -> str:
 def test_python(client: Client) -> None:
     script = block("python").replace("127.0.0.1:8188", client.address)
     lines = run([sys.executable, "-c", script]).splitlines()
-    assert lines and all(re.fullmatch(r"the yellow cross \d+ \d+ \d+ \d+ [01]\.\d+", line) for line in lines)
+    assert lines and all(re.fullmatch(r"the green ring \d+ \d+ \d+ \d+ [01]\.\d+", line) for line in lines)
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not both installed")
@@ -44,7 +44,7 @@ def test_curl(client: Client) -> None:
         boxes = run(["sh", "-c", history.replace("PROMPT_ID", queued["prompt_id"])])
         if boxes:
             break
-    assert {box["label"] for box in json.loads(boxes)[0]} == {"the orange ring", "the yellow cross"}
+    assert {box["label"] for box in json.loads(boxes)[0]} == {"the green ring", "the yellow triangle"}
 
 
 @pytest.mark.skipif(not shutil.which("comfy"), reason="comfy-cli is not installed")
