@@ -35,7 +35,8 @@ class Seg(NamedTuple):
     """One region of an image.
 
     Attributes:
-        cropped_image: (1, h, w, C) float32 in 0..1 of ``crop_region``, or None; consumers then cut it themselves.
+        cropped_image: (1, h, w, C) float32 in 0..1 of ``crop_region``, perhaps a part of a copy of the image that its
+            SEGs share; or None: consumers then cut it themselves.
         cropped_mask: (h, w) float32, the size of ``crop_region``: 1 in the box.
         confidence: The score.
         crop_region: [x1, y1, x2, y2] in whole pixels: the box with its surroundings, inside the image.
@@ -96,12 +97,18 @@ def to_segs(
         if hook is not None and hasattr(hook, "post_crop_region"):
             region = [int(edge) for edge in hook.post_crop_region(width, height, bbox, region)]
         planned.append((box, bbox, region))
-    check_pixels(sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned), "The crop regions of SEGS")
+    pixels = sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned)
+    check_pixels(pixels, "The crop regions of SEGS")
     found: list[Any] = []
+    whole = None if image is None else image[:1].detach().to("cpu", torch.float32).numpy()
+    if whole is not None and pixels > width * height:
+        whole = whole.copy()  # whose parts they are then: many boxes would take the picture's memory many times over
     for box, bbox, region in planned:
         check_cancelled(cancelled)
         x1, y1, x2, y2 = region
-        cropped = None if image is None else image[:1, y1:y2, x1:x2].detach().to("cpu", torch.float32).numpy().copy()
+        cropped = None if whole is None else whole[:, y1:y2, x1:x2]
+        if cropped is not None and pixels <= width * height:
+            cropped = cropped.copy()
         found.append(Seg(cropped, _mask(bbox, region, dilation), score_of(box), region, bbox, label_of(box)))
     return (height, width), found
 

@@ -130,3 +130,16 @@ def test_segs_can_be_changed_as_impact_does() -> None:
     seg = to_segs([BOX], (100, 60))[1][0]
     assert isinstance(seg, Seg) and seg._replace(label="dog").label == "dog"
     assert Seg(*seg[:6]).control_net_wrapper is None
+
+
+@pytest.mark.parametrize(("count", "copies"), [(1, 1), (100, 1), (2, 2)])
+def test_crops_take_no_more_than_one_copy(count: int, copies: int) -> None:
+    """Of a hundred boxes with their surroundings, all are parts of one; the picture itself is nobody's to change."""
+    image = torch.rand(1, 64, 64, 3)
+    boxes = [{"x": n % 10, "y": n % 7, "width": 20, "height": 20} for n in range(count)]
+    (_, segs) = to_segs(boxes, (64, 64), image=image, crop_factor=2)
+    owners = [seg.cropped_image if seg.cropped_image.base is None else seg.cropped_image.base for seg in segs]
+    assert len({id(owner) for owner in owners}) == copies and sum(crop.size for crop in owners) > 0
+    before = image.clone()
+    segs[0].cropped_image[:] = 0
+    assert torch.equal(image, before)
