@@ -51,7 +51,7 @@ def test_help_has_an_example_that_runs(name: str) -> None:
         names = vars(module) | {"url": server.url}
         (test,) = doctest.DocTestFinder(recurse=False).find(public, name, globs=names)
         assert test.examples, f"help({name}) shows no example"
-        doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=told.write)
+        doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=told.write)
     assert told.getvalue() == ""
 
 
