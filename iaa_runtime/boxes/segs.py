@@ -100,17 +100,20 @@ def to_segs(
     pixels = sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned)
     check_pixels(pixels, "The crop regions of SEGS")
     found: list[Any] = []
-    whole = None if image is None else image[:1].detach().to("cpu", torch.float32).numpy()
-    if whole is not None and pixels > width * height:
-        whole = whole.copy()  # whose parts they are then: many boxes would take the picture's memory many times over
+    # Where the regions are more than the picture, they are parts of one copy of it; else each is a copy of its own.
+    whole = None if image is None or pixels <= width * height else _copy(image[:1])
     for box, bbox, region in planned:
         check_cancelled(cancelled)
         x1, y1, x2, y2 = region
         cropped = None if whole is None else whole[:, y1:y2, x1:x2]
-        if cropped is not None and pixels <= width * height:
-            cropped = cropped.copy()
+        if image is not None and cropped is None:
+            cropped = _copy(image[:1, y1:y2, x1:x2])
         found.append(Seg(cropped, _mask(bbox, region, dilation), score_of(box), region, bbox, label_of(box)))
     return (height, width), found
+
+
+def _copy(image: Tensor) -> npt.NDArray[np.float32]:
+    return image.detach().to("cpu", torch.float32).numpy().copy()
 
 
 def from_segs(segs: Any) -> Boxes:

@@ -55,7 +55,7 @@ def is_tame(file: Path) -> bool:
                     return False
         # Read by torch's own reader, which may find another part of this name than zipfile would.
         return _follows_rules(io.BytesIO(torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError):  # a broken zip, for either reader
+    except (zipfile.BadZipFile, RuntimeError):  # a broken zip, for either reader
         return False
     except (ValueError, IndexError, KeyError):  # a broken pickle: no operation, nothing on the stack or in the memo
         return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,27 +58,29 @@ def export_gguf(
             "Export from the checkpoint that it was made from."
         )
     import_gguf()
+    if task.sees:
+        vision.check(source)
     for bank in task.banks:
         source.check(bank, bank_shapes(bank, source.config, source.vision))
     with new_folder(out) as folder:
-        name = f"iaa-{task.value.lower()}-{type}.gguf"
-        write_gguf(folder / name, "llama", partial(_describe, source, task, type), language.tensors(source, task, type))
-        files = [name]
-        if task.sees:
-            vision.check(source)
-            kind = "f32" if type == "f32" else "f16"
-            for arrangement, prefix in ARRANGEMENTS.items():
-                files.append(f"{prefix}-iaa-{task.value.lower()}-{kind}.gguf")
-                write_gguf(
-                    folder / files[-1],
-                    "clip",
-                    partial(_describe_tower, source, task, kind, arrangement),
-                    vision.tensors(source, task, kind, arrangement),
-                )
-        if progress is not None:
-            for file in files:
-                progress(file)
+        for name, write in _files(source, task, type):
+            write(folder / name)
+            if progress is not None:
+                progress(name)
     return out
+
+
+def _files(source: Checkpoint, task: Task, kind: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Names of a task's files, and what writes each."""
+    short = f"iaa-{task.value.lower()}"
+    describe = partial(_describe, source, task, kind)
+    tensors = language.tensors(source, task, kind)
+    yield f"{short}-{kind}.gguf", partial(write_gguf, architecture="llama", describe=describe, tensors=tensors)
+    eye = "f32" if kind == "f32" else "f16"
+    for arrangement, prefix in ARRANGEMENTS.items() if task.sees else ():
+        tensors = vision.tensors(source, task, eye, arrangement)
+        tower = partial(_describe_tower, source, task, eye, arrangement)
+        yield f"{prefix}-{short}-{eye}.gguf", partial(write_gguf, architecture="clip", describe=tower, tensors=tensors)
 
 
 def _describe(source: Checkpoint, task: Task, kind: str, writer: Any) -> None:

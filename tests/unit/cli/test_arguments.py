@@ -12,6 +12,7 @@ import pytest
 from iaa_runtime.cli import COMMANDS, main, make_parser
 from iaa_runtime.cli.annotate import FORMATS
 from iaa_runtime.export import FORMATS as STOCK
+from iaa_runtime.export.gguf import TYPES
 from iaa_runtime.pipeline.remote import Timeouts
 
 
@@ -182,6 +183,8 @@ def test_what_help_promises_is_so() -> None:
         make_parser().parse_args(["annotate", ".", "--caption", "--out", "job", "--format", known])
     for known in STOCK.values():
         make_parser().parse_args(["export", "--task", "G", "--out", "x", "--to", known])
+    for known in TYPES:
+        make_parser().parse_args(["export", "--task", "G", "--out", "x", "--to", "gguf", "--type", known])
 
 
 def test_a_shell_completes_commands_options_and_values(project: Path) -> None:

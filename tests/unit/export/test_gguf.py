@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from jinja2 import Environment
-from make_checkpoint import make_checkpoint
+from make_checkpoint import Geometry, make_checkpoint
 
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.config import BankName, Task
@@ -134,6 +135,9 @@ def test_what_cannot_be_written_leaves_nothing(source: Checkpoint, tmp_path: Pat
     int8 = Checkpoint(convert.convert(source, "int8", tmp_path / "int8"))
     with pytest.raises(CheckpointError, match="converted to int8"):
         export_gguf(int8, "G", tmp_path / "out")
+    odd = Checkpoint(make_checkpoint(tmp_path / "odd", replace(Geometry(), projector="linear")))
+    with pytest.raises(CheckpointError, match=r"'linear'; llama\.cpp has mlp2x_gelu"):
+        export_gguf(odd, "MM", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(InputError, match="holds something"):
@@ -141,4 +145,4 @@ def test_what_cannot_be_written_leaves_nothing(source: Checkpoint, tmp_path: Pat
     large = GgufTensor("blk.0.ffn_up.weight", (32, 32), "f16", lambda: torch.full((32, 32), 1e6))
     with pytest.raises(CheckpointError, match="f32"):
         write_gguf(tmp_path / "x.gguf", "llama", lambda writer: None, [large])
-    assert {path.name for path in tmp_path.iterdir()} <= {"int8", "full", "x.gguf"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"int8", "odd", "full", "x.gguf"}
