@@ -39,7 +39,8 @@ def as_boxes(value: object) -> Boxes:
         return [[_checked(value, "the box")]]
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Boxes were expected and a {type(value).__name__} came. {_HINT}")
-    check_count(sum(len(item) if isinstance(item, (list, tuple)) else 1 for item in value))
+    by_image = all(isinstance(item, (list, tuple)) for item in value)
+    check_count(sum(map(len, value)) if by_image else len(value))
     if all(isinstance(item, Mapping) for item in value):
         return [[_checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
     for number, item in enumerate(value, 1):
