@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from branching import Leaves, cpu_attention, run_tree
+from close_ups import is_close_up
 from data import training_scene
 from dialogues import IGNORED, Branches, Dialogue, Script, chat, different_turns
 from gaze import WEIGHT, Gaze
@@ -96,7 +97,7 @@ class AnswerStage:
     refine: bool = False
 
     def _rows(self, step: int, rng: random.Random) -> list[int]:
-        """Chooses pictures: for MM first those of one shape, then of at most two, of three, then all.
+        """Chooses pictures: for MM first those of one shape, then of at most two, of three, then all, close-ups too.
 
         G starts as MM and already knows how to choose among shapes, which pictures of one would make it forget.
         """
@@ -104,10 +105,11 @@ class AnswerStage:
             return [-1] * self.scenes
         crowds = CROWDS if self.task is Task.MM and not self.refine else ()
         crowd = next((most for until, most in crowds if step < until * self.total_steps), MAX_SHAPES)
+        close_ups = self.task is Task.MM and crowd == MAX_SHAPES
         rows: list[int] = []
         while len(rows) < self.scenes:
             row = rng.randrange(len(self.features))
-            if (self.labels[row, :, 0] >= 0).sum() <= crowd:
+            if (close_ups or not is_close_up(row)) and (self.labels[row, :, 0] >= 0).sum() <= crowd:
                 rows.append(row)
         return rows
 

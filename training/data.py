@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from close_ups import close_up, is_close_up
 from PIL import Image
 from torch import Tensor
 
@@ -21,9 +22,22 @@ COLOR_NAMES = tuple(COLORS)
 _CHUNK = 500
 
 
-def training_scene(seed: int) -> Scene:
-    """The scene of a training seed, in a size from about the tower's own to three times that."""
+def _whole_scene(seed: int) -> Scene:
+    """In a size from about the tower's own to three times that."""
     return make_scene(seed, long_side=random.Random(seed ^ 0x5EED).randint(110, 330))
+
+
+def training_scene(seed: int) -> Scene:
+    """The scene of a training seed, or the one shape that is left of it in a close-up."""
+    scene = _whole_scene(seed)
+    return close_up(scene, seed)[0] if is_close_up(seed) else scene
+
+
+def training_picture(seed: int) -> Image.Image:
+    """The picture of :func:`training_scene`."""
+    scene = _whole_scene(seed)
+    picture = draw_scene(scene)
+    return picture.crop(close_up(scene, seed)[1]) if is_close_up(seed) else picture
 
 
 def padded_square(picture: Image.Image, size: int) -> Image.Image:
@@ -38,7 +52,7 @@ def _draw_chunk(start: int, count: int, size: int) -> tuple[npt.NDArray[np.uint8
     labels = np.full((count, MAX_SHAPES, 6), -1, np.float32)
     for row in range(count):
         scene = training_scene(start + row)
-        pixels[row] = np.asarray(padded_square(draw_scene(scene), size))
+        pixels[row] = np.asarray(padded_square(training_picture(start + row), size))
         for i, shape in enumerate(scene.shapes):
             labels[row, i] = (KINDS.index(shape.kind), COLOR_NAMES.index(shape.color), *scene.square_box(i))
     return pixels, labels

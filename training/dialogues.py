@@ -14,6 +14,7 @@ from torch import Tensor
 
 from iaa_runtime.config import Task
 from iaa_runtime.shapes.language import (
+    Expression,
     Question,
     absent_expression,
     caption,
@@ -21,13 +22,14 @@ from iaa_runtime.shapes.language import (
     format_box,
     grounding_answer,
     left_to_right,
+    tags,
 )
 from iaa_runtime.shapes.other_things import other_expression
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question
 from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 from iaa_runtime.text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, START_HEADER
-from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question
+from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question, presence_question
 
 IGNORED = -100
 ABSENT = "absent"
@@ -36,10 +38,14 @@ NOTHING = MAX_SHAPES
 Look = tuple[tuple[int, ...], tuple[int, ...]]
 """What the first and the second watched head are to look at: shapes, or ``NOTHING``; empty leaves a head free."""
 FREE: Look = ((), ())
+TAGS = "tags"
 CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
+TAG_QUESTIONS = (CAPTION_PROMPTS["objects"], CAPTION_PROMPTS["objects"], CAPTION_PROMPTS["tags"])
 LESSONS = WEIGHTS | {"count": 26, "relation": 22, "side": 14}
 """Shares of the kinds of question in MM's lessons: more of what is learned slowly, and sides, which teach relations."""
+CLOSE_UP_LESSONS = {"color": 1, "kind": 1}
 _ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
+_TAG = re.compile(r"^|, ")
 _STEM = grounding_question("X").removesuffix(" X.")
 
 
@@ -137,7 +143,8 @@ class Script:
         equally at all that is counted and at nothing; the second at the landmark.
         """
         encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
-        starts = [match.start() for match in _ITEM.finditer(turn.answer)] or [0]
+        item_start = _TAG if turn.kind == TAGS else _ITEM
+        starts = [match.start() for match in item_start.finditer(turn.answer)] or [0]
         landmark = () if turn.landmark is None else (turn.landmark,)
         looks: list[Look] = []
         for begin, _ in encoded.offsets:
@@ -189,11 +196,33 @@ def told_turn(rng: random.Random) -> Question:
 
 
 def seeing_turn(scene: Scene, rng: random.Random) -> Question:
-    """A caption (one in six) or a question."""
-    if rng.random() < 1 / 6:
+    """A caption (one in six), tags (one in twelve), whether a phrase is about the picture (one in six), a question.
+
+    Of a close-up half are captions and tags, and the rest asks for color and kind alone.
+    """
+    close_up = scene.shapes[0].size is None
+    chance = rng.random() * (6 if close_up else 12)
+    if chance < 2:
         order = left_to_right(scene, range(len(scene.shapes)))
         return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)
-    return visual_question(scene, rng, LESSONS)
+    if chance < 3:
+        answer, about = tags(scene)
+        return Question(rng.choice(TAG_QUESTIONS), answer, TAGS, about)
+    if close_up:
+        return visual_question(scene, rng, CLOSE_UP_LESSONS)
+    return presence_turn(scene, rng) if chance < 5 else visual_question(scene, rng, LESSONS)
+
+
+def presence_turn(scene: Scene, rng: random.Random) -> Question:
+    """Whether the picture shows what a phrase of G means; half of them mean nothing in it."""
+    made = expression(scene, rng) if rng.random() < 0.5 else missing_expression(scene, rng)
+    answer = "yes" if made.targets else "no"
+    return Question(presence_question(made.phrase), answer, "present", counted=made.targets, landmark=made.landmark)
+
+
+def missing_expression(scene: Scene, rng: random.Random) -> Expression:
+    """A phrase that means nothing in the picture: half are shapes, half other things."""
+    return absent_expression(scene, rng) if rng.random() < 0.5 else other_expression(scene, rng, held_out=False)
 
 
 def random_box(rng: random.Random) -> tuple[float, float, float, float]:
@@ -203,13 +232,9 @@ def random_box(rng: random.Random) -> tuple[float, float, float, float]:
 
 
 def grounding_turn(scene: Scene, rng: random.Random, absent_share: float = 0.2) -> Question:
-    """A phrase and its boxes; for an absent object a random box, of whose coordinates the loss prefers none.
-
-    Half of what is absent are shapes, half are other things.
-    """
+    """A phrase and its boxes; for an absent object a random box, of whose coordinates the loss prefers none."""
     if rng.random() < absent_share:
-        made = absent_expression(scene, rng) if rng.random() < 0.5 else other_expression(scene, rng, held_out=False)
-        phrase = made.phrase
+        phrase = missing_expression(scene, rng).phrase
         return Question(grounding_question(phrase), format_box(random_box(rng)), ABSENT, counted=())
     made = expression(scene, rng)
     order = left_to_right(scene, made.targets)

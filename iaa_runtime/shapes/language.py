@@ -231,3 +231,11 @@ def caption(scene: Scene) -> str:
     if len(nouns) == 1:
         return f"One shape: {nouns[0]}."
     return f"{NUMBER_WORDS[len(nouns)].capitalize()} shapes, from left to right: {listing(nouns)}."
+
+
+def tags(scene: Scene) -> tuple[str, tuple[int, ...]]:
+    """``small red circle, large blue star``: what is there, each once, from left to right; and the first of each."""
+    named: dict[str, int] = {}
+    for i in left_to_right(scene, range(len(scene.shapes))):
+        named.setdefault(str(full_noun(scene.shapes[i])), i)
+    return ", ".join(named), tuple(named.values())

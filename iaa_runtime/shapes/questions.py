@@ -40,7 +40,9 @@ def _size(scene: Scene, rng: random.Random) -> Question | None:
         (Noun(None, shape.color, shape.kind), Noun(None, None, shape.kind), Noun(None, shape.color, None))
     )
     found = noun.find(scene)
-    return Question(f"Is the {noun} small or large?", shape.size, "size", tuple(found)) if len(found) == 1 else None
+    if shape.size is None or len(found) != 1:
+        return None
+    return Question(f"Is the {noun} small or large?", shape.size, "size", tuple(found))
 
 
 def _count(scene: Scene, rng: random.Random) -> Question | None:

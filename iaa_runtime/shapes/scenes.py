@@ -59,6 +59,7 @@ class Shape:
     """One shape: what it is called, and the box, in pixels of the picture, that it fills from edge to edge.
 
     Attributes:
+        size: None in a close-up, which does not tell it.
         box: ``(x1, y1, x2, y2)``, the exact extent of the outline, also where a neighbour covers a little of it.
         rotation: Radians, clockwise on screen.
         rgb: The color it is drawn in, a slight variation of the named one.
@@ -66,7 +67,7 @@ class Shape:
 
     kind: Kind
     color: str
-    size: Size
+    size: Size | None
     box: Box
     rotation: float
     rgb: RGB

@@ -11,9 +11,11 @@ DEFAULT_SYSTEM = (
     "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
 GROUNDING_QUESTION = "Please provide the bounding box coordinate of the region this sentence describes: {phrase}."
+PRESENCE_QUESTION = "Does this image show {phrase}? Please answer yes or no."
 CAPTION_PROMPTS = {
     "caption": "Describe this image.",
     "detailed": "Describe this image in detail: the subjects, what they do, the surroundings, colours and mood.",
+    "objects": "List every object in this image once, separated by commas.",
     "tags": "List the objects, people, places and styles in this image as short tags separated by commas.",
     "ocr": "Write down all the text that can be read in this image, word for word.",
 }
@@ -35,11 +37,24 @@ def grounding_question(phrase: str, *, full_stop: bool = True) -> str:
     Raises:
         InputError: If nothing is left of the phrase.
     """
+    question = GROUNDING_QUESTION.format(phrase=_words(phrase))
+    return question if full_stop else question.removesuffix(".")
+
+
+def presence_question(phrase: str) -> str:
+    """The question whether what a phrase describes is in the picture, which MM answers with yes or no.
+
+    Raises:
+        InputError: If nothing is left of the phrase.
+    """
+    return PRESENCE_QUESTION.format(phrase=_words(phrase))
+
+
+def _words(phrase: str) -> str:
     words = " ".join(phrase.split()).rstrip(_TRAILING_PUNCTUATION + " ")
     if not words:
         raise InputError(f"The phrase {phrase!r} describes nothing. Write what to look for, such as 'the red car'.")
-    question = GROUNDING_QUESTION.format(phrase=words)
-    return question if full_stop else question.removesuffix(".")
+    return words
 
 
 def distinct_phrases(phrases: Iterable[str]) -> list[str]:
