@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -38,6 +39,11 @@ def records(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     *lines, end = capsys.readouterr().out.split("\n")
     assert end == ""
     return [json.loads(line) for line in lines]
+
+
+def pipe_in(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    """Has the next command read lines from standard input, as out of a pipe."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
 
 def run_module(project: Path, arguments: list[str], typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:

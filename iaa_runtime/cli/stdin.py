@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Iterator
+from typing import BinaryIO
 
 from ..errors import InputError
 from .arguments.shared import STDIN
@@ -23,8 +24,7 @@ def lines() -> Iterator[str]:
     Raises:
         InputError: it is closed, or no text in UTF-8.
     """
-    if sys.stdin is None:
-        raise InputError("- stands for standard input, which is closed. Give it something to read.")
+    byte_stream()
     for line in sys.stdin:
         try:
             line.encode()
@@ -33,10 +33,19 @@ def lines() -> Iterator[str]:
         yield line
 
 
-def picture_file() -> io.BytesIO:
-    """All of standard input, as a file."""
+def byte_stream() -> BinaryIO:
+    """Standard input as bytes.
+
+    Raises:
+        InputError: it is closed.
+    """
     if sys.stdin is None:
         raise InputError("- stands for standard input, which is closed. Give it something to read.")
-    file = io.BytesIO(sys.stdin.buffer.read())
+    return sys.stdin.buffer
+
+
+def picture_file() -> io.BytesIO:
+    """All of standard input, as a file."""
+    file = io.BytesIO(byte_stream().read())
     file.name = "the picture from stdin"
     return file

@@ -28,7 +28,7 @@ from iaa_runtime.boxes.select import matches, pick
 from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.checkpoint.formats import open_weights
 from iaa_runtime.checkpoint.json_files import load_json
-from iaa_runtime.cli.chat import _read_script
+from iaa_runtime.cli.chat.script import read_script
 from iaa_runtime.config import GenerationConfig, IAAConfig, Task
 from iaa_runtime.errors import IAAError
 from iaa_runtime.evaluation.mme import read_results
@@ -207,7 +207,7 @@ def test_safetensors(folder: Path, content: bytes) -> None:
 def test_lists_and_scripts(folder: Path, content: bytes) -> None:
     file = written(folder, "list.jsonl", content)
     read(lambda: list(list_images([str(file)])))
-    read(lambda: list(_read_script(file)))
+    read(lambda: list(read_script(str(file))))
     targets = read(lambda: read_annotations(file))
     read(lambda: read_predictions(file, targets or {}))
 

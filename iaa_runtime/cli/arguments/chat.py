@@ -23,7 +23,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--script",
         metavar="FILE.jsonl",
-        help='take turns from a file: {"task": "G", "text": "…"} a line; an "image" in a line shows another picture',
+        help='take turns from a file, or from stdin (-) as they come: {"task": "G", "text": "…"} a line; an "image" in '
+        "a line shows another picture",
     )
     add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
@@ -34,3 +35,5 @@ def add_arguments(parser: CommandParser) -> None:
 def _check(options: argparse.Namespace) -> None:
     if options.image == STDIN and options.script is None:
         raise UsageError("--image - reads stdin, which is where you type. Give the picture's file, or --script.")
+    if options.image == options.script == STDIN:
+        raise UsageError("- can be read only once. Give the picture's file, or the script's.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from command_line import FEW, records, run_module
+from command_line import FEW, pipe_in, records, run_module
 
 from iaa_runtime.cli import main
 from iaa_runtime.text.printable import printable
@@ -37,18 +39,17 @@ def test_a_saved_chat_can_be_run_again(
     model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     saved = tmp_path / "saved.jsonl"
-    typed = iter(
-        f"""/help\n/image {photo}\nWhat is it?\n/task G\n\nWhere?\n/bad\n/task X\n/image none.png
-            /save {saved}\n/clear\n/save\n/quit""".splitlines()
-    )
-    monkeypatch.setattr("builtins.input", lambda: next(typed))
+    first = ("/help", "/save", f"/save {saved}", "Hello", f"/image {photo}", "What is it?", "/task G", "", "Where?")
+    pipe_in(monkeypatch, *first, "/bad", "/task X", "/image none.png", f"/save '{saved}'", "/clear", "/save x", "/quit")
     assert main(["chat", "--model", model, "--json", *FEW]) == 0
     captured = capsys.readouterr()
     said = [json.loads(line) for line in captured.out.splitlines()]
-    assert [turn["task"] for turn in said] == ["MM", "G"]
+    assert [turn["task"] for turn in said] == ["MM", "MM", "G"]
     for complaint in ("no command /bad", "no task 'X'", "none.png", "Say where"):
         assert complaint in captured.err
-    assert main(["chat", "--model", model, "--image", photo, "--script", str(saved), "--json", *FEW]) == 0
+    assert captured.err.count("Nothing has been said") == 2, "a chat that is empty, at first or again"
+    assert [json.loads(line).get("image") for line in saved.read_text("utf-8").splitlines()] == [None, photo, None]
+    assert main(["chat", "--model", model, "--script", str(saved), "--json", *FEW]) == 0
     assert records(capsys) == said
 
 
@@ -70,12 +71,27 @@ def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path)
     assert b"no character" in done.stderr
 
 
-def test_a_chat_ends_with_its_input(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def end() -> str:
-        raise EOFError
+def test_a_chat_out_of_a_pipe_ends_with_it_and_is_kept_nowhere(
+    model: str, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe_in(monkeypatch, "/task Text", "hello")
+    assert main(["chat", "--model", model, *FEW]) == 0
+    assert not state.exists()
 
-    monkeypatch.setattr("builtins.input", end)
-    assert main(["chat", "--model", model]) == 0
+
+def test_turns_from_stdin_are_answered_as_they_come(model: str, project: Path) -> None:
+    command = [sys.executable, "-m", "iaa_runtime", "chat", "--model", model, "--script", "-", "--json", *FEW]
+    piped = subprocess.PIPE
+    with subprocess.Popen(command, stdin=piped, stdout=piped, stderr=piped, cwd=project, text=True) as chat:
+        assert chat.stdin and chat.stdout and chat.stderr
+        for text in ("one", "two"):
+            chat.stdin.write(json.dumps({"task": "Text", "text": text}) + "\n")
+            chat.stdin.flush()
+            assert json.loads(chat.stdout.readline())["text"] == text
+        chat.stdin.write("three\n")
+        chat.stdin.close()
+        assert "stdin, line 3: not JSON" in chat.stderr.read()
+    assert chat.returncode == 1
 
 
 @pytest.mark.parametrize(

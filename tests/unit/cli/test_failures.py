@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import FEW, run_module
+from command_line import FEW, pipe_in, run_module
 from PIL import Image
 
 from iaa_runtime.cli import main
@@ -62,8 +62,7 @@ def test_an_unexpected_failure_is_a_sentence_and_a_traceback_for_those_who_ask(
 def test_a_chat_outlives_a_turn_that_fails(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = iter(["hello", "/quit"])
-    monkeypatch.setattr("builtins.input", lambda: next(typed))
+    pipe_in(monkeypatch, "hello", "/quit")
     assert main(["chat", "--model", model]) == 0
     assert "KeyError: 'surprise'" in capsys.readouterr().err
 
@@ -202,7 +201,7 @@ def test_signals_end_a_command_alike_and_it_tidies_up(number: int, tmp_path: Pat
 def test_a_chat_that_is_asked_to_end_ends_in_mid_turn(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("builtins.input", lambda: "hello")
+    pipe_in(monkeypatch, "hello")
     monkeypatch.setattr(
         "iaa_runtime.pipeline.model.IAAModel.answer", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM)
     )

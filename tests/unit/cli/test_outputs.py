@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import BOX, FEW
+from command_line import BOX, FEW, pipe_in
 from PIL import Image
 
 from iaa_runtime.cli import main
@@ -247,11 +247,8 @@ def test_a_chat_is_saved_over_nothing_but_itself(
     (tmp_path / "old.jsonl").write_text("mine")
     Image.new("RGB", (30, 30)).save(tmp_path / "photo.png")
     saved = tmp_path / "new.jsonl"
-    typed = iter(
-        f"hello\n/save {tmp_path}/old.jsonl\n/save {tmp_path}/photo.png\n/save {tmp_path}\n/save {saved}\nagain\n"
-        f"/save {saved}\n/quit".splitlines()
-    )
-    monkeypatch.setattr("builtins.input", lambda: next(typed))
+    refused = (f"/save {tmp_path}/{name}" for name in ("old.jsonl", "photo.png", ""))
+    pipe_in(monkeypatch, "hello", *refused, f"/save {saved}", "again", f"/save {saved}")
     assert main(["chat", "--model", model, "--image", str(tmp_path / "photo.png"), *FEW]) == 0
     err = capsys.readouterr().err
     assert "old.jsonl is there already" in err and "is a folder" in err and "over --image" in err
@@ -259,12 +256,12 @@ def test_a_chat_is_saved_over_nothing_but_itself(
     assert len(saved.read_text(encoding="utf-8").splitlines()) == 2
     with Image.open(tmp_path / "photo.png") as picture:
         assert picture.size == (30, 30)
-    typed = iter([f"/save {saved}", "/quit"])
+    pipe_in(monkeypatch, "hello", f"/save {saved}")
     assert main(["chat", "--model", model, *FEW]) == 0
     assert "new.jsonl is there already" in capsys.readouterr().err
-    typed = iter([f"/save {saved}", "/quit"])
+    pipe_in(monkeypatch, "hello", f"/save {saved}")
     assert main(["chat", "--model", model, "--overwrite", *FEW]) == 0
-    assert saved.read_text() == ""
+    assert len(saved.read_text(encoding="utf-8").splitlines()) == 1
 
 
 def test_coco_of_a_job_that_goes_on(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
