@@ -82,8 +82,8 @@ def parse_answer(
     return GroundingAnswer(phrase, "".join(token_texts).strip(), tuple(without_repeats(found)))
 
 
-def without_repeats(found: Sequence[Detection]) -> list[Detection]:
-    """The detections of one phrase, in their order, without those that a better scoring one covers by ``SAME``."""
+def without_repeats(found: Sequence[Detection], same: float = SAME) -> list[Detection]:
+    """The detections of an image, in order, without those that a better scoring one covers by the IoU ``same``."""
     if len(found) > _MOST_COMPARED:
         return list(found)
     edges = np.array([detection.xyxy for detection in found], dtype=np.float64).reshape(-1, 4)
@@ -91,5 +91,5 @@ def without_repeats(found: Sequence[Detection]) -> list[Detection]:
     kept: list[int] = []
     while len(rest):
         kept.append(int(rest[0]))
-        rest = rest[1:][pairwise_iou(edges[rest[0]], edges[rest[1:]])[0] < SAME]
+        rest = rest[1:][pairwise_iou(edges[rest[0]], edges[rest[1:]])[0] < same]
     return [found[n] for n in sorted(kept)]

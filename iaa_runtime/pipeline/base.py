@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..boxes.answers import Detection
-from ..boxes.grounding import GroundingAnswer, parse_answer
+from ..boxes.bounding_box import boxes_per_image, label_of, shown
+from ..boxes.crops import CropOptions, crop_rectangle
+from ..boxes.geometry import Unit
+from ..boxes.grounding import GroundingAnswer, parse_answer, without_repeats
 from ..config import BATCH_ROWS as BATCH_ROWS
 from ..config import GenerationConfig, GenerationOptions, Task
 from ..errors import Cancel
 from ..images.load import AnyImage, to_picture
 from ..images.picture import Picture
 from ..text.conversation import Conversation
-from ..text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, asked_phrase, distinct_phrases, grounding_question
+from ..text.listing import listed_objects
+from ..text.prompts import (
+    CAPTION_PROMPTS,
+    DEFAULT_SYSTEM,
+    asked_phrase,
+    distinct_phrases,
+    filled,
+    grounding_question,
+    presence_question,
+)
+from .asking import Listener as Listener
+from .asking import Question as Question
+from .asking import Request as Request
+from .asking import TextAnswer as TextAnswer
 from .chat import Chat, Reply
-from .given import Images, Phrases, as_list, one_each, phrases_of_each
+from .choices import YES_AND_NO, Choice, best_of, checked_choices, yes_of
+from .given import Images, Phrases, as_list, one_each, phrases_of_each, plain_boxes
 from .options import GroundOptions
 from .options import OnText as OnText
 from .options import OnToken as OnToken
@@ -26,78 +43,12 @@ from .shown import Detections, DetectionsOfEach
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-
-@dataclass(frozen=True, eq=False)
-class Question:
-    """A conversation to continue.
-
-    Attributes:
-        conversation: ends with the user's message.
-        picture: what it is about. Questions about one picture hold the same object, which is then encoded once.
-    """
-
-    conversation: Conversation
-    picture: Picture | None = None
-
-    @classmethod
-    def about(cls, picture: Picture, text: str) -> Question:
-        """A first question about a picture."""
-        return cls(Conversation().user(text), picture)
-
-
-@dataclass
-class TextAnswer:
-    """The answer to one question.
-
-    Attributes:
-        text: without blanks at either end.
-        tokens: what each token says, of answers of G; control tokens say nothing.
-        logprobs: of each of those tokens, under the model's own distribution.
-    """
-
-    text: str = ""
-    tokens: list[str] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who hears of answers while they are written.
-
-    Attributes:
-        on_text: called with (row, new text).
-        on_token: called with (row, token id); a server keeps its ids to itself, and 0 comes instead.
-        cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
-    """
-
-    on_text: OnText = None
-    on_token: OnToken = None
-    cancelled: Cancel = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """How questions are answered.
-
-    Attributes:
-        task: who answers.
-        config: how answers are decoded.
-        listener: hears of them.
-        grammar: hold answers to ``[x1,y1,x2,y2]; …``.
-        several: let the grammar allow more than one box.
-        batch_rows: rows answered at once; servers are asked as many at once as they are set to.
-    """
-
-    task: Task
-    config: GenerationConfig
-    listener: Listener = field(default_factory=Listener)
-    grammar: bool = False
-    several: bool = True
-    batch_rows: int = BATCH_ROWS
+OVERLAPPING = 0.7
+"""What two phrases found with this IoU is one thing that was listed under two names."""
 
 
 class Pipeline(ABC):
-    """Caption, ground, text and chat, over :meth:`answer`, which a subclass supplies.
+    """Caption, ground, text, chat and what is made of them, over :meth:`answer` and :meth:`rate` of a subclass.
 
     Attributes:
         is_demo: whether the demo checkpoint answers, which knows only coloured shapes.
@@ -126,6 +77,23 @@ class Pipeline(ABC):
         Raises:
             ContextLengthError: a question does not fit into the context.
             RemoteError: a server does not answer as it should.
+        """
+
+    @abstractmethod
+    def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
+        """How likely each of ``choices`` is as the beginning of each answer.
+
+        Args:
+            questions: taken as they are needed.
+            choices: the same for every question.
+            request: who answers, how many rows at once, and who hears: ``on_token`` once a question, ``cancelled``.
+
+        Returns:
+            For each question the mean log-probability of each choice's tokens.
+
+        Raises:
+            ContextLengthError: a question does not fit into the context.
+            RemoteError: a server does not answer as it should, or does not say such things.
         """
 
     @abstractmethod
@@ -195,6 +163,7 @@ class Pipeline(ABC):
         phrases: Phrases,
         *,
         threshold: float | None = None,
+        check: bool = False,
         **options: Unpack[GroundOptions],
     ) -> list[list[Detection]]:
         """Finds phrases in images (task G).
@@ -203,6 +172,8 @@ class Pipeline(ABC):
             images: one or several.
             phrases: what to look for, each once: every phrase in every image, or a list of them an image.
             threshold: drops boxes with a lower score; None is the model's own, :attr:`score_threshold`.
+            check: ask MM, too, whether each phrase with boxes is there (:meth:`presence`). Its probability times what G
+                gave is then the score. Loads MM beside G; they share the base and what the tower sees.
             **options: those of :meth:`ground_answers`.
 
         Returns:
@@ -212,11 +183,52 @@ class Pipeline(ABC):
         least = self.score_threshold if threshold is None else threshold
         each = as_list(images)
         wanted = [distinct_phrases(own) for own in phrases_of_each(phrases, len(each))]
-        found = self.ground_answers(each, wanted, **options)
-        return DetectionsOfEach(
-            Detections((d for answer in answers for d in answer.detections if d.score >= least), image)
-            for image, answers in zip(each, found, strict=True)
-        )
+        answers = self.ground_answers(each, wanted, **options)
+        found = [[d for answer in own for d in answer.detections if d.score >= least] for own in answers]
+        if check:
+            found = self._with_presence(each, found, options.get("cancelled"), options.get("batch_rows", BATCH_ROWS))
+            found = [[d for d in own if d.score >= least] for own in found]
+        return DetectionsOfEach(Detections(own, image) for own, image in zip(found, each, strict=True))
+
+    def presence(
+        self,
+        images: Images,
+        phrases: Phrases,
+        *,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> list[list[float]]:
+        """How likely images show what phrases mean, by MM's "yes" and "no" to :func:`presence_question`.
+
+        Args:
+            images: one or several.
+            phrases: every phrase in every image, or a list of them an image.
+            on_token: called once a phrase, with (row, 0).
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled`.
+            batch_rows: rows computed at once.
+
+        Returns:
+            For each image a probability a phrase.
+        """
+        pictures = [to_picture(image) for image in as_list(images)]
+        wanted = phrases_of_each(phrases, len(pictures))
+        asked = [[presence_question(phrase) for phrase in own] for own in wanted]
+        rows = (Question.about(picture, text) for picture, own in zip(pictures, asked, strict=True) for text in own)
+        rated = iter(self.rate(rows, YES_AND_NO, _choosing(Task.MM, on_token, cancelled, batch_rows)))
+        return [[yes_of(YES_AND_NO, next(rated)) for _ in own] for own in wanted]
+
+    def _with_presence(
+        self, images: Sequence[AnyImage], found: list[list[Detection]], cancelled: Cancel, batch_rows: int
+    ) -> list[list[Detection]]:
+        """Detections with their scores times the probability that the image shows their phrase at all."""
+        phrases = [list(dict.fromkeys(d.label for d in own)) for own in found]
+        present = self.presence(images, phrases, cancelled=cancelled, batch_rows=batch_rows)
+        chances = [dict(zip(own, rated, strict=True)) for own, rated in zip(phrases, present, strict=True)]
+        return [
+            [replace(d, score=d.score * chance[d.label]) for d in own]
+            for own, chance in zip(found, chances, strict=True)
+        ]
 
     def ground_answers(
         self,
@@ -262,6 +274,140 @@ class Pipeline(ABC):
         return [
             [_grounding(phrase.strip(), next(rows), picture) for phrase in own]
             for picture, own in zip(pictures, wanted, strict=True)
+        ]
+
+    def choose(
+        self,
+        images: Images | None,
+        question: str | Sequence[str],
+        choices: Sequence[str],
+        *,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> list[Choice]:
+        """Answers a question about each image by one of some choices (task MM; without images task Text).
+
+        Args:
+            images: one or several; None asks the language model alone.
+            question: about every image; or one an image.
+            choices: 2 to ``MOST_CHOICES`` answers, spelled as the model would: it rates ``yes`` and ``Yes`` otherwise.
+            on_token: called once a question, with (row, 0).
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled`.
+            batch_rows: rows computed at once.
+
+        Returns:
+            One :class:`Choice` an image (or one), with the probability of each.
+
+        Raises:
+            InputError: there are no choices to choose among, or several questions, but not one an image.
+        """
+        wanted = checked_choices(choices)
+        each: list[AnyImage | None] = [None] if images is None else [*as_list(images)]
+        asked = [question] * len(each) if isinstance(question, str) else one_each(question, len(each), "questions")
+        task = Task.TEXT if images is None else Task.MM
+        questions = (
+            Question.about(None if image is None else to_picture(image), text)
+            for image, text in zip(each, asked, strict=True)
+        )
+        rated = self.rate(questions, wanted, _choosing(task, on_token, cancelled, batch_rows))
+        return [best_of(wanted, rates) for rates in rated]
+
+    def label(
+        self,
+        images: Images,
+        *,
+        prompt: str = CAPTION_PROMPTS["objects"],
+        threshold: float | None = None,
+        check: bool = False,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> list[list[Detection]]:
+        """Finds everything: MM lists what is in each image, and G finds each of it.
+
+        Args:
+            images: one or several.
+            prompt: asks for the list, which is read by :func:`iaa_runtime.text.listing.listed_objects`.
+            threshold: as for :meth:`ground`.
+            check: as for :meth:`ground`.
+            on_token: called with (row, token id): first a row an image, then a row an object, counted on from there.
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+            batch_rows: answers written at once.
+
+        Returns:
+            For each image its detections; of what two phrases found in the same place, the better one.
+        """
+        pictures = [to_picture(image) for image in as_list(images)]
+        told = self.caption(pictures, prompt, on_token=on_token, cancelled=cancelled, batch_rows=batch_rows)
+        heard = None if on_token is None else lambda row, token: on_token(len(pictures) + row, token)
+        phrases = [listed_objects(text) for text in told]
+        found = self.ground(
+            pictures,
+            phrases,
+            threshold=threshold,
+            check=check,
+            on_token=heard,
+            cancelled=cancelled,
+            batch_rows=batch_rows,
+        )
+        return DetectionsOfEach(
+            Detections(without_repeats(own, OVERLAPPING), picture) for own, picture in zip(found, pictures, strict=True)
+        )
+
+    def caption_boxes(
+        self,
+        images: Images,
+        boxes: object,
+        prompt: str = CAPTION_PROMPTS["caption"],
+        *,
+        padding: float = 10,
+        unit: Unit = "percent",
+        on_text: OnText = None,
+        on_token: OnToken = None,
+        cancelled: Cancel = None,
+        batch_rows: int = BATCH_ROWS,
+        **options: Unpack[GenerationOptions],
+    ) -> list[list[str]]:
+        """Answers ``prompt`` about what each box shows, cut out of its image (task MM).
+
+        Args:
+            images: one or several.
+            boxes: a list of boxes (``x, y, width, height``; or detections) an image, or one list for all.
+            prompt: ``{label}`` stands for the box's label, ``{index}`` for its number in the image, from 1.
+            padding: how much of the surroundings is cut out with it, on each side.
+            unit: of ``padding``: ``"percent"`` of the box's width and height, or ``"pixels"``.
+            on_text: called with (row, new text), rows counted image by image and box by box.
+            on_token: called with (row, token id).
+            cancelled: True raises :class:`iaa_runtime.errors.Cancelled` within a token.
+            batch_rows: boxes captioned at once.
+            **options: fields of :class:`GenerationConfig`.
+
+        Returns:
+            For each image a text a box; an empty one for a box of which the image shows nothing.
+        """
+        pictures = [to_picture(image) for image in as_list(images)]
+        listed = boxes_per_image(plain_boxes(boxes), len(pictures))
+        crops = CropOptions(padding=padding, unit=unit)
+        seen = [
+            (picture, box, number)
+            for picture, own in zip(pictures, listed, strict=True)
+            for number, box in enumerate(own, 1)
+            if shown([box], picture.size)
+        ]
+        questions = (
+            Question.about(
+                picture.crop(crop_rectangle(box, picture.size, crops)),
+                filled(prompt, {"label": label_of(box), "index": number}),
+            )
+            for picture, box, number in seen
+        )
+        config = GenerationConfig.for_task(Task.MM, **options)
+        request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
+        texts = iter(self.answer(questions, request))
+        return [
+            [next(texts).text if shown([box], picture.size) else "" for box in own]
+            for picture, own in zip(pictures, listed, strict=True)
         ]
 
     def text(
@@ -316,6 +462,10 @@ class Pipeline(ABC):
             return Reply(answer.text, (), picture)
         phrase = asked_phrase(conversation.messages[-1].content)
         return Reply(answer.text, _grounding(phrase, answer, picture).detections, picture)
+
+
+def _choosing(task: Task, on_token: OnToken, cancelled: Cancel, batch_rows: int) -> Request:
+    return Request(task, GenerationConfig(), Listener(None, on_token, cancelled), batch_rows=batch_rows)
 
 
 def _grounding(phrase: str, answer: TextAnswer, picture: Picture) -> GroundingAnswer:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..boxes.answers import Detection
 from ..errors import InputError
 from ..images.load import AnyImage, to_picture
 
@@ -31,6 +32,13 @@ def one_each(given: Sequence[Any], count: int, what: str) -> list[Any]:
     if len(given) != count:
         raise InputError(f"There are {len(given)} {what} for {count} images. Give one for all, or one an image.")
     return list(given)
+
+
+def plain_boxes(boxes: Any) -> Any:
+    """Boxes with detections among them, as ComfyUI's dicts alone; what is none of these is left to be refused."""
+    if isinstance(boxes, (list, tuple)):
+        return [plain_boxes(box) for box in boxes]
+    return boxes.to_dict() if isinstance(boxes, Detection) else boxes
 
 
 def as_list(images: Images) -> list[AnyImage]:

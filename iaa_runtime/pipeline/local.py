@@ -24,7 +24,7 @@ from ..model.dtypes import Dtype
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
 from ..text.streaming import TextStream
-from ..text.tokenizer import load_tokenizer, token_id, token_texts
+from ..text.tokenizer import encode, load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
 from .model import IAAModel
 from .options import OpenOptions
@@ -131,6 +131,20 @@ class IAAPipeline(Pipeline):
             seen = self._look(batch, seen, request.listener.cancelled)
             answers += self._answer_batch(batch, seen, request, len(answers))
         return answers
+
+    def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
+        """See :meth:`Pipeline.rate`."""
+        ids = [encode(self.tokenizer, choice) for choice in choices]
+        listener, rated = request.listener, list[list[float]]()
+        seen: Seen = {}
+        for batch in _batches(questions, max(1, request.batch_rows // len(choices))):
+            seen = self._look(batch, seen, listener.cancelled)
+            prompts = self._prompts(batch, request.task, seen)
+            rated += self.model.rate(prompts, request.task, ids, cancelled=listener.cancelled)
+            for row in range(len(rated) - len(batch), len(rated)):
+                if listener.on_token is not None:
+                    listener.on_token(row, 0)
+        return rated
 
     def _look(self, batch: Sequence[Question], before: Seen, cancelled: Cancel) -> Seen:
         """The tower's input of the pictures of a batch, some of which the batch before may have had."""

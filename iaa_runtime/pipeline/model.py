@@ -28,6 +28,7 @@ from ..errors import Cancel, InputError
 from ..generation.beam import beam_search
 from ..generation.constraint import Constraint
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
+from ..generation.likelihood import mean_logprobs
 from ..generation.loop import generate
 from ..generation.memory import generation_bytes, projection_bytes, vision_bytes
 from ..generation.prefill import Prompt, embed
@@ -320,6 +321,15 @@ class IAAModel:
         return generate(
             stack, prompts, config, eos, constraint=constraint, steps=self.steps, on_token=on_token, cancelled=cancelled
         )
+
+    @torch.no_grad()
+    def rate(
+        self, prompts: Sequence[Prompt], task: Task | str, answers: Sequence[Sequence[int]], *, cancelled: Cancel = None
+    ) -> list[list[float]]:
+        """How likely answers are to each prompt; see :func:`iaa_runtime.generation.likelihood.mean_logprobs`."""
+        task = Task.parse(task)
+        rows = [prompt for prompt in prompts for _ in answers]
+        return mean_logprobs(self._ready_stack(task, rows, max(map(len, answers))), prompts, answers, cancelled)
 
     def _ready_stack(self, task: Task, prompts: Sequence[Prompt], new_tokens: int) -> Stack:
         longest = max(prompt.length for prompt in prompts)

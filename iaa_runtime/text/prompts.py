@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 from ..errors import InputError
 
@@ -74,3 +75,8 @@ def asked_phrase(message: str) -> str:
     stem = GROUNDING_QUESTION.partition("{phrase}")[0]
     words = " ".join(message.split())
     return words.removeprefix(stem).rstrip(_TRAILING_PUNCTUATION + " ") if words.startswith(stem) else words
+
+
+def filled(prompt: str, values: Mapping[str, object]) -> str:
+    """The prompt with ``{name}`` replaced by what ``values`` has under that name; other braces stay as they are."""
+    return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), prompt)

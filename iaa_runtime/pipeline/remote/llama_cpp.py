@@ -19,6 +19,12 @@ def boxes_grammar(several: bool) -> str:
     return _BOXES.replace("{more}", ' ("; " box)*' if several else "").strip()
 
 
+def literal_grammar(text: str) -> str:
+    """The grammar of one text alone."""
+    escaped = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+    return f'root ::= "{"".join(escaped.get(letter, letter) for letter in text)}"'
+
+
 def translated(fields: dict[str, Any]) -> dict[str, Any]:
     """A request's fields as these servers know them.
 

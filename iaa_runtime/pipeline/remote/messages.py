@@ -37,7 +37,7 @@ SHORT = 4096
 
 _LOWEST = -sys.float_info.max
 _CONTROL = re.compile(r"<\|(?=\w+\|>)")
-_CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
+CONTROL_TOKEN = re.compile(r"<\|\w+\|>")
 
 
 def boxes_regex(several: bool) -> str:
@@ -193,6 +193,28 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
     raise Dropped("the answer broke off")
 
 
+def parse_prompt(data: bytes) -> Completion:
+    """The tokens of a prompt with their log-probabilities, as vLLM tells them.
+
+    Raises:
+        RemoteError: there are none.
+    """
+    try:
+        told = json.loads(data)["prompt_logprobs"]
+        tokens = [next(iter(token.values())) for token in told if token]
+        read = Completion(
+            "".join(_valid(token["decoded_token"]) for token in tokens),
+            [_valid(token["decoded_token"]) for token in tokens],
+            [_logprob(token["logprob"]) for token in tokens],
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, StopIteration, Nonsense):
+        raise RemoteError(
+            "The server tells no probabilities of a given answer (prompt_logprobs), by which choices are rated. Use "
+            "vLLM or llama.cpp."
+        ) from None
+    return read
+
+
 def _add(answer: Completion, event: Any) -> str:
     """Adds an event to the answer, but for its text; raises what indexing raises if the event has another shape.
 
@@ -211,7 +233,7 @@ def _add(answer: Completion, event: Any) -> str:
             spelled = token["token"]
             if len(spelled) > LONGEST_TOKEN:
                 raise Nonsense(f"a token of it has {len(spelled):,} characters")
-            answer.tokens.append("" if _CONTROL_TOKEN.fullmatch(spelled) else _valid(spelled))
+            answer.tokens.append("" if CONTROL_TOKEN.fullmatch(spelled) else _valid(spelled))
             answer.logprobs.append(_logprob(token.get("logprob")))
         answer.finish = choice.get("finish_reason") or answer.finish
         if not isinstance(answer.finish, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 
 from ...boxes.answers import parse_boxes
 from ...config import GenerationConfig, Task
@@ -14,6 +15,7 @@ from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
 from .known_pictures import check_boxes
 from .messages import Completion, SharedUrls
+from .rating import mean_logprob, rating_body
 from .retries import Retries
 from .said import one_line
 from .servers import Endpoint, find_tasks
@@ -120,6 +122,22 @@ class RemotePipeline(Pipeline):
         answers = self._complete(rows, request)
         self._ask_again(rows, answers, replace(request, listener=Listener(cancelled=request.listener.cancelled)))
         return list(answers)
+
+    def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
+        """See :meth:`Pipeline.rate`; a request a choice.
+
+        Raises:
+            RemoteError: no server is known for the task, or it does not tell how likely a given answer is.
+        """
+        endpoint, urls, listener = self._endpoint(request.task), SharedUrls(), request.listener
+        bodies = (rating_body(question, choice, urls, endpoint) for question in questions for choice in choices)
+        read = self._workers.complete(endpoint, bodies, cancelled=listener.cancelled)
+        means = [mean_logprob(choice, answer, endpoint) for choice, answer in zip(cycle(choices), read, strict=False)]
+        rated = [means[first : first + len(choices)] for first in range(0, len(means), len(choices))]
+        for row in range(len(rated)):
+            if listener.on_token is not None:
+                listener.on_token(row, 0)
+        return rated
 
     def _known(self, questions: Sequence[Question], listener: Listener) -> list[str]:
         quietly = Request(Task.G, GenerationConfig.for_task(Task.G), Listener(cancelled=listener.cancelled))

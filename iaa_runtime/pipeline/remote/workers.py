@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import Cancel, check_cancelled
-from .messages import Completion, most_bytes, parse_stream
+from .messages import Completion, most_bytes, parse_prompt, parse_stream
 from .retries import Retries, with_retries
 from .servers import Endpoint
-from .transport import CancelToken, Timeouts, lines, request
+from .transport import LONGEST_JSON, CancelToken, Timeouts, lines, request
 
 POLL_SECONDS = 0.05
 """How often ``cancelled`` is checked while no answer grows."""
@@ -121,6 +121,8 @@ class Workers:
         def send_once() -> Completion:
             answer = Completion()
             with request(url, content, endpoint.key, self.timeouts, cancel_token) as response:
+                if not content["stream"]:
+                    return parse_prompt(response.read(LONGEST_JSON))
                 for answer in parse_stream(lines(response, cancel_token, most_bytes(limit)), limit):
                     updates.put((row, answer))
             return answer

@@ -1,0 +1,61 @@
+"""Reads the objects that a model lists, in whatever form it lists them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+MOST_OBJECTS = 50
+"""More is a model that repeats itself."""
+LONGEST = 100
+"""Characters of an object's name; what is longer is a sentence about something else."""
+
+_BULLET = re.compile(r"\s*(?:[-*•–—·]+(?=\s)|\(?[0-9]{1,3}[.):])\s*")
+_LEAD_IN = re.compile(
+    r"(?:[^:]{0,80}:(?=\s)|(?:in|on) (?:the|this) (?:image|picture|photo)\b,?|there (?:is|are)\b|"
+    r"(?:the|this) (?:image|picture|photo) (?:shows|contains|features|depicts|displays|includes)\b)\s*",
+    re.IGNORECASE,
+)
+_SEPARATOR = re.compile(
+    r"[,;、，；](?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)", re.I
+)
+_AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_ARTICLE = re.compile(r"(?:an?|the|some|and)\s+", re.IGNORECASE)
+_AROUND = " \t\"'`*_.!?…:-–—•“”‘’。！？"
+_NOTHING = {"", "none", "nothing", "n/a", "etc"}
+
+
+def listed_objects(text: str) -> list[str]:
+    """The objects of a list: ``1. A dog`` a line, ``a dog, a cat and two birds``, with a sentence around or without.
+
+    Args:
+        text: a model's answer.
+
+    Returns:
+        Names without articles, each once, at most ``MOST_OBJECTS``.
+    """
+    objects: dict[str, str] = {}
+    for line in text.splitlines():
+        for name in _items(line):
+            if name.casefold() not in _NOTHING and len(name) <= LONGEST:
+                objects.setdefault(name.casefold(), name)
+    return list(objects.values())[:MOST_OBJECTS]
+
+
+def _items(line: str) -> Iterator[str]:
+    line = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
+    while lead_in := _LEAD_IN.match(line):
+        line = line[lead_in.end() :]
+    parts = _SEPARATOR.split(line)
+    for number, part in enumerate(parts):
+        # "tables and chairs" ends a list, "a black and white cat" does not.
+        left, *right = _AND.split(part, maxsplit=1)
+        last_two = number == len(parts) - 1 and right and len(_name(left).split()) >= len(right[0].split())
+        yield from map(_name, (left, *right) if last_two else (part,))
+
+
+def _name(part: str) -> str:
+    name = " ".join(part.split()).strip(_AROUND)
+    while article := _ARTICLE.match(name):
+        name = name[article.end() :]
+    return name

@@ -1,0 +1,53 @@
+"""Objects out of what models say when they are asked for a list."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from iaa_runtime.text.listing import LONGEST, MOST_OBJECTS, listed_objects
+
+
+@pytest.mark.parametrize(
+    ("said", "objects"),
+    [
+        ("small red circle, large blue star", ["small red circle", "large blue star"]),
+        ("Three shapes, from left to right: a red ring, a blue star and a red ring.", ["red ring", "blue star"]),
+        ("1. A dog\n2) the cat\n3. Two birds", ["dog", "cat", "Two birds"]),
+        ("- **Car**\n- person\n* tree.\n• bench", ["Car", "person", "tree", "bench"]),
+        ("There is a man, a dog, and an umbrella.", ["man", "dog", "umbrella"]),
+        ("In the image, there are trees and a river.", ["trees", "river"]),
+        ("The image shows: a black and white cat; tables and chairs", ["black and white cat", "tables", "chairs"]),
+        ("Objects: laptop, Laptop, coffee mug & a pen", ["laptop", "coffee mug", "pen"]),
+        ("a salt and pepper shaker", ["salt and pepper shaker"]),
+        ("狗、猫，树。", ["狗", "猫", "树"]),
+        ("'sign', \"lamp\", etc.", ["sign", "lamp"]),
+        ("2 dogs. A cat.", ["2 dogs", "cat"]),
+        ("None.", []),
+        ("", []),
+        (" , ,\n-\n1.", []),
+        ("x" * (LONGEST + 1) + ", dog", ["dog"]),
+    ],
+)
+def test_lists_of_all_forms(said: str, objects: list[str]) -> None:
+    assert listed_objects(said) == objects
+
+
+def test_a_model_that_repeats_itself_ends() -> None:
+    assert len(listed_objects(", ".join(f"thing {n}" for n in range(1000)))) == MOST_OBJECTS
+
+
+@given(st.text(alphabet=st.sampled_from("a and, :.;\n-*1)(的、the"), max_size=200))
+def test_any_text_gives_names_or_none(text: str) -> None:
+    for name in listed_objects(text):
+        assert name == name.strip() != ""
+
+
+def test_long_texts_take_no_time() -> None:
+    begin = time.process_time()
+    for text in ("a and " * 20_000, ": " * 50_000, "there is " * 20_000, "the image shows " * 20_000, "- " * 50_000):
+        listed_objects(text)
+    assert time.process_time() - begin < 1
