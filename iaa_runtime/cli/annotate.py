@@ -13,10 +13,11 @@ from ..annotate.parquet import Parquet
 from ..annotate.sidecars import Existing, Sidecars, places, write_sidecars
 from ..annotate.sources import PassedOver, check_sources, list_images
 from ..images.names import slashed
-from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat, check_folder, open_job
+from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
+from ..jobs.start import check_folder, open_job
 from ..text.prompts import CAPTION_PROMPTS
 from .arguments.shared import generation_options
 from .opening import join_processes, open_pipeline
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     progress = Progress(job.count, job.done()) if group.is_main else None
-    run_job(job, settings.batch, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
+    run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
     if group.is_main:
         _finish(options, settings, job)
     group.leave()
@@ -120,7 +121,6 @@ def _open_job(
         "boxes": settings.ground,
         "threshold": annotator.threshold,
         "several": settings.several,
-        "batch": settings.batch,
         "generation": settings.generation,
     }
 
@@ -137,10 +137,11 @@ def _open_job(
         job_settings,
         rows,
         options.shard_size,
+        settings.batch,
         FORMATS[options.format](),
         group,
         is_record,
-        options.dry_run,
+        dry_run=options.dry_run,
     )
 
 

@@ -15,10 +15,11 @@ from ..config import BATCH_ROWS, GenerationConfig, Task
 from ..errors import InputError
 from ..images.load import load_image
 from ..jobs.files import json_line
-from ..jobs.job import Job, Row, open_job
+from ..jobs.job import Job, Row
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..jobs.run import run_job
+from ..jobs.start import open_job
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.prompts import grounding_question
 from .mme import Answer
@@ -26,7 +27,7 @@ from .mme_questions import MmeQuestion
 from .refcoco import Target
 
 SHARD_BATCHES = 4
-"""Batches in a shard: what a kill can cost, and what a process computes at a time."""
+"""Batches in a shard: what a process computes at a time."""
 MAX_NEW_TOKENS = 128
 """As in the published evaluation of both benchmarks."""
 
@@ -146,7 +147,6 @@ def _answer(
         **pipeline.identity(),
         "task": task.value,
         "questions": _digest(rows, kept),
-        "batch": settings.batch,
         "grammar": settings.grammar,
         "generation": settings.generation,
     }
@@ -162,8 +162,9 @@ def _answer(
         return isinstance(record.get("text"), str) and all(name in record for name in kept)
 
     size = SHARD_BATCHES * settings.batch
-    job, _ = open_job(parts, job_settings, checked, size, None, group, is_record, settings.dry_run)
-    if settings.dry_run:
+    batch, dry_run = settings.batch, settings.dry_run
+    job, _ = open_job(parts, job_settings, checked, size, batch, group=group, is_record=is_record, dry_run=dry_run)
+    if dry_run:
         return job
 
     def work(batch: list[Row], pictures: list[Image.Image]) -> list[Row]:
@@ -177,7 +178,7 @@ def _answer(
         ]
 
     progress = Progress(job.count, job.done(), "questions") if group.is_main else None
-    run_job(job, settings.batch, _load_picture, work, group, pipeline.forget_pictures, progress)
+    run_job(job, _load_picture, work, group, pipeline.forget_pictures, progress)
     return job
 
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -106,6 +107,22 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     write_atomically(path, write, overwrite=overwrite)
 
 
+def append_bytes(path: Path, content: bytes) -> None:
+    """Adds to the end of a file, which need not be there, and hands the bytes to the system.
+
+    Raises:
+        InputError: it cannot be written, or is nothing that may be added to.
+    """
+    check_output(path, overwrite=True)
+    try:
+        with path.open("ab") as file:
+            file.write(content)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written ({_reason(error)}). Free space there, or choose another name or place."
+        ) from error
+
+
 def make_folder(folder: Path) -> None:
     """Makes a folder for outputs and those above it; raises :class:`InputError` where that cannot be."""
     try:
@@ -200,6 +217,18 @@ def numbered_rows(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, dict[
         if not isinstance(record, dict):
             raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
         yield number, record
+
+
+def read_torn_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the objects of a file that a killed process may have left: without lines that are none; none if absent."""
+    with suppress(InputError), open_input(path) as file:
+        while line := file.readline(LONGEST_LINE):
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(record, dict):
+                yield record
 
 
 def _next_line(file: BinaryIO, path: Path | str, number: int) -> bytes:

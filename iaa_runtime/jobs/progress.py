@@ -18,7 +18,7 @@ _SECONDS_BETWEEN_REDRAWS = 0.2
 
 
 class Progress:
-    """Writes progress lines, on stderr by default: then only if the package's logger tells of such (INFO).
+    """Writes progress lines, the first at once; on stderr by default, if the package's logger tells of such (INFO).
 
     Args:
         total: items of the job.
@@ -41,6 +41,7 @@ class Progress:
         self._stream = (stream or unguarded(sys.stderr)) if told else None
         self._terminal = StatusLine(self._stream) if self._stream and self._stream.isatty() else None
         self._begun = self._written = clock()
+        self._write(self.describe(done))
 
     def update(self, done: int) -> None:
         """Notes that ``done`` of all items are finished; writes a line if the last one is old enough."""

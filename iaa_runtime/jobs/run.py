@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,8 @@ from .job import Job, Row
 from .process_group import ProcessGroup
 from .progress import Progress
 
+log = logging.getLogger(__name__)
+
 LOADERS = min(8, os.cpu_count() or 1)
 """Threads that load items ahead of the model."""
 
@@ -21,57 +24,68 @@ SECONDS_BETWEEN_COUNTS = 10.0
 
 class _Batch(NamedTuple):
     shard: int
+    records: list[Row]
+    """Of the shard's items before, to which those of this batch are added."""
     rows: list[Row]
     loaded: list[Future[Any]]
-    first: bool
-    last: bool
 
 
 def run_job(
     job: Job,
-    batch: int,
     load: Callable[[Row], Any],
     work: Callable[[list[Row], list[Any]], list[Row]],
     group: ProcessGroup | None = None,
-    on_shard: Callable[[], None] | None = None,
+    on_batch: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
 ) -> None:
     """Computes every missing shard whose number, modulo the number of processes, is this process's rank.
 
-    Batches never cross the end of a shard, and each shard starts afresh: a record follows, to the last bit, from the
-    list and the settings alone, not from what was computed before.
+    Batches never cross the end of a shard, and each starts afresh: a record follows, to the last bit, from the list and
+    the settings alone, not from what was computed before. Each is kept as soon as it is there; whatever ends the run
+    costs the batch that was being computed.
 
     Args:
         job: the open job.
-        batch: items computed at once.
         load: loads one item, in a thread; what it raises stops the job.
         work: makes the records of a batch from its items and what was loaded for them.
         group: the processes that work on it, all of which are waited for; this one alone when None.
-        on_shard: called before each shard, to clear state that might change its content.
+        on_batch: called before each batch, to clear state that might change its content.
         progress: updated with the items done; given in the main process only.
     """
     group = group or ProcessGroup()
     own = [number for number in job.missing() if number % group.world_size == group.rank]
-    records: list[Row] = []
     count = _Count(job, group) if progress is not None else None
-    with ThreadPoolExecutor(LOADERS, thread_name_prefix="load") as pool:
-        try:
-            for item in _ahead(_batches(job, own, batch, load, pool)):
-                if item.first and on_shard is not None:
-                    on_shard()
-                records += work(item.rows, [future.result() for future in item.loaded])
-                if item.last:
-                    job.format.write(job.shard(item.shard), records)
-                    records = []
-                if progress is not None and count is not None:
-                    progress.update(count.add(len(item.rows)))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-    group.barrier()
+    try:
+        with ThreadPoolExecutor(LOADERS, thread_name_prefix="load") as pool:
+            try:
+                for batch in _ahead(_batches(job, own, load, pool)):
+                    on_batch()
+                    made = work(batch.rows, [future.result() for future in batch.loaded])
+                    _store(job, batch, made)
+                    if progress is not None and count is not None:
+                        progress.update(count.add(len(made)))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        group.barrier()
+    except BaseException:
+        if progress is not None:
+            progress.finish(done := job.done())
+            log.info("%s of %s are kept in %s; the same command goes on.", f"{done:,}", f"{job.count:,}", job.folder)
+        raise
     if progress is not None:
         progress.finish(job.done())
     if group.is_main:
         job.tidy()
+
+
+def _store(job: Job, batch: _Batch, made: list[Row]) -> None:
+    """Keeps a batch's records, or finishes its shard with them."""
+    before = len(batch.records)
+    batch.records.extend(made)
+    if len(batch.records) == len(job.spans[batch.shard]):
+        job.finish(batch.shard, batch.records)
+    else:
+        job.keep(batch.shard, before, made)
 
 
 class _Count:
@@ -89,14 +103,12 @@ class _Count:
         return min(self._done, self._job.count)
 
 
-def _batches(
-    job: Job, own: list[int], size: int, load: Callable[[Row], Any], pool: ThreadPoolExecutor
-) -> Iterator[_Batch]:
+def _batches(job: Job, own: list[int], load: Callable[[Row], Any], pool: ThreadPoolExecutor) -> Iterator[_Batch]:
     for number, rows in job.rows(own):
-        for start in range(0, len(rows), size):
-            chosen = rows[start : start + size]
-            loaded = [pool.submit(load, row) for row in chosen]
-            yield _Batch(number, chosen, loaded, start == 0, start + size >= len(rows))
+        records = job.kept(number)
+        for start in range(len(records), len(rows), job.batch):
+            chosen = rows[start : start + job.batch]
+            yield _Batch(number, records, chosen, [pool.submit(load, row) for row in chosen])
 
 
 def _ahead(batches: Iterable[_Batch]) -> Iterator[_Batch]:

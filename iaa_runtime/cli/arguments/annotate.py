@@ -21,7 +21,7 @@ from .shared import (
 )
 
 SHARD_SIZE, MOST_IN_SHARD = 200, 100_000
-"""Pictures in a shard: what a kill can cost; the records of one are held in memory."""
+"""Pictures in a shard; the records of one are held in memory."""
 LISTS = (".jsonl", ".parquet", STDIN)
 
 

@@ -11,8 +11,8 @@ import pytest
 from iaa_runtime.annotate import list_images
 from iaa_runtime.annotate.parquet import Parquet
 from iaa_runtime.errors import InputError
-from iaa_runtime.jobs.job import open_job
 from iaa_runtime.jobs.run import run_job
+from iaa_runtime.jobs.start import open_job
 
 
 def test_its_absence_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +102,13 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 0.5, 0.99])
 def test_a_cut_shard_is_made_anew(keep: float, tmp_path: Path) -> None:
     rows = [{"image": f"{number}.png"} for number in range(4)]
-    job, _ = open_job(tmp_path / "job", {}, lambda: rows, 2, Parquet())
-    run_job(job, 2, lambda row: None, lambda batch, _: list(batch))
+    job, _ = open_job(tmp_path / "job", {}, lambda: rows, 2, 2, Parquet())
+    run_job(job, lambda row: None, lambda batch, _: list(batch))
     whole = job.shard(1).read_bytes()
     job.shard(1).write_bytes(whole[: int(len(whole) * keep)])
-    again, _ = open_job(tmp_path / "job", {}, lambda: rows, 2, Parquet())
+    again, _ = open_job(tmp_path / "job", {}, lambda: rows, 2, 2, Parquet())
     assert again.missing() == [1]
-    run_job(again, 2, lambda row: None, lambda batch, _: list(batch))
+    run_job(again, lambda row: None, lambda batch, _: list(batch))
     assert list(again.records()) == rows
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from iaa_runtime.errors import IAAError, InputError
-from iaa_runtime.jobs.job import Job, Row, open_job
+from iaa_runtime.jobs.job import Job, Row
 from iaa_runtime.jobs.process_group import ProcessGroup
 from iaa_runtime.jobs.run import run_job
+from iaa_runtime.jobs.start import open_job
 
 COUNT = 23
 
@@ -24,7 +25,7 @@ def rows() -> Iterator[Row]:
 
 
 def start(folder: Path, group: ProcessGroup | None = None, **settings: Any) -> Job:
-    return open_job(folder, {"model": "m"} | settings, rows, 5, group=group)[0]
+    return open_job(folder, {"model": "m"} | settings, rows, 5, 2, group=group)[0]
 
 
 def compute(job: Job, index: int = 0, size: int = 1, stop_before: int | None = None) -> None:
@@ -39,7 +40,7 @@ def compute(job: Job, index: int = 0, size: int = 1, stop_before: int | None = N
             raise KeyboardInterrupt
         return [{"number": row["number"], "square": row["number"] ** 2} for row in batch]
 
-    run_job(job, 2, lambda row: f"n{row['number']}", work, Alone(index, size))
+    run_job(job, lambda row: f"n{row['number']}", work, Alone(index, size))
 
 
 def test_every_item_is_recorded_once_in_order(tmp_path: Path) -> None:
@@ -67,13 +68,13 @@ def test_a_job_goes_on_where_it_was_left(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         compute(job, stop_before=12)
     assert [job.shard(number).exists() for number in range(5)] == [True, True, False, False, False]
-    assert job.done() == 10
+    assert job.done() == 12
     first = job.shard(0).stat().st_mtime_ns
     with pytest.raises(IAAError, match=r"3 of 5 shards are missing .* shard-000002\.jsonl"):
         list(job.records())
     # A different number of processes may go on.
     compute(start(tmp_path / "job"), 1, 2)
-    assert job.done() == 15
+    assert job.done() == 17
     compute(start(tmp_path / "job"), 0, 2)
     assert [record["number"] for record in job.records()] == list(range(COUNT))
     assert job.shard(0).stat().st_mtime_ns == first
@@ -87,7 +88,7 @@ def test_done_counts_the_short_last_shard(tmp_path: Path) -> None:
 
 def test_the_list_is_that_of_the_first_start(tmp_path: Path) -> None:
     job = start(tmp_path / "job")
-    again, resumed = open_job(tmp_path / "job", {"model": "m"}, lambda: pytest.fail("listed again"), 5)
+    again, resumed = open_job(tmp_path / "job", {"model": "m"}, lambda: pytest.fail("listed again"), 5, 2)
     assert resumed
     assert again.count == job.count
 
@@ -103,7 +104,7 @@ def test_the_list_is_that_of_the_first_start(tmp_path: Path) -> None:
 def test_settings_are_never_mixed(settings: Row, size: int, message: str, tmp_path: Path) -> None:
     start(tmp_path / "job")
     with pytest.raises(InputError, match=message):
-        open_job(tmp_path / "job", settings, rows, size)
+        open_job(tmp_path / "job", settings, rows, size, 2)
 
 
 def test_a_start_that_was_cut_short_is_repeated(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_list_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_empty_list_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to do"):
-        open_job(tmp_path / "job", {}, lambda: [], 2)
+        open_job(tmp_path / "job", {}, lambda: [], 2, 2)
     assert list((tmp_path / "job").iterdir()) == []
 
 
@@ -153,7 +154,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_an_empty_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is nothing to do"):
-        open_job(tmp_path / "job", {}, lambda: [], 5)
+        open_job(tmp_path / "job", {}, lambda: [], 5, 2)
 
 
 @pytest.mark.parametrize(
@@ -191,12 +192,12 @@ def test_what_loading_raises_stops_the_job_and_keeps_what_is_done(tmp_path: Path
         return 0
 
     with pytest.raises(InputError, match="the disk is gone"):
-        run_job(job, 2, load, lambda batch, loaded: list(batch))
-    assert job.done() == 5
+        run_job(job, load, lambda batch, loaded: list(batch))
+    assert job.done() == 7
 
 
 def test_only_a_few_items_are_loaded_ahead(tmp_path: Path) -> None:
-    job = open_job(tmp_path / "job", {}, lambda: ({"number": n} for n in range(100)), 10)[0]
+    job = open_job(tmp_path / "job", {}, lambda: ({"number": n} for n in range(100)), 10, 4)[0]
     loaded, worked, most = [], [], 0
 
     def load(row: Row) -> int:
@@ -209,22 +210,21 @@ def test_only_a_few_items_are_loaded_ahead(tmp_path: Path) -> None:
         worked.extend(batch)
         return batch
 
-    run_job(job, 4, load, work)
+    run_job(job, load, work)
     assert len(worked) == 100
     assert most <= 8  # this batch and the next
 
 
-def test_each_shard_starts_afresh(tmp_path: Path) -> None:
+def test_each_batch_starts_afresh(tmp_path: Path) -> None:
     job = start(tmp_path / "job")
     seen: list[str] = []
     run_job(
         job,
-        2,
         lambda row: row,
         lambda batch, _: seen.append(str(batch[0]["number"])) or batch,
-        on_shard=lambda: seen.append("new"),
+        on_batch=lambda: seen.append("new"),
     )
-    assert " ".join(seen) == "new 0 2 4 new 5 7 9 new 10 12 14 new 15 17 19 new 20 22"
+    assert " ".join(seen) == " ".join(f"new {n}" for n in (0, 2, 4, 5, 7, 9, 10, 12, 14, 15, 17, 19, 20, 22))
 
 
 def test_manifest_and_list_are_plain_json(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_manifest_and_list_are_plain_json(tmp_path: Path) -> None:
         "version": 1,
         "count": COUNT,
         "list": hashlib.sha256((job.folder / "items.jsonl").read_bytes()).hexdigest(),
-        "settings": {"model": "m", "phrases": ["a", "b"], "shard_size": 5, "format": "jsonl"},
+        "settings": {"model": "m", "phrases": ["a", "b"], "shard_size": 5, "batch": 2, "format": "jsonl"},
     }
     start(tmp_path / "job", phrases=["a", "b"])  # a tuple and a list are the same JSON
 

@@ -41,11 +41,12 @@ def test_a_log_gets_a_line_now_and_then_and_a_terminal_one_that_changes() -> Non
     for progress in both:
         progress.finish(60)
     assert log.getvalue().splitlines() == [
+        "0 of 60 images",
         "30 of 60 images, 1.0 a second, 30 s left",
         "60 of 60 images, 1.0 a second, 0 s left",
         "60 of 60 images (60 now, in 1 min 0 s)",
     ]
-    assert terminal.getvalue().count("\r") == 61
+    assert terminal.getvalue().count("\r") == 62
     assert terminal.getvalue().count("\n") == 1
 
 
