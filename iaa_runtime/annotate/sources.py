@@ -31,9 +31,14 @@ STDIN = "-"
 """The source that is a list on standard input."""
 
 _TABLE = """CREATE TABLE images (
-    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT)"""
+    position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT,
+    found INTEGER DEFAULT 0)"""
+_KNOWN = -1
+"""The source of those that the job has."""
 _ONCE = "CREATE UNIQUE INDEX once ON images (path, phrases, ifnull(id, x''))"
 _INSERT = "INSERT OR IGNORE INTO images (source, name, path, folded, phrases, id) VALUES (?, ?, ?, ?, ?, ?)"
+_FOUND = f"UPDATE images SET found = 1 WHERE source = {_KNOWN} AND NOT found AND "
+_SAME = "path = ? AND phrases = ? AND ifnull(id, x'') = ifnull(?, x'')"
 _ALIKE = "folded, phrases, ifnull(id, x'')"
 _TWINS = f"""CREATE TABLE twins AS SELECT position, path, {_ALIKE} FROM images
     WHERE ({_ALIKE}) IN (SELECT {_ALIKE} FROM images GROUP BY {_ALIKE} HAVING count(*) > 1)
@@ -57,7 +62,13 @@ class Listed:
 
 
 class PassedOver(Counter[str]):
-    """How many files of folders are not taken, and why: hidden, of another ending, or given before."""
+    """How many files of folders and rows of lists are not taken, and why: hidden, of another ending, or given before.
+
+    Attributes:
+        gone: how many of the known ones no source names any more.
+    """
+
+    gone = 0
 
     def __str__(self) -> str:
         return ", ".join(f"{count:,} {why}" for why, count in self.most_common())
@@ -79,6 +90,7 @@ def list_images(
     folder: str | None = None,
     column: str = "image",
     passed_over: PassedOver | None = None,
+    known: Iterable[Row] = (),
 ) -> Iterator[Row]:
     """Yields the pictures of all sources, each once, in an order that depends on nothing but their names.
 
@@ -89,6 +101,7 @@ def list_images(
         folder: what relative names in lists start from; the list's own folder when None.
         column: the name of the lists' column of pictures.
         passed_over: counts what is not taken.
+        known: such as were yielded before, and are not again.
 
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
@@ -103,18 +116,22 @@ def list_images(
     with closing(sqlite3.connect("")) as table:  # a temporary file, which SQLite removes
         table.execute(_TABLE)
         table.execute(_ONCE)
+        table.executemany(_INSERT, (_columns(_KNOWN, Listed.from_row(row)) for row in known))
         for number, source in enumerate(sources):
             for listed in _pictures(source, folder, column, passed):
-                added = table.execute(_INSERT, _columns(number, listed)).rowcount
-                if not added:
-                    passed["given before"] += 1
+                columns = _columns(number, listed)
+                if not table.execute(_INSERT, columns).rowcount:
+                    path, phrases, identity = columns[2], *columns[4:]
+                    is_known = table.execute(_FOUND + _SAME, (path, phrases, identity)).rowcount
+                    passed["given before"] += not is_known
         passed["given before"] += _drop_other_spellings(table)
+        ((passed.gone,),) = table.execute(f"SELECT count(*) FROM images WHERE source = {_KNOWN} AND NOT found")
         passed += PassedOver()  # drops what is 0
         # Rows of a list stay in its order; other pictures are ordered by name.
         lists = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
         for name, path, phrases, identity in table.execute(
-            f"SELECT name, path, phrases, id FROM images ORDER BY {order}"
+            f"SELECT name, path, phrases, id FROM images WHERE source > {_KNOWN} ORDER BY {order}"
         ):
             row: Row = {"image": os.fsdecode(name), "path": os.fsdecode(path)}
             if phrases != "[]":
@@ -140,19 +157,20 @@ def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, bytes, str
 
 
 def _drop_other_spellings(table: sqlite3.Connection) -> int:
-    """Leaves the first row of those that are one picture on its disk; returns how many others there were."""
+    """Leaves the first row of those that are one picture on its disk; returns how often one was given before."""
     dropped = 0
     table.execute(_TWINS)
-    kept: list[bytes] = []
+    kept: list[tuple[int, bytes]] = []
     before: list[Any] = []
     for position, path, *alike in table.execute("SELECT * FROM twins ORDER BY rowid"):
         if alike != before:
             kept, before = [], alike
-        if any(same_on_disk(os.fsdecode(path), os.fsdecode(other)) for other in kept):
-            table.execute("DELETE FROM images WHERE position = ?", (position,))
-            dropped += 1
+        first = next((at for at, other in kept if same_on_disk(os.fsdecode(path), os.fsdecode(other))), None)
+        if first is None:
+            kept.append((position, path))
         else:
-            kept.append(path)
+            table.execute("DELETE FROM images WHERE position = ?", (position,))
+            dropped += not table.execute(f"{_FOUND} position = ?", (first,)).rowcount
     return dropped
 
 

@@ -11,12 +11,14 @@ from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_pi
 from ..annotate.coco import write_coco_boxes, write_coco_captions
 from ..annotate.parquet import Parquet
 from ..annotate.sidecars import Existing, Sidecars, places, write_sidecars
-from ..annotate.sources import PassedOver, check_sources, list_images
+from ..annotate.sources import STDIN, PassedOver, check_sources, list_images
+from ..errors import InputError
 from ..images.names import slashed
+from ..jobs.files import check_output
 from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
-from ..jobs.run import run_job
+from ..jobs.run import retry_failed, run_job
 from ..jobs.start import check_folder, open_job
 from ..text.prompts import CAPTION_PROMPTS
 from .arguments.shared import generation_options
@@ -43,15 +45,21 @@ def run(options: argparse.Namespace) -> int:
             _tell(options, settings, job)
         group.leave()
         return 0
-    _check_pictures(options, outputs, job)
+    _check_pictures(options, settings, outputs, job)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     progress = Progress(job.count, job.done()) if group.is_main else None
     run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
+    if options.retry_failed:
+        retry_failed(job, _failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
     if group.is_main:
         _finish(options, settings, job)
     group.leave()
     return 0
+
+
+def _failed(record: Row) -> bool:
+    return "error" in record
 
 
 def _settings(options: argparse.Namespace) -> AnnotateSettings:
@@ -91,17 +99,15 @@ def _outputs(options: argparse.Namespace, settings: AnnotateSettings) -> Outputs
     return outputs
 
 
-def _check_pictures(options: argparse.Namespace, outputs: Outputs, job: Job) -> None:
+def _check_pictures(options: argparse.Namespace, settings: AnnotateSettings, outputs: Outputs, job: Job) -> None:
     """Raises if what is written in the end would meet a picture, or captions each other: before the work."""
-
-    def pictures() -> Iterator[Row]:
-        for _, rows in job.rows(range(job.shards)):
-            yield from rows
-
-    for row in pictures() if options.coco else ():
+    if job.done() < job.count:  # a file that is there lacks what comes now
+        for target in _coco_files(options, settings).values():
+            check_output(target, overwrite=options.overwrite)
+    for row in job.items() if options.coco else ():
         outputs.spares("the picture", row["path"])
     if options.sidecars:
-        with places(pictures()) as where:
+        with places(job.items()) as where:
             if where.twins:
                 log(
                     f"{where.twins:,} pictures differ from another in nothing but their ending, such as "
@@ -141,8 +147,31 @@ def _open_job(
         FORMATS[options.format](),
         group,
         is_record,
-        dry_run=options.dry_run,
+        lambda job: _new_images(options, job),
+        options.dry_run,
     )
+
+
+def _new_images(options: argparse.Namespace, job: Job) -> Iterator[Row]:
+    """Tells what has changed since a job began; yields the new images with ``--update``."""
+    if STDIN in options.source and not options.update:
+        return  # it may be closed by now
+    new, passed_over = 0, PassedOver()
+    try:
+        for row in list_images(options.source, options.images, options.column, passed_over, job.items()):
+            new += 1
+            if options.update:
+                yield row
+    except InputError as error:
+        if options.update:
+            raise
+        log(f"New images could not be looked for: {error}")
+        return
+    if new:
+        so = "they are taken in" if options.update else "--update takes them in"
+        log(f"{new:,} images are new since the job began: {so}.")
+    if passed_over.gone:
+        log(f"{passed_over.gone:,} images of the job are not there any more.")
 
 
 def _tell(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
@@ -167,7 +196,9 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
             if failed <= 3:
                 complain(f"iaa annotate: {record['error']}")
     if failed > 3:
-        complain(f"iaa annotate: … {failed - 3} more failed; their records say why.")
+        complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
+    if failed:
+        log(f"{failed:,} images failed. Once they are repaired, the same command with --retry-failed tries them again.")
     written = _export(options, settings, job)
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:

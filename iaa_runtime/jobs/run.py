@@ -78,6 +78,45 @@ def run_job(
         job.tidy()
 
 
+def retry_failed(
+    job: Job,
+    failed: Callable[[Row], bool],
+    load: Callable[[Row], Any],
+    work: Callable[[list[Row], list[Any]], list[Row]],
+    group: ProcessGroup | None = None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> None:
+    """Computes the failed records of a finished job once more; each batch's shard is replaced, whole or not at all.
+
+    Args:
+        job: as of :func:`run_job`, as are the others.
+        failed: whether a record says that there is no result.
+    """
+    group = group or ProcessGroup()
+    own: dict[int, list[int]] = {}
+    for number in range(group.rank, job.shards, group.world_size):
+        if places := [place for place, record in enumerate(job.format.read(job.shard(number))) if failed(record)]:
+            own[number] = places
+    progress = Progress(sum(map(len, own.values())), what="failed ones") if group.is_main and own else None
+    tried = 0
+    with ThreadPoolExecutor(LOADERS, thread_name_prefix="load") as pool:
+        for number, rows in job.rows(own):
+            records = list(job.format.read(job.shard(number)))
+            for start in range(0, len(own[number]), job.batch):
+                places = own[number][start : start + job.batch]
+                on_batch()
+                again = [rows[place] for place in places]
+                for place, record in zip(places, work(again, list(pool.map(load, again))), strict=True):
+                    records[place] = record
+                job.finish(number, records)
+                tried += len(places)
+                if progress is not None:
+                    progress.update(tried)
+    group.barrier()
+    if progress is not None:
+        progress.finish(tried)
+
+
 def _store(job: Job, batch: _Batch, made: list[Row]) -> None:
     """Keeps a batch's records, or finishes its shard with them."""
     before = len(batch.records)

@@ -36,6 +36,12 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.rest = "source"
     parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; the same again goes on with it")
+    parser.add_argument(
+        "--update", action="store_true", help="take in images that are new since the job began, in shards of their own"
+    )
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="try images again that failed, as after they were repaired"
+    )
     add_dry_run_argument(parser)
     _add_questions(parser)
     group = parser.add_argument_group("lists")

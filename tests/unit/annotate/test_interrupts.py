@@ -1,4 +1,4 @@
-"""``iaa annotate``, asked to end in the middle: what is finished is kept, batch by batch, and it goes on to the same."""
+"""``iaa annotate``, asked to end in the middle: finished batches are kept, and the end is the same."""
 
 from __future__ import annotations
 

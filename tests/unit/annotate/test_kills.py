@@ -1,4 +1,4 @@
-"""``iaa annotate`` over demo scenes, ended and killed again and again, and under ``accelerate launch``: as one unbroken run."""
+"""``iaa annotate`` over demo scenes, ended and killed, and under ``accelerate launch``: as one unbroken run."""
 
 from __future__ import annotations
 
