@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..iaa_runtime.boxes.bounding_box import Boxes, described, repeated
+from ..iaa_runtime.boxes.bounding_box import Boxes, described, fitted, repeated
 from ..iaa_runtime.boxes.convert import CONVENTIONS, boxes_from, to_json, to_kjnodes, to_layerstyle, to_nested
 from ..iaa_runtime.boxes.segs import is_segs, segs_size, to_segs
 from ..iaa_runtime.errors import InputError
@@ -17,7 +17,7 @@ from .host import check_interrupt
 from .inputs import Node, together
 
 BBOX, BBOXES, BOX = io.Custom("BBOX"), io.Custom("BBOXES"), io.Custom("BOX")
-SEGS, JSON = io.Custom("SEGS"), io.Custom("JSON")
+SEGS, JSON, ARRAY = io.Custom("SEGS"), io.Custom("JSON"), io.Custom("ARRAY")
 
 ONE_IMAGE, ONE_EACH = "boxes of one image", "one box of each image"
 KJ_XYWH, KJ_XYXY, SAM2 = "KJNodes, xywh", "KJNodes, xyxy", "segment-anything-2"
@@ -43,7 +43,7 @@ class ConvertBoxes(Node):
                 "bbox converter",
             ],
             inputs=[
-                io.MultiType.Input("boxes", [io.BoundingBox, BBOX, BBOXES, BOX, SEGS, JSON, io.String]),
+                io.MultiType.Input("boxes", [io.BoundingBox, BBOX, BBOXES, BOX, SEGS, JSON, ARRAY, io.String]),
                 io.Combo.Input("numbers", options=list(CONVENTIONS), default="xyxy", optional=True),
                 io.Combo.Input(
                     "a_list_holds", options=[ONE_IMAGE, ONE_EACH], default=ONE_IMAGE, optional=True, advanced=True
@@ -61,6 +61,7 @@ class ConvertBoxes(Node):
                 SEGS.Output("segs", is_output_list=True),
                 JSON.Output("florence2"),
                 io.String.Output("json"),
+                io.Image.Output("images", is_output_list=True),
             ],
         )
 
@@ -81,24 +82,39 @@ class ConvertBoxes(Node):
             converted = boxes_from(boxes, numbers, size, a_list_holds == ONE_EACH)
         except InputError as error:
             raise InputError(f"'boxes' cannot be read. {error}") from None
+        if size is not None:
+            converted = [fitted(found, size) for found in converted]
         bbox = to_nested(converted) if bbox_for == SAM2 else to_kjnodes(converted, bbox_for.split(", ")[1])
         layerstyle = to_layerstyle(converted)
         first = next((box for found in layerstyle for box in found), SKIP)
-        segs = segs_of(converted, size, image, crop_factor)
+        segs, images = segs_of(converted, size, image, crop_factor)
         text = to_json(converted, json_numbers, size)
         native = [[described(box) for box in found] for found in converted]
-        return io.NodeOutput(native, bbox, layerstyle, first, segs, to_nested(converted), text)
+        return io.NodeOutput(native, bbox, layerstyle, first, segs, to_nested(converted), text, images)
 
 
 def known_size(boxes: Any, image: torch.Tensor | None) -> tuple[int, int] | None:
-    """(width, height) of the images, or of SEGS, which hold it; None where neither is there."""
-    if image is not None:
-        return size_of(image)
-    return segs_size(boxes) if is_segs(boxes) else None
+    """(width, height) of the images, or of SEGS, which hold it; None where neither is there.
+
+    Raises:
+        InputError: The SEGS are of images of another size.
+    """
+    held = segs_size(boxes) if is_segs(boxes) else None
+    if image is None:
+        return held
+    size = size_of(image)
+    if held not in (None, size):
+        raise InputError(
+            f"The SEGS are of an image of {held[0]} x {held[1]}, and one of {size[0]} x {size[1]} came. Connect the "
+            "image that they were found in."
+        )
+    return size
 
 
-def segs_of(boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | None, crop_factor: float) -> list[Any]:
-    """SEGS per image, with its pixels if there are any; without a size, a blocker that says what is missing.
+def segs_of(
+    boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | None, crop_factor: float
+) -> tuple[list[Any], list[Any]]:
+    """SEGS per image and that image; blockers where there is none, or for too many SEGS, which say what is the matter.
 
     Boxes of one image serve every image of a batch, and one image serves boxes of several.
 
@@ -106,7 +122,7 @@ def segs_of(boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | No
         InputError: There are neither as many images as lists of boxes, nor one of either.
     """
     if size is None:
-        return [ExecutionBlocker("IAA Convert Boxes: connect the image, since SEGS hold its size.")]
+        return [ExecutionBlocker("IAA Convert Boxes: connect the image, since SEGS hold its size.")], [SKIP]
     if image is None:
         pictures: list[torch.Tensor | None] = [None] * len(boxes)
     elif len(image) == 1:
@@ -114,7 +130,11 @@ def segs_of(boxes: Boxes, size: tuple[int, int] | None, image: torch.Tensor | No
     else:
         with together("boxes", "image"):
             boxes, pictures = repeated(boxes, len(image)), list(image.split(1))
-    return [
-        to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture, cancelled=check_interrupt)
-        for found, picture in zip(boxes, pictures, strict=True)
-    ]
+    try:
+        segs: list[Any] = [
+            to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture, cancelled=check_interrupt)
+            for found, picture in zip(boxes, pictures, strict=True)
+        ]
+    except InputError as error:  # nobody may want them
+        segs = [ExecutionBlocker(f"IAA Convert Boxes: {error}")]
+    return segs, [SKIP] if image is None else pictures

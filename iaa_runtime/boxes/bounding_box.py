@@ -7,7 +7,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InputError, spelled
-from .geometry import Box, intersection
+from .geometry import Box, intersection, pixel_rectangle
 
 BoxDict = dict[str, Any]
 """``x, y, width, height`` in pixels, numbers >= 0 for the extents; other keys travel along."""
@@ -74,6 +74,27 @@ def shown(boxes: Iterable[BoxDict], size: tuple[int, int]) -> list[BoxDict]:
     counts, and a box that has none, as it lies wholly outside or is empty, is as if it were not there.
     """
     return [box for box in boxes if intersection(corners(box), (0, 0, *size))]
+
+
+def fitted(boxes: Iterable[BoxDict], size: tuple[int, int]) -> list[BoxDict]:
+    """The boxes that :func:`shown` keeps, cut at the image's border and at least a pixel wide and high."""
+    fit = []
+    for box in shown(boxes, size):
+        edges = pixel_rectangle(corners(box), size)
+        x, width = _fitted_span(box["x"], box["width"], size[0], edges[::2])
+        y, height = _fitted_span(box["y"], box["height"], size[1], edges[1::2])
+        fit.append({**box, "x": x, "y": y, "width": width, "height": height})
+    return fit
+
+
+def _fitted_span(start: float, extent: float, limit: int, pixels: Sequence[int]) -> tuple[float, float]:
+    """Start and extent within 0..``limit``; those of the nearest whole ``pixels`` where less than one is left."""
+    low, high = max(start, 0), min(start + extent, limit)
+    if high - low < 1:
+        low, high = pixels
+    elif (low, high) == (start, start + extent):
+        return start, extent
+    return low, high - low
 
 
 def repeated(boxes: Boxes, count: int) -> Boxes:

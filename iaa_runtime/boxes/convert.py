@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -25,31 +23,33 @@ from .bounding_box import (
     as_boxes,
     check_count,
     corners,
+    editor_metadata,
     finite,
     from_corners,
     label_of,
     shortened,
 )
+from .geometry import Rectangle
 from .segs import from_segs, is_segs
+from .written import HINT, value_in
 
 Size = tuple[int, int]
 
-CONVENTIONS = ("xyxy", "xywh", "0-1", "0-1000")
+Y_FIRST = "0-1000, y first"
+CONVENTIONS = ("xyxy", "xywh", "0-1", "0-1000", Y_FIRST)
 """What four numbers mean: two corners; corner, width, height; two corners as fractions of the image's width and height;
-the same in thousandths. All in the order x, y."""
-
-LONGEST_TEXT = 100 * MOST_BOXES
-"""Characters of a text with boxes."""
+the same in thousandths; y1, x1, y2, x2 in thousandths."""
 
 # To others ------------------------------------------------------------------------------------------------------------
 
 
-def to_kjnodes(boxes: Boxes, order: str = "xywh") -> list[tuple[int, ...]]:
+def to_kjnodes(boxes: Boxes, order: str = "xywh") -> list[Rectangle]:
     """KJNodes' ``BBOX``: a flat list of tuples of whole pixels, images one after the other.
 
     Its crop nodes want ``xywh``, its points editor and ``ImageUncropByMask`` ``xyxy``.
     """
-    return [tuple(round(number) for number in _numbers(box, order, None)) for found in boxes for box in found]
+    edges = [_whole(box) for found in boxes for box in found]
+    return edges if order == "xyxy" else [(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in edges]
 
 
 def to_nested(boxes: Boxes) -> list[list[list[float]]]:
@@ -59,11 +59,13 @@ def to_nested(boxes: Boxes) -> list[list[list[float]]]:
 
 def to_layerstyle(boxes: Boxes) -> list[list[list[int]]]:
     """LayerStyle's ``BBOXES``: per image [[x1, y1, x2, y2], …] in whole pixels. One of them is its ``BOX``."""
-    return [[[round(edge) for edge in corners(box)] for box in found] for found in boxes]
+    return [[list(_whole(box)) for box in found] for found in boxes]
 
 
 def to_json(boxes: Boxes, convention: str = "xyxy", size: Size | None = None) -> str:
-    """Text: per image a list of ``{"bbox": [four numbers], "label": …, "score": …}``.
+    """Text: per image a list of ``{"bbox": [four numbers], "label": …, "score": …, "x": …, "y": …, …}``.
+
+    The named sides, in pixels, and the label once more as ``metadata`` are what ComfyUI's own nodes read.
 
     Args:
         boxes: One list per image.
@@ -76,12 +78,20 @@ def to_json(boxes: Boxes, convention: str = "xyxy", size: Size | None = None) ->
                 {"bbox": _numbers(box, convention, size)}
                 | ({"label": label_of(box)} if label_of(box) else {})
                 | ({"score": float(box["score"])} if box.get("score") is not None else {})
+                | {side: box[side] for side in SIDES}
+                | (editor_metadata(label_of(box)) if label_of(box) else {})
                 for box in found
             ]
             for found in boxes
         ],
         ensure_ascii=False,
     )
+
+
+def _whole(box: BoxDict) -> Rectangle:
+    """The edges of a box to the nearest pixel, at least one pixel apart."""
+    x1, y1, x2, y2 = (math.floor(edge + 0.5) for edge in corners(box))
+    return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
 
 
 def _numbers(box: BoxDict, convention: str, size: Size | None) -> list[float]:
@@ -93,7 +103,10 @@ def _numbers(box: BoxDict, convention: str, size: Size | None) -> list[float]:
         return [box[side] for side in SIDES]
     width, height = _known(convention, size)
     fractions = [x1 / width, y1 / height, x2 / width, y2 / height]
-    return fractions if convention == "0-1" else [round(1000 * number) for number in fractions]
+    if convention == "0-1":
+        return fractions
+    left, top, right, bottom = (round(1000 * number) for number in fractions)
+    return [top, left, bottom, right] if convention == Y_FIRST else [left, top, right, bottom]
 
 
 # From others ----------------------------------------------------------------------------------------------------------
@@ -104,12 +117,13 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
 
     Args:
         value: ``BOUNDING_BOX``; numbers in lists, tuples, arrays or tensors, for one box, the boxes of one image or
-            those of a batch; dicts with ``bbox``, ``bbox_2d`` or ``box``, or with ``bboxes``, ``labels`` and
-            ``scores``, or with ``detections``; elements of ComfyUI's box editor; ``SEGS``; or text with JSON of any of
-            them, prose around it or not. No text is no boxes.
-        convention: One of ``CONVENTIONS``, for four numbers. Named sides are always in pixels, and elements of the
-            editor in its own order.
-        size: (width, height) of the images, for 0-1, 0-1000 and elements.
+            those of a batch; dicts that hold them under a name of ``_SINGLE``, ``_SEVERAL`` or ``_EDGES``, labels and
+            scores beside; elements of ComfyUI's box editor; ``SEGS``; or text with any of them
+            (:func:`.written.value_in`). No text is no boxes.
+        convention: One of ``CONVENTIONS``, for four numbers, and for the unit of ``_EDGES``. ``x, y, width, height``
+            are always in pixels and go before four numbers beside them; elements of the editor, ``box_2d`` and tags
+            are always in thousandths, in their own order.
+        size: (width, height) of the images, for all that is not in pixels.
         one_per_image: A list of boxes without lists in it holds one box of each image, as KJNodes' crop nodes make
             it; otherwise all of one image.
 
@@ -122,7 +136,7 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
             boxes under two names, or fewer or more labels or scores than boxes.
     """
     if isinstance(value, str):
-        value = json_in(value)
+        value = value_in(value)
     elif is_segs(value):
         return from_segs(value)
     if convention not in CONVENTIONS:
@@ -134,7 +148,7 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
     if _is_several(items):
         return as_boxes(read.image(items))
     if not isinstance(items, (list, tuple)):
-        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}. {_HINT}")
+        raise InputError(f"Boxes were expected and a {type(value).__name__} came: {shortened(value)}. {HINT}")
     check_count(len(items))
     singles = [_is_box(_plain(item)) for item in items]
     if all(singles):
@@ -160,117 +174,97 @@ class _Reader:
         self._convention, self._size = convention, size
 
     def image(self, value: object) -> list[BoxDict]:
-        """The boxes of one image: a list of them, or a dict with ``detections`` or ``bboxes``."""
+        """The boxes of one image: a list of them, or a dict that holds them under a name of ``_SEVERAL``."""
         value = _plain(value)
         if not _is_several(value):
             return [
                 box
                 for item in _items(value, "a list of boxes")
-                for box in (self.image(item) if _is_several(item) else [self.box(item)])
+                for box in (self.image(item) if _is_several(_plain(item)) else [self.box(item)])
             ]
         assert isinstance(value, Mapping)
-        if _form(value) == "detections":
-            return [self.box(item) for item in _items(value["detections"], "'detections'")]
-        found = _items(value["bboxes"], "'bboxes'")
-        columns = [_column(value, name, len(found)) for name in ("labels", "scores")]
+        name = str(_form(value))
+        found = _items(value[name], repr(name))
+        columns = [_column(value, names, len(found)) for names in (("text_labels", "labels"), ("scores",))]
         return [
-            self._numbers(numbers, _given({"label": label, "score": score}))
-            for numbers, label, score in zip(found, *columns, strict=True)
+            {**_given({"label": label, "score": score}), **self.box(item)}
+            for item, label, score in zip(found, *columns, strict=True)
         ]
 
     def box(self, value: object) -> BoxDict:
-        """One box: four numbers, a dict of sides, or a dict with four numbers in it."""
+        """One box: four numbers, a dict of sides, or a dict with either in it."""
         value = _plain(value)
         if not isinstance(value, Mapping):
             return self._numbers(value)
         name = _form(value)
         if name == _OWN:
-            return dict(value)
-        if name not in _SINGLE:
-            raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox. {_HINT}")
+            return {key: said for key, said in value.items() if key not in _SINGLE}
         if name == "bbox" and str(value.get("type")) in _ELEMENTS and "desc" in value:
-            y1, x1, y2, x2 = _four(value[name])
-            return _Reader("0-1000", self._size)._numbers((x1, y1, x2, y2), {"label": value["desc"]})
-        return self._numbers(value[name], _given({key: value.get(key) for key in ("label", "score")}))
+            return _Reader(Y_FIRST, self._size)._numbers(value[name], _element(value))
+        more = _given({"label": _said(value, _LABELS), "score": _said(value, ("score", "confidence"))})
+        if name in _EDGES:
+            return self._edges(value, name, more)
+        if name not in _SINGLE:
+            raise InputError(f"{shortened(value)} has neither x, y, width and height nor a bbox. {HINT}")
+        inside = _plain(value[name])
+        if isinstance(inside, Mapping):
+            return self._edges(inside, _form(inside), more)
+        return (_Reader(Y_FIRST, self._size) if name == "box_2d" else self)._numbers(inside, more)
 
     def _numbers(self, value: object, more: Mapping[str, Any] | None = None) -> BoxDict:
         a, b, c, d = _four(value)
         if self._convention == "xywh":
             return {**(more or {}), "x": a, "y": b, "width": c, "height": d}
-        if self._convention != "xyxy":
-            parts = 1 if self._convention == "0-1" else 1000
+        return self._placed((b, a, d, c) if self._convention == Y_FIRST else (a, b, c, d), more)
+
+    def _edges(self, value: Mapping[str, Any], name: str | None, more: Mapping[str, Any]) -> BoxDict:
+        """A box whose sides have names; ``x, y, width, height`` are in pixels, others as the convention counts."""
+        if name == _OWN:
+            return {**more, **{side: value[side] for side in SIDES}}
+        if name not in _EDGES:
+            raise InputError(f"{shortened(value)} has neither x, y, width and height nor two corners. {HINT}")
+        a, b, c, d = _four([value[edge] for edge in _EDGES[name]])
+        return self._placed((a, b, a + c, b + d) if name.endswith(("h", "height")) else (a, b, c, d), more)
+
+    def _placed(self, edges: Sequence[float], more: Mapping[str, Any] | None) -> BoxDict:
+        """The box of two corners in the unit of the convention."""
+        parts = {"0-1": 1, "0-1000": 1000, Y_FIRST: 1000}.get(self._convention)
+        if parts is not None:
             width, height = (side / parts for side in _known(self._convention, self._size))
-            a, b, c, d = a * width, b * height, c * width, d * height
-        return from_corners((a, b, c, d), more)
+            edges = [edge * side for edge, side in zip(edges, (width, height) * 2, strict=True)]
+        return from_corners(edges, more)
 
 
-def json_in(text: str) -> object:
-    """The JSON in a text, which may stand in prose or a fenced block, as language models write it.
-
-    Takes time linear in the text's length.
-
-    Returns:
-        An empty list for an empty text.
-
-    Raises:
-        InputError: If there is none, it is not well-formed or longer than ``LONGEST_TEXT``, or there are several
-            values.
-    """
-    text = text.removeprefix("\ufeff").strip()
-    if len(text) > LONGEST_TEXT:
-        raise InputError(f"The text has {len(text)} characters, and {LONGEST_TEXT} are the most. Give fewer boxes.")
-    if not text:
-        return []
-    try:
-        return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        whole = error
-    except RecursionError:
-        raise InputError(f"The text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
-    found: list[object] = []
-    end = 0
-    try:
-        while (begin := _JSON_BEGINS.search(text, end)) and len(found) < 2:
-            value, end = _DECODER.raw_decode(text, begin.start())
-            found.append(value)
-    except json.JSONDecodeError as error:
-        raise InputError(f"The JSON in the text breaks off or is wrong ({error}): {shortened(text)}.") from None
-    except RecursionError:
-        raise InputError(f"The JSON in the text is nested too deeply to be boxes: {shortened(text)}. {_HINT}") from None
-    if not found:
-        raise InputError(f"The text is not JSON ({whole}): {shortened(text)}. {_HINT}")
-    if len(found) > 1:
-        raise InputError(
-            f"There are several JSON values in the text: {shortened(text)}. Put them into one list, an item an image."
-        )
-    return found[0]
-
-
-_HINT = "Give boxes as ComfyUI's nodes make them, or JSON such as [[x1, y1, x2, y2]], one list an image."
-_OWN, _SINGLE, _SEVERAL = "x, y, width, height", ("bbox", "bbox_2d", "box"), ("bboxes", "detections")
-"""What a dict may hold one box under, or those of an image."""
+_SINGLE = ("bbox", "bbox_2d", "box", "box_2d", "bounding_box")
+_SEVERAL = ("bboxes", "boxes", "bounding_boxes", "detections", "objects")
+"""What a dict may hold one box under, or those of an image. ``box_2d``: as Gemini writes it."""
+_OWN = "x, y, width, height"
+_EDGES = {
+    ", ".join(names): names
+    for names in (
+        ("x1", "y1", "x2", "y2"),
+        ("xmin", "ymin", "xmax", "ymax"),
+        ("x_min", "y_min", "x_max", "y_max"),
+        ("left", "top", "right", "bottom"),
+        ("x", "y", "w", "h"),
+        ("left", "top", "width", "height"),
+    )
+}
+"""Other names of a box's edges, or of its left and top edge, width and height."""
+_LABELS = ("label", "name", "class_name", "class", "category", "object", "phrase", "text_content")
 _ELEMENTS = ("obj", "text")
 """Types of the elements that ComfyUI's CreateBoundingBoxes makes: [ymin, xmin, ymax, xmax] in thousandths."""
-_JSON_BEGINS = re.compile(r"[\[{]\s*(?=[\[\]{}\"0-9.-])")
-"""A bracket of prose, as in "[see below]", is none of JSON."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; one that says a thing twice would lose what it said first."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = Counter(name for name, _ in pairs)
-        twice = next(name for name, count in names.items() if count > 1)
-        raise InputError(f"{shortened(made)} says {shortened(repr(twice))} twice. Make it two boxes, or leave one out.")
-    return made
+def _element(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What an element says beside its place, as ComfyUI's editor keeps it."""
+    said = {"text": value.get("text") or "", "palette": value.get("color_palette") or []}
+    return {"label": value["desc"], "metadata": {"type": value["type"], **said, "desc": value["desc"]}}
 
 
-def _whole(digits: str) -> float:
-    """A whole number of JSON; of thousands of digits, which Python refuses, infinity, which no box has."""
-    return int(digits) if len(digits) <= 1000 else math.inf
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
+def _said(value: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """What stands under the first of several names that holds a word or number; else what stands under the first."""
+    return next((value[name] for name in names if isinstance(value.get(name), (str, Real))), value.get(names[0]))
 
 
 def _items(value: object, what: str) -> Sequence[Any]:
@@ -279,33 +273,35 @@ def _items(value: object, what: str) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, (list, tuple)):
-        raise InputError(f"{shortened(value)} came for {what}, which is not a box nor a list of them. {_HINT}")
+        raise InputError(f"{shortened(value)} came for {what}, which is not a box nor a list of them. {HINT}")
     check_count(len(value))
     return value
 
 
 def _form(value: Mapping[str, Any]) -> str | None:
-    """The one name under which a dict holds a box or boxes, None if it has none.
+    """The one name under which a dict holds a box or boxes, None if it has none. Its own sides go before four numbers.
 
     Raises:
         InputError: it holds some under several names, which may say different things.
     """
-    names = [name for name in (*_SEVERAL, *_SINGLE) if name in value]
-    names += [_OWN] if all(side in value for side in SIDES) else []
+    own = all(side in value for side in SIDES)
+    names = [name for name in (*_SEVERAL, *(() if own else _SINGLE)) if name in value] + [_OWN] * own
+    names += [name for name, edges in _EDGES.items() if all(edge in value for edge in edges)]
     if len(names) > 1:
         raise InputError(f"{shortened(value)} holds boxes under several names: {', '.join(names)}. Keep one of them.")
     return names[0] if names else None
 
 
-def _column(value: Mapping[str, Any], name: str, count: int) -> Sequence[Any]:
+def _column(value: Mapping[str, Any], names: Sequence[str], count: int) -> Sequence[Any]:
     """The labels or scores of ``count`` boxes, None if none is given; a single one is that of every box."""
+    name = next((name for name in names if name in value), names[0])
     column = _plain(value.get(name))
     if column is None or isinstance(column, (str, Real)):
         return [column] * count
     column = _items(column, f"{name!r}")
     if len(column) not in (0, count) and count:
         raise InputError(
-            f"There are {count} 'bboxes' and {len(column)} {name!r} in {shortened(value)}, so which belongs to which "
+            f"There are {count} boxes and {len(column)} {name!r} in {shortened(value)}, so which belongs to which "
             "cannot be told. Give one for each box."
         )
     return column if len(column) == count else [None] * count
@@ -317,7 +313,13 @@ def _given(more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """Arrays and tensors as lists; one as large as a picture would fill the memory."""
+    """Arrays and tensors as lists, and what Florence-2 says of a task, as ``{"<OD>": …}``, without the task.
+
+    An array as large as a picture would fill the memory.
+    """
+    if isinstance(value, Mapping) and len(value) == 1:
+        ((name, inside),) = value.items()
+        return inside if str(name).startswith("<") and isinstance(inside, Mapping) else value
     if not hasattr(value, "tolist"):
         return value
     try:
@@ -325,17 +327,17 @@ def _plain(value: object) -> Any:
         if math.prod(shape) <= 4 * MOST_BOXES:
             return value.tolist()
     except (RuntimeError, TypeError):  # sparse tensors and their like
-        raise InputError(f"The numbers of a {type(value).__name__} cannot be read. {_HINT}") from None
-    raise InputError(f"An array of shape {shape} came, which is more numbers than boxes have. {_HINT}")
+        raise InputError(f"The numbers of a {type(value).__name__} cannot be read. {HINT}") from None
+    raise InputError(f"An array of shape {shape} came, which is more numbers than boxes have. {HINT}")
 
 
 def _four(value: object) -> tuple[float, float, float, float]:
     numbers = _plain(value)
     if not _is_four(numbers):
-        raise InputError(f"{shortened(value)} is not a box of four numbers. {_HINT}")
+        raise InputError(f"{shortened(value)} is not a box of four numbers. {HINT}")
     a, b, c, d = map(finite, numbers)
     if a is None or b is None or c is None or d is None:
-        raise InputError(f"The box {shortened(value)} has a number that is not finite or above {LARGEST}. {_HINT}")
+        raise InputError(f"The box {shortened(value)} has a number that is not finite or above {LARGEST}. {HINT}")
     return a, b, c, d
 
 

@@ -31,7 +31,8 @@ def paste_crops(
     Args:
         images: (B, H, W, C) in 0..1: usually the images that the crops were cut from. They are left as they are.
         crops: One (h, w, c) per region, in 0..1 and of any size; it is resized to its region with the region's
-            filter. Channels beyond C are dropped; a crop with fewer leaves the others alone.
+            filter. An alpha channel that the images do not have says how much of the crop covers the image; one
+            that they have is pasted like the colours. A crop with fewer channels leaves the others alone.
         regions: Where the crops came from.
         feather: Over how many pixels a crop fades in from its sides; not from sides on the image's border.
         masks: One (h, w) per region in 0..1, of any size: where to paste, and how strongly. None: everywhere.
@@ -51,7 +52,13 @@ def paste_crops(
         if inside is None:
             continue
         channels = min(crop.shape[-1], images.shape[-1])
-        new, changed = _compare(images[..., :channels], crop[..., :channels].to(images), region, cancelled)
+        crop = crop.to(images)
+        new, changed = _compare(images[..., :channels], crop[..., :channels], region, cancelled)
+        cover: Tensor | float = 1.0
+        if crop.shape[-1] == 4 > images.shape[-1] and crop[..., 3].min() < 1:
+            # Colours by their opacity before resizing: those of transparent pixels, which are anything, must not bleed.
+            new = resample(crop[..., :channels] * crop[..., 3:], region.extent, region.method, cancelled)
+            cover = resample(crop[..., 3:], region.extent, region.method, cancelled)
         weight = _ramp(region, regions.image_size, feather).to(images)
         if masks is not None:
             mask = masks[number][..., None].to(images)
@@ -62,7 +69,8 @@ def paste_crops(
         shown = slice(top - y, bottom - y), slice(left - x, right - x)
         place = pasted[region.image, top:bottom, left:right, :channels]
         share = weight[shown][..., None]
-        place.copy_(torch.where(share > 0, place * (1 - share) + new[shown] * share, place))
+        kept = 1 - share * (cover if isinstance(cover, float) else cover[shown])
+        place.copy_(torch.where(share > 0, place * kept + new[shown] * share, place))
     return pasted
 
 

@@ -7,6 +7,7 @@ named tuple with these fields will do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,6 +53,20 @@ class Seg(NamedTuple):
     bbox: list[int]
     label: str
     control_net_wrapper: Any = None
+
+
+class _BoxSeg(Seg):
+    """A SEG whose mask is made when it is asked for: those of large boxes that nobody looks at would fill the memory.
+
+    In the place of the mask it holds what makes it, until a consumer puts another mask there.
+    """
+
+    __slots__ = ()
+
+    @property
+    def cropped_mask(self) -> Any:
+        """A new array each time."""
+        return self[1]() if isinstance(self[1], partial) else self[1]
 
 
 Segs = tuple[tuple[int, int], list[Any]]
@@ -108,7 +123,8 @@ def to_segs(
         cropped = None if whole is None else whole[:, y1:y2, x1:x2]
         if image is not None and cropped is None:
             cropped = _copy(image[:1, y1:y2, x1:x2])
-        found.append(Seg(cropped, _mask(bbox, region, dilation), score_of(box), region, bbox, label_of(box)))
+        mask: Any = partial(_mask, tuple(bbox), tuple(region), dilation)
+        found.append(_BoxSeg(cropped, mask, score_of(box), region, bbox, label_of(box)))
     return (height, width), found
 
 

@@ -112,6 +112,41 @@ def test_create_bounding_boxes_keeps_places_and_labels(bench: Bench) -> None:
     assert [element["desc"] for element in bench.value(done, "elements")] == ["left", "right"]
 
 
+@pytest.mark.parametrize("slot", [0, 6], ids=["BOUNDING_BOX", "JSON"])
+@pytest.mark.parametrize("numbers", ["xyxy", "0-1000, y first"])
+def test_create_bounding_boxes_takes_and_gives(bench: Bench, slot: int, numbers: str) -> None:
+    """Ours as boxes or as text, and its own elements, an ARRAY, back."""
+    bench.needs_core("CreateBoundingBoxes", "bboxes")
+    bench.picture("one.png", SIZE)
+    graph = bench.batch("one.png") | bench.boxes([[A, B], []])
+    graph["convert"] = node("IAA_ConvertBoxes", boxes=["boxes", 0], image=["batch", 0], json_numbers=numbers)
+    canvas = {"width": SIZE[0], "height": SIZE[1], "editor_state": {"__value__": []}}
+    graph["edit"] = node("CreateBoundingBoxes", bboxes=["convert", slot], **canvas)
+    graph["seen"] = node("PreviewAny", source=["edit", 1])
+    graph["back"] = node("IAA_ConvertBoxes", boxes=["edit", 2], image=["batch", 0])
+    graph["read"] = node("PreviewAny", source=["back", 0])
+    graph["whole"] = node("PreviewAny", source=["back", 2])
+    done = bench.run(graph)
+    assert sides(bench.value(done, "seen")) == sides([[A, B]])
+    assert [box["label"] for box in bench.value(done, "read")[0]] == ["left", "right"]
+    assert bench.value(done, "whole") == [[[8, 16, 72, 88], [80, 40, 144, 112]]]
+
+
+def test_a_crop_that_lost_its_background_is_pasted_without_it(bench: Bench) -> None:
+    levels = bench.picture("one.png", SIZE)
+    graph = bench.batch("one.png") | bench.boxes([[A]])
+    graph["crop"] = node("IAA_CropBoxes", image=["batch", 0], bboxes=["boxes", 0], padding=8)
+    graph["invert"] = node("ImageInvert", image=["crop", 0])
+    graph["around"] = node("InvertMask", mask=["crop", 1])
+    graph["cut"] = node("JoinImageWithAlpha", image=["invert", 0], alpha=["around", 0])
+    graph["paste"] = node("IAA_PasteCrops", image=["batch", 0], crops=["cut", 0], regions=["crop", 2])
+    graph["show"] = node("PreviewImage", images=["paste", 0])
+    (shown,) = bench.images(bench.run(graph), "show")
+    outside = painted([A]) == 0
+    assert np.array_equal(shown[outside], levels[outside])
+    assert np.abs(cropped(shown, A).astype(int) - (255 - cropped(levels, A).astype(int))).max() <= 1
+
+
 def test_layers_lie_where_their_crops_were(bench: Bench) -> None:
     bench.needs_core("LayersFromBoundingBoxes", "bboxes")
     levels = bench.picture("one.png", SIZE)

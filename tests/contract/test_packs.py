@@ -19,6 +19,7 @@ Needs = Callable[[str, str], None]
 
 XYWH = [[8, 16, 64, 72], [80, 40, 64, 72]]
 XYXY = [[8, 16, 72, 88], [80, 40, 144, 112]]
+EDITORS = {"type": "obj", "text": "", "palette": []}
 
 
 def convert(bench: Bench, boxes: Any, **options: Any) -> dict[str, Any]:
@@ -51,8 +52,8 @@ def read_back(graph: dict[str, Any], source: list[Any], **options: Any) -> None:
             6,
             [
                 [
-                    {"bbox": [50, 125, 450, 688], "label": "left", "score": 0.75},
-                    {"bbox": [500, 312, 900, 875], "label": "right", "score": 0.5},
+                    {"bbox": [50, 125, 450, 688], **A, "metadata": EDITORS | {"desc": "left"}},
+                    {"bbox": [500, 312, 900, 875], **B, "metadata": EDITORS | {"desc": "right"}},
                 ],
                 [],
             ],

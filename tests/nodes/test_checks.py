@@ -183,6 +183,67 @@ def test_a_box_outside_is_not_there_for_any_node(client: Client) -> None:
     assert [json.loads(text) for text in done.outputs["segs"]["text"]] == [[[80, 120], []]]
 
 
+def test_no_format_holds_what_lies_outside_or_is_thinner_than_a_pixel(client: Client) -> None:
+    boxes = [
+        [OUTSIDE],
+        [{"x": 10.2, "y": 20.4, "width": 0.1, "height": 0.3}, {"x": 110, "y": -5, "width": 99, "height": 9}],
+    ]
+    graph = SCENE | {"convert": node("IAA_ConvertBoxes", boxes={"__value__": boxes}, image=["scene", 0])}
+    slots = {"bboxes": 0, "KJNodes": 1, "LayerStyle": 2, "box": 3, "Florence2": 5, "json": 6}
+    graph |= {name: node("PreviewAny", source=["convert", slot]) for name, slot in slots.items()}
+    done = client.run(graph)
+    assert done.status == "success", done.error
+    said = {name: json.loads(done.outputs[name]["text"][0]) for name in slots}
+    corners = [[], [[10, 20, 11, 21], [110, 0, 120, 4]]]
+    assert said["LayerStyle"] == said["Florence2"] == corners and said["box"] == [10, 20, 11, 21]
+    assert said["KJNodes"] == [[10, 20, 1, 1], [110, 0, 10, 4]]
+    assert [[box["bbox"] for box in found] for found in said["json"]] == corners
+    assert [[[box[side] for side in ("x", "y", "width", "height")] for box in found] for found in said["bboxes"]] == [
+        [],
+        said["KJNodes"],
+    ]
+
+
+def test_segs_that_nobody_takes_stop_nobody(client: Client) -> None:
+    graph = SCENE | {"scene": node("IAA_DemoScene", seed=5, width=2048, height=2048)}
+    box = {"x": 0, "y": 0, "width": 2048, "height": 2048}
+    graph |= {
+        "convert": node("IAA_ConvertBoxes", boxes={"__value__": [[box] * 300]}, image=["scene", 0]),
+        "box": node("PreviewAny", source=["convert", 3]),
+    }
+    done = client.run(graph)
+    assert done.status == "success", done.error
+    assert json.loads(done.outputs["box"]["text"][0]) == [0, 0, 2048, 2048]
+    graph["segs"] = node("PreviewAny", source=["convert", 4])
+    assert "IAA Convert Boxes: The crop regions of SEGS would have" in client.run(graph).error
+
+
+def test_segs_and_images_come_in_pairs(client: Client) -> None:
+    """Whatever takes both runs once for each pair; SEGS with an image of another size are refused."""
+    graph = SCENE | {
+        "other": node("ImageInvert", image=["scene", 0]),
+        "both": node("ImageBatch", image1=["scene", 0], image2=["other", 0]),
+        "convert": node("IAA_ConvertBoxes", boxes={"__value__": [[BOX], [BOX | {"x": 40}]]}, image=["both", 0]),
+        "again": node("IAA_ConvertBoxes", boxes=["convert", 4], image=["convert", 7]),
+        "pairs": node("PreviewAny", source=["again", 3]),
+        "count": node("PreviewAny", source=["again", 4]),
+        "images": node("PreviewImage", images=["again", 7]),
+        "expected": node("PreviewImage", images=["both", 0]),
+    }
+    done = client.run(graph)
+    assert done.status == "success", done.error
+    assert [json.loads(text) for text in done.outputs["pairs"]["text"]] == [[1, 2, 31, 42], [40, 2, 70, 42]]
+    assert len(done.outputs["count"]["text"]) == 2
+    first, second = (
+        [client.image(shown).convert("RGB").tobytes() for shown in done.outputs[name]["images"]]
+        for name in ("images", "expected")
+    )
+    assert first == second and len(set(first)) == 2
+    graph["larger"] = node("ImageScaleBy", image=["convert", 7], upscale_method="area", scale_by=2.0)
+    graph["again"]["inputs"]["image"] = ["larger", 0]
+    assert "The SEGS are of an image of 120 x 80, and one of 240 x 160 came." in client.run(graph).error
+
+
 @pytest.mark.parametrize("kind", ["IAA_Caption", "IAA_Text", "IAA_Chat"])
 @pytest.mark.parametrize("value", [5, None, "drawn", {"sampling": "random"}, {"__value__": ["random"]}])
 def test_a_choice_that_does_not_exist_is_not_another(client: Client, kind: str, value: Any) -> None:

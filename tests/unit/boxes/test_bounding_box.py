@@ -10,15 +10,19 @@ from box_strategies import batches
 from hypothesis import given
 
 from iaa_runtime.boxes.bounding_box import (
+    SIDES,
     as_boxes,
     boxes_per_image,
     corners,
     described,
+    fitted,
     from_corners,
     label_of,
     score_of,
+    shown,
 )
 from iaa_runtime.boxes.crops import CropOptions, plan_crops
+from iaa_runtime.boxes.geometry import pixel_rectangle
 from iaa_runtime.boxes.masks import union_masks
 from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
@@ -171,3 +175,26 @@ def test_large_and_deep_values_are_written_short_and_at_once(size: int) -> None:
             as_boxes(value)
         assert len(str(caught.value)) < 400
     assert time.process_time() - begin < 1
+
+
+@given(batches())
+def test_fitted_boxes_lie_in_the_picture_and_are_a_pixel_at_least(batch: tuple[tuple[int, int], Any]) -> None:
+    (width, height), boxes = batch
+    for found in boxes:
+        fit = fitted(found, (width, height))
+        assert len(fit) == len(shown(found, (width, height)))
+        for box, before in zip(fit, shown(found, (width, height)), strict=True):
+            x1, y1, x2, y2 = corners(box)
+            assert 0 <= x1 <= x2 - 1 + 1e-9 and x2 <= width + 1e-9 and 0 <= y1 <= y2 - 1 + 1e-9 and y2 <= height + 1e-9
+            assert pixel_rectangle(corners(box), (width, height)) == pixel_rectangle(corners(before), (width, height))
+            assert {key: box[key] for key in box if key not in SIDES} == {
+                k: v for k, v in before.items() if k not in SIDES
+            }
+
+
+def test_boxes_that_fit_stay_as_they_are() -> None:
+    boxes = [{"x": 0.1, "y": 0.2, "width": 1.7, "height": 1}, {"x": 5, "y": 5, "width": 5, "height": 5, "label": "a"}]
+    assert fitted(boxes, (10, 10)) == boxes
+    assert fitted([{"x": 9.6, "y": -5, "width": 20, "height": 5.5}], (10, 10)) == [
+        {"x": 9, "y": 0, "width": 1, "height": 1}
+    ]

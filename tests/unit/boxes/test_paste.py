@@ -145,8 +145,35 @@ def test_channels_may_differ() -> None:
     regions = plan_crops([[BOX]], SIZE, CropOptions())
     pasted = paste_crops(images, [torch.zeros(12, 16, 3)], regions)
     assert torch.equal(pasted[..., 3], images[..., 3]) and pasted[0, 8:20, 10:26, :3].max() == 0
-    pasted = paste_crops(images[..., :3], [torch.zeros(12, 16, 4)], regions)
-    assert pasted.shape == (1, 30, 40, 3) and pasted[0, 8:20, 10:26].max() == 0
+    pasted = paste_crops(images, [torch.zeros(12, 16, 4)], regions)
+    assert pasted[0, 8:20, 10:26].max() == 0, "transparent, in images that can be"
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("method", ["lanczos", "nearest"])
+def test_a_transparent_crop_covers_as_much_as_it_is_opaque(scale: int, method: str) -> None:
+    """Left half transparent, with whatever colour an editor left there; the right one half opaque."""
+    images, regions, _ = planned(BOX, method=method)
+    crop = torch.ones(12 * scale, 16 * scale, 4)
+    crop[:, : 8 * scale, 3], crop[:, 8 * scale :, 3] = 0, 0.5
+    crop[:, 8 * scale :, 0] = 0.25
+    pasted = paste_crops(images, [crop], regions)
+    assert pasted.shape == images.shape
+    reach = 0 if scale == 1 or method == "nearest" else 3
+    assert torch.equal(pasted[0, 8:20, 10 : 18 - reach], images[0, 8:20, 10 : 18 - reach])
+    right = images[0, 8:20, 18 + reach : 26] / 2 + torch.tensor([0.125, 0.5, 0.5])
+    assert torch.allclose(pasted[0, 8:20, 18 + reach : 26], right, atol=1e-6)
+    between = pasted[0, 8:20, 18 - reach : 18 + reach]
+    assert (between[..., 0] <= images[0, 8:20, 18 - reach : 18 + reach, 0].clamp(min=0.25) + 1e-6).all(), "no white"
+
+
+def test_an_opaque_crop_with_an_alpha_channel_is_pasted_as_one_without() -> None:
+    images, regions, crops = planned(BOX, resize="longer side", size=64)
+    opaque = torch.cat([crops[0], torch.ones_like(crops[0][..., :1])], dim=-1)
+    assert torch.equal(paste_crops(images, [opaque], regions), images), "nobody changed it"
+    half = torch.cat([1 - crops[0], torch.full_like(crops[0][..., :1], 0.5)], dim=-1)
+    mask = torch.zeros(12, 16)
+    assert torch.equal(paste_crops(images, [half], regions, masks=[mask]), images)
 
 
 def test_half_precision_restores_too() -> None:

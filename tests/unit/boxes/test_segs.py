@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import namedtuple
 from typing import Any
 
@@ -130,6 +131,20 @@ def test_segs_can_be_changed_as_impact_does() -> None:
     seg = to_segs([BOX], (100, 60))[1][0]
     assert isinstance(seg, Seg) and seg._replace(label="dog").label == "dog"
     assert Seg(*seg[:6]).control_net_wrapper is None
+
+
+def test_masks_that_nobody_looks_at_take_no_memory() -> None:
+    box = {"x": 0, "y": 0, "width": 2000, "height": 2000}
+    tracemalloc.start()
+    try:
+        (_, segs) = to_segs([box] * 10, (2000, 2000))
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+    assert all(isinstance(seg.cropped_mask, np.ndarray) and seg.cropped_mask.all() for seg in segs[:1])
+    other = segs[0]._replace(cropped_mask=np.zeros((2, 2)), label="cat")
+    assert other.cropped_mask.shape == (2, 2) and other.label == "cat" and not other.cropped_mask.any()
+    assert segs[0]._replace(label="dog", bbox=[0, 0, 1, 1]).cropped_mask.all(), "the mask is that of the box it was"
 
 
 @pytest.mark.parametrize(("count", "copies"), [(1, 1), (100, 1), (2, 2)])
