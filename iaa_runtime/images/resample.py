@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import Cancel, InputError
-from .strips import strips
+from .strips import STRIP_PIXELS, strips
 
 FILTERS = {
     "nearest": Image.Resampling.NEAREST,
@@ -42,18 +42,23 @@ def resample(image: Tensor, size: tuple[int, int], method: str, cancelled: Cance
     if (image.shape[1], image.shape[0]) == size:
         return image
     resized = np.empty((size[1], size[0], image.shape[2]), np.float32)
-    for channel in range(image.shape[2]):
-        _resize(image.detach()[..., channel], resized[..., channel], FILTERS[method], cancelled)
+    # Calls of Pillow cost more than a small image, so its channels go together; a large one takes less memory apart.
+    together = image.shape[2] if max(image.numel(), resized.size) <= STRIP_PIXELS else 1
+    for first in range(0, image.shape[2], together):
+        channels = slice(first, first + together)
+        _resize(image.detach()[..., channels], resized[..., channels], FILTERS[method], cancelled)
     return torch.from_numpy(resized).clamp_(0, 1).to(image)
 
 
 def _resize(source: Tensor, target: npt.NDArray[np.float32], method: Image.Resampling, cancelled: Cancel) -> None:
-    """Resizes a channel (H, W) into another array: rows, then columns, some of them at a time."""
-    height, width = target.shape
-    narrowed = np.empty((source.shape[0], width), np.float32)
+    """Resizes (H, W, C) into another array: rows, then columns, some of them at a time; channels one below another."""
+    height, width, channels = target.shape
+    narrowed = np.empty((channels, source.shape[0], width), np.float32)
     for _, top, _, bottom in strips((source.shape[1], source.shape[0]), cancelled, width):
-        rows = Image.fromarray(source[top:bottom].to("cpu", torch.float32).contiguous().numpy())
-        narrowed[top:bottom] = np.asarray(rows.resize((width, bottom - top), method))
+        rows = source[top:bottom].to("cpu", torch.float32).permute(2, 0, 1).reshape(-1, source.shape[1]).numpy()
+        narrower = np.asarray(Image.fromarray(rows).resize((width, len(rows)), method))
+        narrowed[:, top:bottom] = narrower.reshape(channels, bottom - top, width)
     for _, left, _, right in strips((source.shape[0], width), cancelled, height):
-        columns = Image.fromarray(np.ascontiguousarray(narrowed[:, left:right]))
-        target[:, left:right] = np.asarray(columns.resize((right - left, height), method))
+        columns = narrowed[..., left:right].transpose(1, 0, 2).reshape(source.shape[0], -1)
+        lower = np.asarray(Image.fromarray(columns).resize((columns.shape[1], height), method))
+        target[:, left:right] = lower.reshape(height, channels, right - left).transpose(0, 2, 1)
