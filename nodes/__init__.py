@@ -16,11 +16,14 @@ from .boxes_merge import MergeBoxes
 from .boxes_paste import PasteCrops
 from .boxes_select import SelectBoxes
 from .caption import Caption
+from .caption_boxes import CaptionBoxes
 from .chat import ChatTurn
+from .choose import Choose
 from .demo_scene import DemoScene
 from .ground import Ground
 from .help import serve_help
 from .host import register_folder
+from .label_image import LabelImage
 from .loader import Loader
 from .remote_loader import RemoteLoader
 from .text import Text
@@ -34,8 +37,8 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
     ConvertBoxes,
     DetectorProvider,
 ]
-NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, Caption, Ground, Text, ChatTurn, DemoScene, *BOX_TOOLS]
-
+ASKING: list[type[io.ComfyNode]] = [Caption, Ground, Text, ChatTurn, Choose, LabelImage, CaptionBoxes]
+NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, *ASKING, DemoScene, *BOX_TOOLS]
 
 log = logging.getLogger(__name__)
 

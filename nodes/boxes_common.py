@@ -36,9 +36,9 @@ def box_input(name: str, optional: bool = False) -> io.Input:
     return made
 
 
-def unit_input(name: str) -> io.Input:
+def unit_input(name: str, default: str = PIXELS) -> io.Input:
     """The input for the unit of a length."""
-    return io.Combo.Input(name, options=list(UNITS), default=PIXELS, optional=True)
+    return io.Combo.Input(name, options=list(UNITS), default=default, optional=True)
 
 
 def size_of(images: torch.Tensor) -> tuple[int, int]:

@@ -14,12 +14,12 @@ from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import distinct_phrases
 from .boxes_common import BOX_CATEGORY, size_of
-from .ground import LIKELY, lines
+from .ground import LIKELY
 from .host import ModelHandle, check_interrupt
 from .inputs import Node, check_input
 from .options import length_input, model_input
 from .progress import Progress
-from .values import pictures
+from .values import lines, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)
 BBoxDetector = io.Custom("BBOX_DETECTOR")

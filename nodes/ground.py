@@ -25,13 +25,15 @@ from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
 from .progress import Progress
-from .values import annotated, bounding_boxes, pictures
+from .values import annotated, bounding_boxes, lines, pictures
 
 DEFAULTS = GenerationConfig.for_task(Task.G)
 THRESHOLD = 0.1
 """Of new nodes: the demo model's own. An API graph that says nothing gets what the checkpoint says."""
 EMPTY, FULL, ERROR = "empty", "full image", "error"
 PER_PHRASE = "one per phrase"
+CHECKS = ["off", "ask"]
+"""Whether MM is asked, too, if a phrase is there."""
 LIKELY = 24
 """Tokens of an answer of one box."""
 
@@ -62,15 +64,9 @@ class Ground(Node):
                 io.Combo.Input("nothing_found", options=[EMPTY, FULL, ERROR], default=EMPTY, optional=True),
                 length_input(DEFAULTS.max_new_tokens),
                 io.Combo.Input("masks", options=[PER_IMAGE, PER_PHRASE, PER_BOX], default=PER_IMAGE, optional=True),
+                io.Combo.Input("check", options=CHECKS, default=CHECKS[0], optional=True),
             ],
-            outputs=[
-                io.BoundingBox.Output("bboxes", is_output_list=True),
-                io.Mask.Output("mask", is_output_list=True),
-                io.Image.Output("annotated", is_output_list=True),
-                io.String.Output("json", is_output_list=True),
-                io.Int.Output("count", is_output_list=True),
-                io.String.Output("labels", is_output_list=True),
-            ],
+            outputs=found_outputs(),
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
             is_input_list=True,
@@ -95,6 +91,7 @@ class Ground(Node):
         nothing_found: str = EMPTY,
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         masks: str = PER_IMAGE,
+        check: str = CHECKS[0],
     ) -> io.NodeOutput:
         """Grounds every phrase in every image, or each image's own in it.
 
@@ -111,6 +108,7 @@ class Ground(Node):
                 images,
                 wanted,
                 threshold=threshold,
+                check=check == CHECKS[1],
                 several=several,
                 max_new_tokens=max_new_tokens,
                 on_token=progress.on_token,
@@ -121,9 +119,16 @@ class Ground(Node):
         return output(images, found, mask_and_labels(images, found, wanted, masks), notes_ui(pipeline), cls)
 
 
-def lines(phrases: str) -> list[str]:
-    """The phrases: lines without blank ones and without blanks around them."""
-    return [line.strip() for line in phrases.splitlines() if line.strip()]
+def found_outputs() -> list[io.Output]:
+    """The outputs for what was found."""
+    return [
+        io.BoundingBox.Output("bboxes", is_output_list=True),
+        io.Mask.Output("mask", is_output_list=True),
+        io.Image.Output("annotated", is_output_list=True),
+        io.String.Output("json", is_output_list=True),
+        io.Int.Output("count", is_output_list=True),
+        io.String.Output("labels", is_output_list=True),
+    ]
 
 
 def phrases_of_each(phrases: str | list[str], count: int) -> list[list[str]]:

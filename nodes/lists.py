@@ -30,7 +30,7 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
     Raises:
         InputError: a list is empty; or there are several texts and several images, but not one text an image or batch.
     """
-    batches, said = _listed(inputs["image"]), _listed(inputs.get(texts, ""))
+    batches, said = _listed(inputs.get("image")), _listed(inputs.get(texts, ""))
     sizes = [len(batch) if isinstance(batch, torch.Tensor) and batch.ndim == 4 else 1 for batch in batches]
     paired = dict(inputs)
     if len(said) == sum(sizes) > len(batches):

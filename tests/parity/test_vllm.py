@@ -90,3 +90,18 @@ def boxes_agree(local: IAAPipeline, remote: RemotePipeline, photo: Path) -> None
     (two,) = remote.ground(photo, "red panda", several=False, max_new_tokens=40)
     assert [d.xyxy for d in one] == [d.xyxy for d in two]
     assert [d.score < 0.01 for d in one] == [d.score == 0 for d in two] == [True]
+
+
+@needs_vllm
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["MM", "Text"])
+def test_vllm_rates_choices_as_we_do(reference: Path, tmp_path: Path, task: str) -> None:
+    local = IAAPipeline.from_pretrained(reference / "checkpoint")
+    folder = export(Checkpoint(reference / "checkpoint"), task, tmp_path / f"iaa-{task.lower()}")
+    images = [reference / name for name in PICTURES] if task == "MM" else None
+    with serving(folder, tmp_path / "vllm.log") as address:
+        remote = RemotePipeline.connect([address])
+        for choices in (["yes", "no"], ["a red panda in a tree", "Katze", "3 m, or more"]):
+            here, there = (pipeline.choose(images, "What is it?", choices) for pipeline in (local, remote))
+            for one, other in zip(here, there, strict=True):
+                assert other.probabilities == pytest.approx(one.probabilities, abs=1e-3)

@@ -1,0 +1,102 @@
+"""IAA Choose: a question about each image, answered by one of some choices (task MM; without images task Text)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.pipeline.choices import Choice, checked_choices
+from .host import ModelHandle, check_interrupt
+from .inputs import Node
+from .lists import first_of
+from .notes import notes_ui
+from .options import CATEGORY, model_input
+from .previews import texts_ui
+from .progress import Progress
+from .values import lines, pictures
+
+
+class Choose(Node):
+    """Chooses among answers, so that a graph can branch."""
+
+    paired = "question"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """The node as ComfyUI shows it."""
+        return io.Schema(
+            node_id="IAA_Choose",
+            category=CATEGORY,
+            search_aliases=["classify", "yes or no", "if", "branch", "condition", "router", "zero-shot"],
+            inputs=[
+                model_input(),
+                io.String.Input(
+                    "question", multiline=True, default="", placeholder="What to decide:\nIs there a red circle?"
+                ),
+                io.String.Input("choices", multiline=True, default="yes\nno"),
+                io.Image.Input("image", optional=True),
+            ],
+            outputs=[
+                io.String.Output("choice", is_output_list=True),
+                io.Int.Output("index", is_output_list=True),
+                io.Float.Output("probability", is_output_list=True),
+                io.Boolean.Output("yes", is_output_list=True),
+            ],
+            is_output_node=True,
+            is_input_list=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, question: Any = None, choices: Any = None) -> bool | str:
+        """There must be a question, and something to choose among."""
+        question, choices = first_of(question), first_of(choices)
+        if isinstance(question, str) and not question.strip():
+            raise InputError("'question' is empty. Type what to decide.")
+        if isinstance(choices, str):
+            checked_choices(lines(choices))
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelHandle,
+        question: str | list[str],
+        choices: str,
+        image: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        """Chooses for each image, or once.
+
+        Raises:
+            InputError: there is no question, or fewer than two choices.
+        """
+        for text in [question] if isinstance(question, str) else question:
+            if not text.strip():
+                raise InputError("'question' is empty. Connect or type what to decide.")
+        progress = Progress(1 if image is None else len(image), 1, likely=1)
+        with model.in_use() as pipeline:
+            chosen = pipeline.choose(
+                None if image is None else pictures(image),
+                question,
+                lines(choices),
+                on_token=progress.on_token,
+                cancelled=check_interrupt,
+            )
+        progress.done()
+        texts = [choice.text for choice in chosen]
+        shown = texts_ui([told(choice, lines(choices)) for choice in chosen]) | {"text": texts}
+        single = (
+            texts,
+            [choice.index for choice in chosen],
+            [choice.probability for choice in chosen],
+            [choice.is_yes for choice in chosen],
+        )
+        return io.NodeOutput(*single, ui=shown | notes_ui(pipeline))
+
+
+def told(choice: Choice, choices: list[str]) -> str:
+    """The choice and every probability, for people."""
+    shares = (f"{name}: {share:.1%}" for name, share in zip(choices, choice.probabilities, strict=True))
+    return "\n".join((choice.text, *shares))

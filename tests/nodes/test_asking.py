@@ -1,0 +1,128 @@
+"""IAA Choose, IAA Label Everything, IAA Caption Boxes, and Ground's check, on a running ComfyUI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from comfyui_server import Client, Graph, node
+from PIL import Image
+
+from iaa_runtime import IAAPipeline
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
+
+DEMO = "demo (coloured shapes)"
+SCENE = {"seed": 7, "width": 320, "height": 240}
+
+
+def asking(count: int = 1, **nodes: Any) -> Graph:
+    """A graph of scenes, the demo model in 32 bit, and ``nodes``, of which those with ``image`` missing get it."""
+    graph: Graph = {
+        "scene": node("IAA_DemoScene", **SCENE, count=count),
+        "loader": node("IAA_Loader", checkpoint=DEMO, precision="fp32"),
+    }
+    for name, made in nodes.items():
+        inputs = {"model": ["loader", 0]} if made["class_type"].startswith("IAA_") else {}
+        graph[name] = made | {"inputs": inputs | made["inputs"]}
+    return graph
+
+
+def scenes(count: int) -> list[Image.Image]:
+    """The pictures of such a graph."""
+    seeds = range(EVALUATION_SEED + SCENE["seed"], EVALUATION_SEED + SCENE["seed"] + count)
+    return [draw_scene(make_scene(seed, long_side=SCENE["width"], aspect=4 / 3)) for seed in seeds]
+
+
+def shown(*source: Any) -> dict[str, Any]:
+    """A node that shows what comes."""
+    return node("PreviewAny", source=list(source))
+
+
+def test_choose_answers_for_each_image_and_tells_how_sure_it_is(client: Client) -> None:
+    graph = asking(
+        3,
+        choose=node("IAA_Choose", image=["scene", 0], question="Is there a circle?", choices="no\nyes\n"),
+        index=shown("choose", 1),
+        probability=shown("choose", 2),
+        yes=shown("choose", 3),
+    )
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    here = IAAPipeline.from_pretrained(dtype="fp32").choose(scenes(3), "Is there a circle?", ["no", "yes"])
+    assert run.outputs["choose"]["text"] == [choice.text for choice in here]
+    assert run.outputs["index"]["text"] == [str(choice.index) for choice in here]
+    assert run.outputs["yes"]["text"] == [str(choice.is_yes) for choice in here]
+    told = [float(text) for text in run.outputs["probability"]["text"]]
+    assert told == pytest.approx([choice.probability for choice in here], abs=1e-3)
+    assert run.outputs["choose"]["iaa_texts"][0].startswith(here[0].text + "\nno: ")
+
+
+def test_choose_needs_no_image(client: Client) -> None:
+    question = "What is the opposite of left?"
+    run = client.run(asking(choose=node("IAA_Choose", question=question, choices="up\nright")))
+    assert run.outputs["choose"]["text"] == ["right"], run.error
+
+
+@pytest.mark.parametrize(("choices", "skipped"), [("yes\nno", "off"), ("no\nnever", "on")])
+def test_a_graph_branches_and_what_is_not_wanted_does_not_run(client: Client, choices: str, skipped: str) -> None:
+    """``What is the opposite of left?`` is no question of yes and no, but of the first choice and the second."""
+    client.free()
+    words = {"yes\nno": "right\nup", "no\nnever": "up\nright"}[choices]
+    graph = asking(
+        choose=node("IAA_Choose", question="What is the opposite of left?", choices=words),
+        on=node("ImageInvert", image=["scene", 0]),
+        off=node("ImageScale", image=["scene", 0], upscale_method="area", width=32, height=32, crop="disabled"),
+        switch=node("ComfySwitchNode", switch=["choose", 3], on_true=["on", 0], on_false=["off", 0]),
+        seen=node("PreviewImage", images=["switch", 0]),
+    )
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    assert {"on", "off"} - run.executed == {skipped}
+
+
+def test_everything_is_labelled_as_the_pipeline_does(client: Client, trained_demo: None) -> None:
+    graph = asking(2, label=node("IAA_LabelImage", image=["scene", 0], masks="one per phrase"), json=shown("label", 3))
+    graph |= {"size": node("MaskToImage", mask=["label", 1]), "count": node("GetImageSize", image=["size", 0])}
+    graph |= {"batch": shown("count", 2), "labels": shown("label", 5)}
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    (text,) = run.outputs["json"]["text"]
+    here = IAAPipeline.from_pretrained(dtype="fp32").label(scenes(2))
+    assert [[box["label"] for box in own] for own in json.loads(text)] == [[d.label for d in own] for own in here]
+    named = [label for own in here for label in dict.fromkeys(d.label for d in own)]
+    assert run.outputs["labels"]["text"] == named
+    assert run.outputs["batch"]["text"] == [str(len(named))]
+
+
+def test_boxes_are_labelled_with_what_they_show(client: Client) -> None:
+    boxes = [
+        {"x": 10, "y": 10, "width": 90, "height": 80, "label": "thing"},
+        {"x": 900, "y": 0, "width": 9, "height": 9},
+    ]
+    told = node("IAA_CaptionBoxes", image=["scene", 0], bboxes={"__value__": boxes}, prompt="What is {index}, {label}?")
+    run = client.run(asking(2, told=told, boxes=shown("told", 0), texts=shown("told", 1)))
+    assert run.status == "success", run.error
+    texts = run.outputs["texts"]["text"]
+    assert len(texts) == 4 and texts[1] == texts[3] == "" != texts[0]
+    assert texts[0] in run.outputs["boxes"]["text"][0]
+    assert [box["label"] for box in run.outputs["told"]["iaa_boxes"][0]] == [texts[0]]
+
+
+def test_no_boxes_are_no_texts(client: Client) -> None:
+    told = node("IAA_CaptionBoxes", image=["scene", 0], bboxes={"__value__": []})
+    run = client.run(asking(told=told, texts=shown("told", 1)))
+    assert run.status == "success" and "texts" not in run.outputs, run.error
+
+
+def test_a_check_lowers_scores(client: Client) -> None:
+    def scores(check: str) -> list[float]:
+        asks = node("IAA_Ground", image=["scene", 0], phrases="the circle\nthe dog", threshold=0.0, check=check)
+        run = client.run(asking(ground=asks, json=shown("ground", 3)))
+        assert run.status == "success", run.error
+        (found,) = json.loads(run.outputs["json"]["text"][0])
+        return [box["score"] for box in found]
+
+    plain, checked = scores("off"), scores("ask")
+    assert len(plain) == len(checked) > 0
+    assert all(after < before for before, after in zip(plain, checked, strict=True))
