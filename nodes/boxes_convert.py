@@ -129,7 +129,7 @@ def segs_of(
         pictures = [image] * len(boxes)
     else:
         with together("boxes", "image"):
-            boxes, pictures = repeated(boxes, len(image)), list(image.split(1))
+            boxes, pictures = repeated(boxes, len(image)), list(image[:, None])
     try:
         segs: list[Any] = [
             to_segs(found, size, crop_factor=crop_factor, drop_size=0, image=picture, cancelled=check_interrupt)

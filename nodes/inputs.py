@@ -49,7 +49,7 @@ class Node(io.ComfyNode):
         schema, execute = cls.__dict__["define_schema"].__func__, cls.__dict__["execute"].__func__
         if not hasattr(execute, "__wrapped__"):  # ComfyUI clones a class for each run
             cls.define_schema = classmethod(functools.wraps(schema)(lambda cls: add_words(schema(cls))))  # type: ignore[method-assign, assignment]
-            cls.execute = classmethod(_checking(execute))  # type: ignore[method-assign, assignment]
+            cls.execute = classmethod(_checking(execute))  # type: ignore[attr-defined]
 
     @classmethod
     def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:

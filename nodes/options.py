@@ -15,7 +15,7 @@ IAAChatType = io.Custom("IAA_CHAT")
 
 DEFAULTS = GenerationConfig()
 GREEDY, RANDOM = "likeliest words", "random"
-RANDOM_DEFAULTS = {
+RANDOM_DEFAULTS: dict[str, Any] = {
     "temperature": 0.7,
     "top_k": DEFAULTS.top_k,
     "top_p": 0.9,

@@ -34,7 +34,8 @@ def _hosted(kind: type[SpecialLinear] | None) -> type[SpecialLinear]:
                 self, dtype=self.weight.dtype, bias_dtype=self.bias.dtype, device=x.device, offloadable=True
             )
             with fetched as (weight, scale):
-                return self.product(x, weight, scale)
+                product: torch.Tensor = self.product(x, weight, scale)
+            return product
 
     Hosted.__name__ = Hosted.__qualname__ = f"Hosted{kind.__name__}"
     return Hosted

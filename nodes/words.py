@@ -27,8 +27,8 @@ def add_words(schema: io.Schema) -> io.Schema:
                 named = f"{declared.id}_{nested.id}"
                 nested.tooltip = _of(words["inputs"], named, f"input of {schema.node_id}:")["tooltip"]
     for number, output in enumerate(schema.outputs):
-        named = _of(words["outputs"], str(number), f"output of {schema.node_id}:")
-        output.display_name, output.tooltip = named["name"], named["tooltip"]
+        told = _of(words["outputs"], str(number), f"output of {schema.node_id}:")
+        output.display_name, output.tooltip = told["name"], told["tooltip"]
     return schema
 
 
@@ -39,5 +39,7 @@ def _english() -> dict[str, Any]:
 
 def _of(words: dict[str, Any], name: str, what: str) -> dict[str, Any]:
     if name not in words:
-        raise LookupError(f"{ENGLISH} has no words for the {what} {name}. Add them there, and in the other languages.")
+        raise LookupError(
+            f"{ENGLISH} has no words for the {what} {name}. CONTRIBUTING.md, A new node, says what to do."
+        )
     return dict(words[name])
