@@ -35,6 +35,11 @@ def pictures(images: Tensor) -> list[ArrayPicture]:
         raise InputError(f"'image' cannot be looked at. {error}") from None
 
 
+def lines(text: str) -> list[str]:
+    """The lines of a text without blank ones and without blanks around them."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def image_batch(items: Iterable[Image.Image], count: int, size: tuple[int, int]) -> Tensor:
     """``count`` RGB pictures of one size (width, height) -> IMAGE (B, H, W, 3) float32 in [0, 1].
 
