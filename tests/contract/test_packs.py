@@ -198,6 +198,20 @@ def test_impact_masks_and_crops_our_segs(bench: Bench, needs: Needs) -> None:
     assert [{k: v for k, v in box.items() if k != "metadata"} for box in bench.value(done, "back")[0]] == [A]
 
 
+def test_impact_works_on_each_image_with_its_own_segs(bench: Bench, needs: Needs) -> None:
+    needs(IMPACT, "SEGSPaste")
+    levels = [bench.picture(name, SIZE) for name in ("one.png", "two.png")]
+    graph = bench.batch("one.png", "two.png") | bench.boxes([[A], [B]])
+    graph["converted"] = node("IAA_ConvertBoxes", boxes=["boxes", 0], image=["batch", 0], crop_factor=1.0)
+    graph["inverted"] = node("ImageInvert", image=["converted", 7])
+    graph["paste"] = node("SEGSPaste", image=["inverted", 0], segs=["converted", 4], feather=0, alpha=255)
+    graph["show"] = node("PreviewImage", images=["paste", 0])
+    for shown, before, box in zip(bench.images(bench.run(graph), "show"), levels, (A, B), strict=True):
+        expected = 255 - before
+        cropped(expected, box)[:] = cropped(before, box)
+        assert np.abs(shown.astype(int) - expected).max() <= 1
+
+
 def test_impact_takes_an_image_without_boxes(bench: Bench, needs: Needs) -> None:
     needs(IMPACT, "SegsToCombinedMask")
     graph = convert(bench, [[]])
