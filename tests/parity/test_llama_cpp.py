@@ -79,6 +79,11 @@ def test_text_is_word_for_word_ours(local: IAAPipeline, tmp_path: Path, kind: st
         remote = RemotePipeline.connect([address])
         for question in [text_question(rng).question for _ in range(COUNT)]:
             assert remote.text(question) == local.text(question)
+        for choices in (["up", "right"], ['a "quoted" word', "right", "no idea"]):
+            (here,), (there,) = (
+                pipeline.choose(None, "What is the opposite of left?", choices) for pipeline in (local, remote)
+            )
+            assert there.probabilities == pytest.approx(here.probabilities, abs=0.02)
 
 
 def test_captions_are_mostly_ours(local: IAAPipeline, tmp_path: Path) -> None:
