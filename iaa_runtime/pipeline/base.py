@@ -317,7 +317,7 @@ class Pipeline(ABC):
         self,
         images: Images,
         *,
-        prompt: str = CAPTION_PROMPTS["objects"],
+        prompt: str | Sequence[str] = CAPTION_PROMPTS["objects"],
         threshold: float | None = None,
         check: bool = False,
         on_token: OnToken = None,
@@ -328,7 +328,7 @@ class Pipeline(ABC):
 
         Args:
             images: one or several.
-            prompt: asks for the list, which is read by :func:`iaa_runtime.text.listing.listed_objects`.
+            prompt: asks for the list, one for all or for each; see :func:`iaa_runtime.text.listing.listed_objects`.
             threshold: as for :meth:`ground`.
             check: as for :meth:`ground`.
             on_token: called with (row, token id): first a row an image, then a row an object, counted on from there.
