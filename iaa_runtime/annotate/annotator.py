@@ -11,12 +11,11 @@ from PIL import Image
 from ..boxes.grounding import parse_answer
 from ..config import BATCH_ROWS, GenerationConfig, Task
 from ..errors import IAAError, InputError
-from ..images.load import load_image
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
 from ..text.prompts import grounding_question
-from .sources import Listed
+from .listed import Listed
 
 SCORE_DIGITS = 4
 """Decimals of a score in a record: more would differ between machines."""
@@ -67,17 +66,17 @@ def load_picture(row: Row) -> Image.Image | InputError:
     """
     listed = Listed.from_row(row)
     try:
-        return load_image(listed.path)
+        return listed.load()
     except MemoryError as error:
         raise MemoryError(f"for the picture {listed.name}") from error
     except InputError as error:
-        folder = os.path.dirname(listed.path)
+        folder = os.path.dirname(listed.file)
         if not os.path.isdir(folder):
             raise InputError(
                 f"The folder {folder} of {listed.name} is not there. Is its disk connected? What is finished is kept; "
                 "run the same command again."
             ) from error
-        return InputError(str(error).replace(listed.path, listed.name))
+        return error
 
 
 class Annotator:

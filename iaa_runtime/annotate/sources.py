@@ -13,30 +13,36 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..images.load import endings
-from ..images.names import matching, name_in_list, path_here, slashed, unquoted
+from ..images.names import matching, name_in_list, slashed, unquoted
 from ..jobs.files import check_text, numbered_jsonl, numbered_rows
 from ..jobs.job import Row, shortened
 from ..jobs.same_file import folded, same_on_disk
 from ..text.prompts import grounding_question
+from .listed import Listed
 from .parquet import read_rows
+from .tars import tar_members
 
 LISTS = (".jsonl", ".parquet")
+IMAGE, FILE_NAME = "image", "file_name"
+"""The column of pictures: as we write it, and as the ``metadata.jsonl`` of Hugging Face's imagefolder does."""
+TAR = ".tar"
 STDIN = "-"
 """The source that is a list on standard input."""
 
 _TABLE = """CREATE TABLE images (
     position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT,
-    found INTEGER DEFAULT 0)"""
+    member BLOB, offset INTEGER, found INTEGER)"""
 _KNOWN = -1
 """The source of those that the job has."""
 _ONCE = "CREATE UNIQUE INDEX once ON images (path, phrases, ifnull(id, x''))"
-_INSERT = "INSERT OR IGNORE INTO images (source, name, path, folded, phrases, id) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT OR IGNORE INTO images VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+_COLUMNS = "name, path, phrases, id, member, offset"
 _FOUND = f"UPDATE images SET found = 1 WHERE source = {_KNOWN} AND NOT found AND "
 _SAME = "path = ? AND phrases = ? AND ifnull(id, x'') = ifnull(?, x'')"
 _ALIKE = "folded, phrases, ifnull(id, x'')"
@@ -44,21 +50,6 @@ _TWINS = f"""CREATE TABLE twins AS SELECT position, path, {_ALIKE} FROM images
     WHERE ({_ALIKE}) IN (SELECT {_ALIKE} FROM images GROUP BY {_ALIKE} HAVING count(*) > 1)
     ORDER BY {_ALIKE}, position"""
 """Rows whose paths differ in nothing but what some disks do not see."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A picture of the list: its name as given, its path, and the phrases and id that a list gives for it."""
-
-    name: str
-    path: str
-    phrases: tuple[str, ...] = ()
-    id: str | None = None
-
-    @classmethod
-    def from_row(cls, row: Row) -> Listed:
-        """The picture of a job's item."""
-        return cls(row["image"], path_here(row["path"], row["image"]), tuple(row.get("phrases", ())), row.get("id"))
 
 
 class PassedOver(Counter[str]):
@@ -97,7 +88,8 @@ def list_images(
     Args:
         sources: folders (with all below them and behind links, hidden ones left out), patterns such as
             ``photos/**/*.jpg``, pictures, and lists: ``.jsonl`` or ``.parquet`` with a column ``image``, and perhaps
-            ``phrases`` and ``id``; ``-`` is one on standard input, in JSON lines or of names alone.
+            ``phrases`` and ``id``; ``-`` is one on standard input, in JSON lines or of names alone; ``.tar`` files of
+            pictures, as WebDataset has them.
         folder: what relative names in lists start from; the list's own folder when None.
         column: the name of the lists' column of pictures.
         passed_over: counts what is not taken.
@@ -105,8 +97,8 @@ def list_images(
 
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
-        only from lists. Folders
-        and patterns are sorted; lists keep their order. A picture that comes twice (with the same phrases and id), be
+        only from lists; ``member`` and ``offset`` from tar files. Folders and patterns are sorted; lists and tar files
+        keep their order. A picture that comes twice (with the same phrases and id), be
         it in another case where the disk sees none, stays at its first position.
 
     Raises:
@@ -121,24 +113,18 @@ def list_images(
             for listed in _pictures(source, folder, column, passed):
                 columns = _columns(number, listed)
                 if not table.execute(_INSERT, columns).rowcount:
-                    path, phrases, identity = columns[2], *columns[4:]
-                    is_known = table.execute(_FOUND + _SAME, (path, phrases, identity)).rowcount
+                    is_known = table.execute(_FOUND + _SAME, (columns[2], *columns[4:6])).rowcount
                     passed["given before"] += not is_known
         passed["given before"] += _drop_other_spellings(table)
         ((passed.gone,),) = table.execute(f"SELECT count(*) FROM images WHERE source = {_KNOWN} AND NOT found")
         passed += PassedOver()  # drops what is 0
         # Rows of a list stay in its order; other pictures are ordered by name.
-        lists = ", ".join(str(number) for number, source in enumerate(sources) if _is_list(source)) or "NULL"
+        lists = ", ".join(str(number) for number, source in enumerate(sources) if _keeps_order(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
-        for name, path, phrases, identity in table.execute(
-            f"SELECT name, path, phrases, id FROM images WHERE source > {_KNOWN} ORDER BY {order}"
-        ):
-            row: Row = {"image": os.fsdecode(name), "path": os.fsdecode(path)}
-            if phrases != "[]":
-                row["phrases"] = json.loads(phrases)
-            if identity is not None:
-                row["id"] = identity
-            yield row
+        rows = table.execute(f"SELECT {_COLUMNS} FROM images WHERE source > {_KNOWN} ORDER BY {order}")
+        for name, path, phrases, identity, member, offset in rows:
+            inside = os.fsdecode(member), offset
+            yield Listed(os.fsdecode(name), os.fsdecode(path), tuple(json.loads(phrases)), identity, *inside).row()
 
 
 def check_sources(sources: Sequence[str], folder: str | None = None) -> None:
@@ -150,10 +136,10 @@ def check_sources(sources: Sequence[str], folder: str | None = None) -> None:
         raise InputError(f"There is no folder {folder}. Check --images.")
 
 
-def _columns(source: int, listed: Listed) -> tuple[int, bytes, bytes, bytes, str, str | None]:
-    path = os.path.abspath(listed.path)
-    name, whole, alike = map(os.fsencode, (listed.name, path, folded(path)))
-    return source, name, whole, alike, json.dumps(listed.phrases), listed.id
+def _columns(source: int, listed: Listed) -> tuple[Any, ...]:
+    path = os.path.abspath(listed.file) + listed.path[len(listed.file) :]  # a name in a tar file may hold anything
+    name, whole, alike, member = map(os.fsencode, (listed.name, path, folded(path), listed.member))
+    return source, name, whole, alike, json.dumps(listed.phrases), listed.id, member, listed.offset
 
 
 def _drop_other_spellings(table: sqlite3.Connection) -> int:
@@ -178,20 +164,32 @@ def _is_list(source: str) -> bool:
     return source == STDIN or (Path(source).suffix.lower() in LISTS and not os.path.isdir(source))
 
 
+def _is_tar(source: str) -> bool:
+    return source.lower().endswith(TAR)
+
+
+def _keeps_order(source: str) -> bool:
+    return _is_list(source) or _is_tar(source)
+
+
 def _pictures(source: str, folder: str | None, column: str, passed: PassedOver) -> Iterator[Listed]:
     path = Path(source)
     if source == STDIN:
         yield from _list_rows("stdin", _typed_rows(column), Path(folder or os.curdir), column)
     elif os.path.isdir(source):
         yield from _named(_walk(source, passed), f"There is no picture in {source} or below it")
+    elif _is_tar(source) and os.path.exists(source):
+        yield from _named_in(source, passed)
     elif _is_list(source):
         jsonl = path.suffix.lower() == ".jsonl"
         rows = numbered_jsonl(path) if jsonl else read_rows(path, (column, "phrases", "id"))
         yield from _list_rows(str(path), rows, Path(folder) if folder is not None else path.parent, column)
     elif os.path.exists(source):
         if path.suffix.lower() not in endings():
-            raise InputError(f"{source} is no picture, folder or list. Lists end in .jsonl or .parquet.")
+            raise InputError(f"{source} is no picture, folder, list or tar file. Lists end in .jsonl or .parquet.")
         yield Listed(slashed(source), source)
+    elif glob.has_magic(source) and _is_tar(source):
+        yield from chain.from_iterable(_named_in(tar, passed) for tar in sorted(matching(source)))
     elif glob.has_magic(source):
         names = (name for name in matching(source) if _is_picture(name) and os.path.isfile(name))
         yield from _named(names, f"The pattern {source} matches no picture")
@@ -207,6 +205,17 @@ def _named(names: Iterator[str], if_none: str) -> Iterator[Listed]:
         yield Listed(slashed(name), name)
     if empty:
         raise InputError(f"{if_none}. Endings looked for: {', '.join(sorted(endings()))}.")
+
+
+def _named_in(source: str, passed: PassedOver) -> Iterator[Listed]:
+    """Pictures in a tar file, in its order; an error if there is none."""
+    empty = True
+    for member, offset in tar_members(source):
+        if passed.note(os.path.basename(member)):
+            empty = False
+            yield Listed(slashed(f"{source}/{member}"), f"{source}/{member}", member=member, offset=offset)
+    if empty:
+        raise InputError(f"There is no picture in {source}. Endings looked for: {', '.join(sorted(endings()))}.")
 
 
 def _is_picture(name: str) -> bool:
@@ -246,7 +255,7 @@ def _typed_rows(column: str) -> Iterator[tuple[int, Row]]:
 def _list_rows(origin: str, rows: Iterable[tuple[int, Row]], folder: Path, column: str) -> Iterator[Listed]:
     for number, row in rows:
         where = f"{origin}, {'row' if origin.lower().endswith('.parquet') else 'line'} {number}"
-        name = row.get(column)
+        name = row.get(column, row.get(FILE_NAME) if column == IMAGE else None)
         if not isinstance(name, str) or not name:
             raise InputError(
                 f"{where}: {column!r} is {shortened(repr(name))}, not the path of a picture. Its columns are "

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw
-
 from ..boxes.geometry import Box
 from ..errors import InputError
 from ..images.load import load_image
+from ..images.page import embedded, figure, figures, note, page
 from ..jobs.files import make_folder, write_bytes
 from .mme import Answer
 from .refcoco import Case
 
 WORST = 24
 """Cases on a page."""
-_EDGE = 360
-"""Longest side of a picture on the page, in pixels."""
 _TRUTH, _ANSWER = "#1a9850", "#d73027"
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .2rem .9rem .2rem 0; text-align: left }
-th { border-bottom: 1px solid #999 } td.number { text-align: right; font-variant-numeric: tabular-nums }
-.bar { display: inline-block; background: #4575b4; height: .8em }
-.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 1.5rem }
-.cases img { max-width: 100% } figure { margin: 0 } figcaption { overflow-wrap: anywhere }
-.true { color: #1a9850 } .answer { color: #d73027 } .note { color: #666 }
-@media (prefers-color-scheme: dark) { body { background: #1b1b1b; color: #ddd } .note { color: #999 } }
-"""
 
 
 def write_refcoco_page(
@@ -68,9 +52,8 @@ def write_refcoco_page(
         "<h2>By shape of the picture</h2><p class='note'>Long over short side: to 1.1, 1.34, 1.51, and longer.</p>",
         _groups(summary["by_aspect"]),
         f"<h2>The {len(shown)} worst</h2><p class='note'>The <span class='true'>right box</span> and the "
-        "<span class='answer'>answer</span>.</p><div class='cases'>",
-        *(_case(case, images) for case in shown),
-        "</div>",
+        "<span class='answer'>answer</span>.</p>",
+        figures(_case(case, images) for case in shown),
     ]
     _write(path, "RefCOCO", body, overwrite)
 
@@ -108,9 +91,8 @@ def write_mme_page(
         + (f" Not scored: {escape(', '.join(summary['missing']))}." if summary["missing"] else "")
         + "</p>",
         _table(("category", "score of 200", "95 % bootstrap over pictures", "accuracy / accuracy+ / neither"), rows),
-        f"<h2>{len(shown)} wrong answers</h2><div class='cases'>",
-        *(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
-        "</div>",
+        f"<h2>{len(shown)} wrong answers</h2>",
+        figures(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
     ]
     _write(path, "MME", body, overwrite)
 
@@ -127,7 +109,7 @@ def _mistake(category: str, answer: Answer, picture: Path | None) -> str:
         f"{escape(category)}: {escape(answer.question)} <span class='answer'>{escape(answer.text)}</span>, "
         f"right is <span class='true'>{escape(answer.truth)}</span> <span class='note'>{escape(answer.image)}</span>"
     )
-    return _figure(_inline(picture, ()), caption)
+    return figure(_inline(picture, ()), caption)
 
 
 def _case(case: Case, images: Path | None) -> str:
@@ -137,30 +119,15 @@ def _case(case: Case, images: Path | None) -> str:
         f"“{escape(case.target.expression)}”: IoU {case.iou:.2f} <span class='answer'>{escape(case.text)}</span> "
         f"<span class='note'>{escape(str(case.target.sent_id))}, {escape(case.target.img_path)}</span>"
     )
-    return _figure(picture, caption)
-
-
-def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+    return figure(picture, caption)
 
 
 def _inline(path: Path | None, boxes: Iterable[tuple[Box, str]]) -> str:
-    """The picture with its boxes, scaled down and embedded; the reason in words if it cannot be opened."""
-    if path is None:
-        return ""
+    """The picture with its boxes; the reason in words if it cannot be opened."""
     try:
-        picture = load_image(path)
+        return embedded(load_image(path), boxes) if path is not None else ""
     except InputError as error:
-        return f"<p class='note'>{escape(str(error))}</p>"
-    scale = min(1.0, _EDGE / max(picture.size))
-    small = picture.resize([max(1, round(side * scale)) for side in picture.size], Image.Resampling.LANCZOS)
-    draw = ImageDraw.Draw(small)
-    for box, color in boxes:
-        x1, y1, x2, y2 = (max(-2.0, min(_EDGE + 2.0, edge * scale)) for edge in box)
-        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline=color, width=3)
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=85)
-    return f"<img alt='' src='data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+        return note(str(error))
 
 
 def _histogram(counts: Sequence[int]) -> str:
@@ -207,10 +174,5 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _write(path: Path, title: str, body: Iterable[str], overwrite: bool) -> None:
-    page = (
-        "<!doctype html><html lang='en'><meta charset='utf-8'>"
-        f"<meta name='viewport' content='width=device-width'><title>IAA on {title}</title><style>{_STYLE}</style>"
-        f"<h1>IAA on {title}</h1>\n" + "\n".join(body) + "\n</html>\n"
-    )
     make_folder(path.parent)
-    write_bytes(path, page.encode(errors="backslashreplace"), overwrite=overwrite)
+    write_bytes(path, page(f"IAA on {title}", body), overwrite=overwrite)

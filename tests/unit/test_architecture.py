@@ -46,7 +46,7 @@ OUTSIDE = {
     "generation": "torch",
     "pipeline": "torch numpy PIL typing_extensions",
     "jobs": "torch accelerate",
-    "annotate": "torch PIL pyarrow",
+    "annotate": "torch PIL pyarrow webdataset",
     "evaluation": "numpy PIL",
     "export": "torch numpy gguf",
     "bench": "torch numpy transformers vllm llama_cpp PIL",

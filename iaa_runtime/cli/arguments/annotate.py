@@ -31,8 +31,9 @@ def add_arguments(parser: CommandParser) -> None:
         "source",
         nargs="+",
         action="extend",
-        help="folders, patterns such as 'photos/**/*.jpg', pictures, and lists (.jsonl or .parquet with a column "
-        "image, and perhaps phrases and id; - is one from stdin, in JSON lines or of names alone)",
+        help="folders, patterns such as 'photos/**/*.jpg', pictures, lists (.jsonl or .parquet with a column image, "
+        "and perhaps phrases and id; an imagefolder's metadata.jsonl; - is one from stdin, in JSON lines or of names "
+        "alone), and WebDataset's .tar files",
     )
     parser.rest = "source"
     parser.add_argument("--out", required=True, metavar="DIR", help="the job's folder; the same again goes on with it")
@@ -70,6 +71,22 @@ def add_arguments(parser: CommandParser) -> None:
         help="when done, also write the boxes (or captions) as COCO JSON",
     )
     group.add_argument(
+        "--page",
+        type=checked(_page_path),
+        metavar="FILE.html",
+        help="when done, also write a page, or several, to look through pictures with their boxes and captions",
+    )
+    group.add_argument(
+        "--imagefolder",
+        metavar="DIR",
+        help="when done, also write metadata.jsonl into the folder of the pictures, as Hugging Face's datasets read it",
+    )
+    group.add_argument(
+        "--webdataset",
+        metavar="DIR",
+        help="when done, also write pictures and annotations as WebDataset's tar files (pip install webdataset)",
+    )
+    group.add_argument(
         "--sidecars", action="store_true", help="when done, also write captions beside the pictures, on one line each"
     )
     add_overwrite_argument(group)
@@ -85,7 +102,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_pipeline_arguments(parser)
     parser.needs("threshold one", "boxes", "phrase")
     parser.needs("sidecars", "caption", "prompt", "preset")
-    parser.needs("overwrite", "coco", "sidecars")
+    parser.needs("overwrite", "coco", "page", "imagefolder", "webdataset", "sidecars")
     parser.needs("prefix suffix keep_lines existing", "sidecars")
     parser.rule(_check)
 
@@ -111,6 +128,12 @@ def _add_questions(parser: CommandParser) -> None:
 def _coco_path(text: str) -> str:
     if Path(text).suffix.lower() != ".json":
         raise InputError(f"{text!r} does not end in .json, as COCO's files do.")
+    return text
+
+
+def _page_path(text: str) -> str:
+    if Path(text).suffix.lower() != ".html":
+        raise InputError(f"{text!r} does not end in .html, as pages do.")
     return text
 
 

@@ -156,7 +156,7 @@ def test_a_row_that_cannot_be_used_is_named(row: Any, message: str, tmp_path: Pa
 def test_sources_that_are_nothing_are_named(photos: Path) -> None:
     with pytest.raises(InputError, match="There is nothing at"):
         names(photos / "absent")
-    with pytest.raises(InputError, match="is no picture, folder or list"):
+    with pytest.raises(InputError, match="is no picture, folder, list or tar file"):
         names(photos / "notes.txt")
     (photos / "empty").mkdir()
     with pytest.raises(InputError, match="There is no picture in"):

@@ -132,7 +132,7 @@ def test_progress_still_goes_back_to_the_start_of_its_line(
     assert terminal.getvalue() == f"\r{shown}\r{' ' * len(shown)}\r"
     progress = Progress(2)
     progress.finish(2)
-    assert terminal.getvalue().count("\r") == 4
+    assert terminal.getvalue().count("\r") == 5
     assert "\033" not in terminal.getvalue(), "which old consoles show as it is"
 
 

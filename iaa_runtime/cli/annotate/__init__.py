@@ -7,25 +7,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..annotate.annotator import AnnotateSettings, Annotator, is_record, load_picture
-from ..annotate.coco import write_coco_boxes, write_coco_captions
-from ..annotate.parquet import Parquet
-from ..annotate.sidecars import Existing, Sidecars, places, write_sidecars
-from ..annotate.sources import STDIN, PassedOver, check_sources, list_images
-from ..errors import InputError
-from ..images.names import slashed
-from ..jobs.files import check_output
-from ..jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
-from ..jobs.process_group import ProcessGroup
-from ..jobs.progress import Progress
-from ..jobs.run import retry_failed, run_job
-from ..jobs.start import check_folder, open_job
-from ..text.prompts import CAPTION_PROMPTS
-from .arguments.shared import generation_options
-from .opening import join_processes, open_pipeline
-from .output import complain, log, print_json
-from .outputs import Outputs
-from .stdin import given_text
+from ...annotate.annotator import AnnotateSettings, Annotator, is_record, load_picture
+from ...annotate.listed import Listed
+from ...annotate.parquet import Parquet
+from ...annotate.sources import STDIN, PassedOver, check_sources, list_images
+from ...errors import InputError
+from ...images.names import slashed
+from ...jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
+from ...jobs.process_group import ProcessGroup
+from ...jobs.progress import Progress
+from ...jobs.run import retry_failed, run_job
+from ...jobs.start import check_folder, open_job
+from ...text.prompts import CAPTION_PROMPTS
+from ..arguments.shared import generation_options
+from ..opening import join_processes, open_pipeline
+from ..output import complain, log, print_json
+from ..outputs import Outputs
+from ..stdin import given_text
+from .exports import Export, asked_exports, check_sidecars, put_sidecars
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
 
@@ -33,7 +32,8 @@ FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parq
 def run(options: argparse.Namespace) -> int:
     """Annotates what is missing, then exports."""
     settings = _settings(options)
-    outputs = _outputs(options, settings)
+    exports = asked_exports(options, settings)
+    outputs = _outputs(options, exports)
     if not check_folder(Path(options.out)):
         check_sources(options.source, options.images)
     group = join_processes(options)
@@ -42,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
     job, resumed = _open_job(options, settings, annotator, group)
     if options.dry_run:
         if group.is_main:
-            _tell(options, settings, job)
+            _tell(options, settings, exports, job)
         group.leave()
         return 0
-    _check_pictures(options, settings, outputs, job)
+    _check_exports(options, exports, outputs, job)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     progress = Progress(job.count, job.done()) if group.is_main else None
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if options.retry_failed:
         retry_failed(job, _failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
     if group.is_main:
-        _finish(options, settings, job)
+        _finish(options, exports, job)
     group.leave()
     return 0
 
@@ -79,40 +79,27 @@ def _settings(options: argparse.Namespace) -> AnnotateSettings:
     )
 
 
-def _coco_files(options: argparse.Namespace, settings: AnnotateSettings) -> dict[str, Path]:
-    """The files that --coco asks for: ``coco`` of boxes, ``coco_captions``, which alone has the very name."""
-    if not options.coco:
-        return {}
-    boxes = Path(options.coco)
-    captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
-    return ({"coco": boxes} if settings.ground else {}) | (
-        {"coco_captions": captions} if settings.prompt is not None else {}
-    )
-
-
-def _outputs(options: argparse.Namespace, settings: AnnotateSettings) -> Outputs:
-    """The files of this run; raises if --coco names one that it reads, or one that is there."""
+def _outputs(options: argparse.Namespace, exports: list[Export]) -> Outputs:
+    """The files of this run; raises if it would write one that it reads, or one that is there."""
     outputs, manifest = Outputs(options), Path(options.out) / MANIFEST
     outputs.reads("the job's", manifest)
-    for target in _coco_files(options, settings).values():
-        outputs.writes("--coco", target, again=manifest.exists())
+    for export in exports:
+        outputs.writes(export.option, export.first, again=manifest.exists())
     return outputs
 
 
-def _check_pictures(options: argparse.Namespace, settings: AnnotateSettings, outputs: Outputs, job: Job) -> None:
+def _check_exports(options: argparse.Namespace, exports: list[Export], outputs: Outputs, job: Job) -> None:
     """Raises if what is written in the end would meet a picture, or captions each other: before the work."""
-    if job.done() < job.count:  # a file that is there lacks what comes now
-        for target in _coco_files(options, settings).values():
-            check_output(target, overwrite=options.overwrite)
-    for row in job.items() if options.coco else ():
-        outputs.spares("the picture", row["path"])
+    to_do = job.done() < job.count
+    for export in exports:
+        for file in export.files(job):
+            outputs.writes(export.option, file, again=export.grows or not to_do)  # else it lacks what comes now
+    for item in job.items() if exports else ():
+        outputs.spares("the picture", Listed.from_row(item).file)
+        for export in exports:
+            export.takes(item)
     if options.sidecars:
-        with places(job.items()) as where:
-            if where.twins:
-                log(
-                    f"{where.twins:,} pictures differ from another in nothing but their ending, such as "
-                    f"{' and '.join(where.example)}: their captions go to {Path(where.example[0]).name}.txt and so on."
-                )
+        check_sidecars(job)
 
 
 def _open_job(
@@ -174,9 +161,9 @@ def _new_images(options: argparse.Namespace, job: Job) -> Iterator[Row]:
         log(f"{passed_over.gone:,} images of the job are not there any more.")
 
 
-def _tell(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
+def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list[Export], job: Job) -> None:
     """Says what a run would do."""
-    files = [*map(str, _coco_files(options, settings).values()), *["captions beside the pictures"] * options.sidecars]
+    files = [*(export.where for export in exports), *["captions beside the pictures"] * options.sidecars]
     plan: dict[str, Any] = {"dry_run": True, "out": options.out, "images": job.count, "done": job.done()}
     plan |= {"shards": job.shards, "prompt": settings.prompt, "phrases": settings.phrases, "boxes": settings.ground}
     if options.json:
@@ -187,7 +174,7 @@ def _tell(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> 
     print(f"{job.shards:,} shards" + "".join(f"; then {file}" for file in files) + ". Nothing was written.")
 
 
-def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> None:
+def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> None:
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
@@ -199,7 +186,12 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
         complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
     if failed:
         log(f"{failed:,} images failed. Once they are repaired, the same command with --retry-failed tries them again.")
-    written = _export(options, settings, job)
+    written: dict[str, Any] = {}
+    for export in exports:
+        export.write(job)
+        written[export.name] = export.where
+    if options.sidecars:
+        written |= put_sidecars(options, job)
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:
         print_json(summary | written)
@@ -207,24 +199,3 @@ def _finish(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():
             print(f"{name}: {value}")
-
-
-def _export(options: argparse.Namespace, settings: AnnotateSettings, job: Job) -> dict[str, Any]:
-    written: dict[str, Any] = {}
-    for name, target in _coco_files(options, settings).items():
-        write = write_coco_boxes if name == "coco" else write_coco_captions
-        write(target, job.records, overwrite=options.overwrite)
-        written[name] = str(target)
-    if options.sidecars:
-        captions = write_sidecars(job.pairs, _sidecars(options))
-        written["sidecars"] = captions.count
-        written |= {"sidecars_skipped": captions.skipped} if captions.skipped else {}
-        written |= {"sidecars_failed": len(captions.problems)} if captions.problems else {}
-        for problem in captions.problems[:3]:
-            complain(f"iaa annotate: {problem}")
-    return written
-
-
-def _sidecars(options: argparse.Namespace) -> Sidecars:
-    existing: Existing = options.existing or ("overwrite" if options.overwrite else "refuse")
-    return Sidecars(options.prefix, options.suffix, options.keep_lines, existing)

@@ -1,0 +1,138 @@
+"""What ``iaa annotate`` writes once a job is done: COCO, pages, data sets of others, and captions beside pictures."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...annotate.annotator import AnnotateSettings
+from ...annotate.coco import write_coco_boxes, write_coco_captions
+from ...annotate.imagefolder import METADATA, name_inside, write_imagefolder
+from ...annotate.pages import page_files, write_pages
+from ...annotate.sidecars import Existing, Sidecars, places, write_sidecars
+from ...annotate.tars import check_webdataset, shard_file, write_webdataset
+from ...errors import InputError
+from ...jobs.job import Job, Row
+from ..output import complain, log
+
+
+@dataclass(frozen=True)
+class Export:
+    """Files that are made of a finished job.
+
+    Attributes:
+        option: that asks for them.
+        name: in the summary, which says ``where`` they are.
+        first: the first of them, or the only one.
+        write: writes them.
+        more: all of them, of a job of this many items and shards; the first alone when None.
+        takes: raises :class:`InputError` for an item that they cannot hold.
+        grows: those that are there stay as they are when the job takes in more.
+    """
+
+    option: str
+    name: str
+    first: Path
+    write: Callable[[Job], None]
+    more: Callable[[Job], list[Path]] | None = None
+    takes: Callable[[Row], object] = lambda item: None
+    grows: bool = False
+
+    @property
+    def where(self) -> str:
+        """The file, or the folder of many."""
+        return str(self.first.parent if self.grows else self.first)
+
+    def files(self, job: Job) -> list[Path]:
+        """All files of a job."""
+        return self.more(job) if self.more else [self.first]
+
+
+def asked_exports(options: argparse.Namespace, settings: AnnotateSettings) -> list[Export]:
+    """What the options ask for; raises :class:`InputError` where a package lacks."""
+    found: list[Export] = []
+    again: bool = options.overwrite
+    if options.coco:
+        boxes = Path(options.coco)
+        captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
+        if settings.ground:
+            found.append(
+                Export("--coco", "coco", boxes, lambda job: write_coco_boxes(boxes, job.records, overwrite=again))
+            )
+        if settings.prompt is not None:
+            found.append(
+                Export(
+                    "--coco",
+                    "coco_captions",
+                    captions,
+                    lambda job: write_coco_captions(captions, job.records, overwrite=again),
+                )
+            )
+    if options.page:
+        page = Path(options.page)
+        found.append(
+            Export(
+                "--page",
+                "page",
+                page,
+                lambda job: write_pages(page, job.pairs, job.count, overwrite=again),
+                lambda job: page_files(page, job.count),
+            )
+        )
+    if options.imagefolder:
+        folder = Path(options.imagefolder)
+        found.append(
+            Export(
+                "--imagefolder",
+                "imagefolder",
+                folder / METADATA,
+                lambda job: write_imagefolder(folder, job.pairs, overwrite=again),
+                takes=lambda item: name_inside(folder, item),
+            )
+        )
+    if options.webdataset:
+        check_webdataset()
+        tars = Path(options.webdataset)
+        found.append(
+            Export(
+                "--webdataset",
+                "webdataset",
+                shard_file(tars, 0),
+                lambda job: _tell_problems(write_webdataset(tars, job, overwrite=again)),
+                lambda job: [shard_file(tars, number) for number in range(job.shards)],
+                grows=True,
+            )
+        )
+    return found
+
+
+def check_sidecars(job: Job) -> None:
+    """Tells of twins among the pictures; raises :class:`InputError` if captions would meet pictures or each other."""
+    for item in job.items():
+        if "member" in item:
+            raise InputError(f"{item['image']} lies in a tar file, beside which no caption goes. Use --webdataset.")
+    with places(job.items()) as where:
+        if where.twins:
+            log(
+                f"{where.twins:,} pictures differ from another in nothing but their ending, such as "
+                f"{' and '.join(where.example)}: their captions go to {Path(where.example[0]).name}.txt and so on."
+            )
+
+
+def put_sidecars(options: argparse.Namespace, job: Job) -> dict[str, int]:
+    """Writes captions beside their pictures; returns what the summary says."""
+    existing: Existing = options.existing or ("overwrite" if options.overwrite else "refuse")
+    settings = Sidecars(options.prefix, options.suffix, options.keep_lines, existing)
+    captions = write_sidecars(job.pairs, settings)
+    _tell_problems(captions.problems)
+    more = {"sidecars_skipped": captions.skipped, "sidecars_failed": len(captions.problems)}
+    return {"sidecars": captions.count} | {name: count for name, count in more.items() if count}
+
+
+def _tell_problems(problems: list[str]) -> None:
+    for problem in problems[:3]:
+        complain(f"iaa annotate: {problem}")
+    if len(problems) > 3:
+        complain(f"iaa annotate: … and {len(problems) - 3:,} more.")

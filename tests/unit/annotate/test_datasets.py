@@ -1,0 +1,174 @@
+"""Data sets of others: WebDataset's tar files and Hugging Face's imagefolder, each read back by its own package."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from iaa_runtime import IAAPipeline
+from iaa_runtime.annotate.annotator import load_picture
+from iaa_runtime.annotate.sources import list_images
+from iaa_runtime.cli import main
+from iaa_runtime.errors import InputError
+
+Run = Callable[..., tuple[dict[str, Any], str]]
+
+
+@pytest.fixture
+def run(
+    pipeline: IAAPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Captions and grounds, in shards of two, by a model that is open already; returns the JSON line and stderr."""
+    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options: pipeline)
+
+    def annotate(*words: str, out: str = "out", code: int = 0) -> tuple[dict[str, Any], str]:
+        asked = ["--caption", "--phrase", "cat", "--shard-size", "2", "--max-new-tokens", "24", "--json"]
+        assert main(["annotate", *asked, "--out", str(tmp_path / out), *words]) == code
+        told, err = capsys.readouterr()
+        return json.loads(told or "{}"), err
+
+    return annotate
+
+
+def records(tmp_path: Path, out: str = "out") -> list[dict[str, Any]]:
+    lines = [line for shard in sorted((tmp_path / out).glob("shard-*.jsonl")) for line in shard.open()]
+    return [json.loads(line) for line in lines]
+
+
+# WebDataset ----------------------------------------------------------------------------------------------------------
+
+
+def test_webdataset_itself_reads_what_is_written_and_we_read_it_again(run: Run, photos: Path, tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    (photos / "b.v2.broken.png").write_bytes(b"")
+    shards = tmp_path / "shards"
+    assert run(str(photos), "--webdataset", str(shards))[0]["webdataset"] == str(shards)
+    assert sorted(path.name for path in shards.iterdir()) == ["000000.tar", "000001.tar"]
+    made = [record for record in records(tmp_path) if "error" not in record]
+    samples = list(webdataset.WebDataset([str(path) for path in sorted(shards.iterdir())], shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == ["000000000", "000000001", "000000003"]
+    assert [sample["txt"].decode() for sample in samples] == [record["caption"] for record in made]
+    assert [json.loads(sample["json"]) for sample in samples] == made
+    for sample, ending, name in zip(samples, ("png", "jpg", "webp"), ("a.png", "b.jpg", "sub/c.webp"), strict=True):
+        assert sample[ending] == (photos / name).read_bytes()
+
+    # The same again changes nothing; new pictures get tar files of their own.
+    before = {path.name: path.read_bytes() for path in shards.iterdir()}
+    Image.new("RGB", (30, 20), "white").save(photos / "new.png")
+    run(str(photos), "--webdataset", str(shards), "--update")
+    after = {path.name: path.read_bytes() for path in shards.iterdir()}
+    assert sorted(after) == [*sorted(before), "000002.tar"] and after.items() >= before.items()
+
+    # And back in: the same pictures have the same annotations.
+    run(*map(str, sorted(shards.iterdir())[:2]), out="again")
+    again = records(tmp_path, "again")
+    assert [record["image"].removeprefix(f"{shards}/") for record in again] == [
+        "000000.tar/000000000.png",
+        "000000.tar/000000001.jpg",
+        "000001.tar/000000003.webp",
+    ]
+    assert [record["caption"] for record in again] == [record["caption"] for record in made]
+    assert list(list_images([f"{shards}/*.tar"])) == list(list_images(list(map(str, sorted(shards.iterdir())))))
+
+
+def tar(path: Path, **members: bytes) -> str:
+    """A tar file of these members, as other programs write them."""
+    with tarfile.open(path, "w") as file:
+        for name, content in members.items():
+            about = tarfile.TarInfo(name)
+            about.size = len(content)
+            file.addfile(about, io.BytesIO(content))
+    return str(path)
+
+
+def test_any_tar_file_of_pictures_is_read(run: Run, photos: Path, tmp_path: Path) -> None:
+    picture, deep = (photos / "a.png").read_bytes(), "d" * 90
+    names = ["./x.png", "../up.PNG", f"{deep}/{deep}/long.png", "b.left.jpg", ".hidden.png", "y.json", "broken.png"]
+    source = tar(tmp_path / "of others.tar", **dict.fromkeys(names, picture) | {"broken.png": b"no"})
+    _, err = run(source)
+    assert "Passed over: 1 hidden, 1 ending in .json" in err
+    found = records(tmp_path)
+    assert [record["image"] for record in found] == [f"{source}/{name}" for name in (*names[:4], names[6])]
+    assert ["error" in record for record in found] == [False] * 4 + [True]
+    assert found[4]["error"].startswith(f"{source}/broken.png is not an image")
+    assert "0 of 5 images" in err and "are new" not in run(source)[1]
+    assert "beside which no caption goes" in run(source, "--sidecars", code=1)[1]
+    assert "can name no pictures but those" in run(source, "--imagefolder", str(tmp_path), code=1)[1]
+
+
+def test_a_tar_file_that_changed_is_an_error_of_its_pictures(photos: Path, tmp_path: Path) -> None:
+    picture = (photos / "a.png").read_bytes()
+    source = tar(tmp_path / "a.tar", **{"1.png": picture, "2.png": picture})
+    listed = list(list_images([source]))
+    tar(tmp_path / "a.tar", **{"1.png": picture + b" " * 5000, "2.png": picture})
+    first, second = map(load_picture, listed)
+    assert isinstance(first, Image.Image)
+    assert isinstance(second, InputError) and "a.tar cannot be read as a tar file" in str(second)
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda content: b"", lambda content: b"\x1f\x8b" + content, lambda content: content[:700]]
+)
+def test_what_is_no_whole_tar_file_is_named(harm: Callable[[bytes], bytes], photos: Path, tmp_path: Path) -> None:
+    source = Path(tar(tmp_path / "a.tar", **{"1.png": (photos / "a.png").read_bytes() * 20}))
+    source.write_bytes(harm(source.read_bytes()))
+    with pytest.raises(InputError, match=r"a\.tar"):
+        list(list_images([str(source)]))
+
+
+def test_without_webdataset_its_name_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    assert "Install it with: pip install webdataset." in run(str(photos), "--webdataset", "x", code=1)[1]
+
+
+# imagefolder ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_imagefolder_names_texts_and_objects(run: Run, photos: Path, tmp_path: Path) -> None:
+    (photos / "broken.png").write_bytes(b"")
+    (tmp_path / "list.jsonl").write_text(
+        "".join(
+            json.dumps({"image": f"photos/{name}", "id": identity}) + "\n"
+            for name, identity in (("sub/c.webp", 1), ("a.png", 1), ("broken.png", 1), ("a.png", 2))
+        )
+    )
+    summary, _ = run(str(tmp_path / "list.jsonl"), "--imagefolder", str(photos), "--threshold", "0")
+    assert summary["imagefolder"] == str(photos / "metadata.jsonl") and summary["images"] == 4
+    rows = [json.loads(line) for line in (photos / "metadata.jsonl").open()]
+    assert [row["file_name"] for row in rows] == ["sub/c.webp", "a.png"]
+    c, a, _, again = records(tmp_path)
+    assert [row["text"] for row in rows] == [c["caption"], a["caption"]]
+    boxes = a["detections"] + again["detections"]  # both records say something of one file
+    assert rows[1]["objects"] == {
+        "bbox": [[box["x"], box["y"], box["width"], box["height"]] for box in boxes],
+        "categories": [box["label"] for box in boxes],
+        "scores": [box["score"] for box in boxes],
+    }
+    # It is a list of pictures, too, without a word about its column.
+    listed = list(list_images([str(photos / "metadata.jsonl")]))
+    assert [row["image"] for row in listed] == ["sub/c.webp", "a.png"]
+
+
+def test_datasets_itself_loads_the_folder(run: Run, photos: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    shutil.rmtree(photos / ".cache")
+    run(str(photos), "--imagefolder", str(photos), "--threshold", "0")
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(photos), split="train", cache_dir=str(tmp_path / "c"))
+    made = records(tmp_path)
+    assert loaded["text"][:] == [record["caption"] for record in made]
+    assert [picture.size for picture in loaded["image"]] == [(30, 20)] * 3
+    assert [len(objects["bbox"]) for objects in loaded["objects"]] == [len(record["detections"]) for record in made]
+
+
+def test_pictures_elsewhere_are_refused_before_the_work(run: Run, photos: Path, tmp_path: Path) -> None:
+    _, err = run(str(photos), "--imagefolder", str(photos / "sub"), code=1)
+    assert "a.png is not in" in err and "1 of 3" not in err
