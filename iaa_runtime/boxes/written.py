@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from ..errors import InputError
@@ -53,9 +54,7 @@ def _strict_or_in_prose(text: str) -> object:
     found: list[Any] = _tagged(text)
     if found:
         return found
-    end = 0
-    while begin := _JSON_BEGINS.search(text, end):
-        value, end = _decoded(text, begin.start())
+    for value in _in_prose(text):
         found.append(value)
         check_count(len(found))
         if len(found) > 1 and not (_all_dicts(found[-2:]) or _all_fours(found[-2:])):
@@ -105,12 +104,23 @@ def _whole(digits: str) -> float:
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 
 
-def _decoded(text: str, begin: int) -> tuple[Any, int]:
+def _in_prose(text: str) -> Iterator[Any]:
+    """The JSON values in a text, one after the other."""
+    end, tidy = 0, True
+    while begin := _JSON_BEGINS.search(text, end):
+        try:
+            if tidy:
+                value, end = _DECODER.raw_decode(text, begin.start())
+        except json.JSONDecodeError:
+            tidy = False  # nor is the rest: to ask once more would count the lines of the text for each value
+        if not tidy:
+            value, end = _untidy(text, begin.start())
+        yield value
+
+
+def _untidy(text: str, begin: int) -> tuple[Any, int]:
     """The value that begins at a bracket, and where it ends."""
-    try:
-        return _DECODER.raw_decode(text, begin)
-    except json.JSONDecodeError:
-        tidy, end = _tidied(text, begin)
+    tidy, end = _tidied(text, begin)
     try:
         return _DECODER.decode(tidy), end
     except json.JSONDecodeError as error:
