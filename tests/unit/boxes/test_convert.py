@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 from iaa_runtime.boxes import convert
 from iaa_runtime.boxes.bounding_box import SIDES, as_boxes, corners, label_of, score_of
-from iaa_runtime.boxes.convert import CONVENTIONS, boxes_from, to_json, to_kjnodes, to_layerstyle
+from iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layerstyle
 from iaa_runtime.boxes.convert import to_nested as to_sam2
+from iaa_runtime.boxes.reader import CONVENTIONS
 from iaa_runtime.boxes.segs import to_segs
 from iaa_runtime.errors import InputError
 

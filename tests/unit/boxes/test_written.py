@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from iaa_runtime.boxes.bounding_box import SIDES, corners
-from iaa_runtime.boxes.convert import Y_FIRST, boxes_from
+from iaa_runtime.boxes.convert import boxes_from
+from iaa_runtime.boxes.reader import Y_FIRST
 from iaa_runtime.errors import InputError
 
 SIZE = (640, 480)
