@@ -20,6 +20,8 @@ EVERY_COMMAND = {
     "demo": ["demo", "--seed", "26", "--out", "scene"],
     "caption": ["caption", *PICTURE, "--max-new-tokens", "8"],
     "ground": ["ground", *PICTURE, *PHRASE, "--draw", "b.png", "--mask", "m.png", "--crops", "c"],
+    "label": ["label", *PICTURE, "--check"],
+    "choose": ["choose", *PICTURE, "--question", "Is there a ring?", "--choice", "yes", "--choice", "no"],
     "text": ["text", "--prompt", "What is two plus three?", *FEW],
     "chat": ["chat", *PICTURE],
     "convert": ["convert", "--precision", "int4", "--task", "G", "--out", "converted"],

@@ -29,6 +29,8 @@ COMMANDS = {
     "demo": "all three workflows on one picture, with the checkpoint in the box",
     "info": "what a checkpoint holds and what it takes to run it",
     "caption": "describe images, or answer a question about them",
+    "choose": "answer a question by one of your choices, with a probability for each",
+    "label": "find everything that the model names in images: boxes, masks, crops",
     "ground": "find phrases in images: boxes, masks, crops",
     "text": "ask the frozen language model alone",
     "chat": "talk about an image, choosing the task turn by turn",

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import Any
 
+from ..boxes.bounding_box import as_boxes, label_of
+from ..errors import InputError
+from ..jobs.files import numbered_jsonl
 from ..text.prompts import CAPTION_PROMPTS
 from .arguments.shared import generation_options
 from .opening import open_pipeline
@@ -16,16 +21,52 @@ def run(options: argparse.Namespace) -> int:
     """Captions each image; fails in the end if one could not be opened."""
     settings = generation_options(options)
     prompt = CAPTION_PROMPTS[options.preset or "caption"] if options.prompt is None else given_text(options.prompt)
+    boxes = read_boxes(options.boxes, options.image) if options.boxes else {}
     pictures = check_images("caption", options.image)
     pipeline = open_pipeline(options)
     done = 0
     for _, path, image in load_images("caption", pictures):
         counter = TokenCounter(path)
-        (caption,) = pipeline.caption([image], prompt, on_token=counter, **settings)
-        counter.clear()
-        if options.json:
-            print_json({"image": path, "caption": caption})
+        if options.boxes:
+            (said,) = pipeline.caption_boxes([image], [boxes[path]], prompt, on_token=counter, **settings)
         else:
-            print(f"{path}: {caption}" if len(options.image) > 1 else caption)
+            said = pipeline.caption([image], prompt, on_token=counter, **settings)
+        counter.clear()
+        _tell(options, path, said, boxes.get(path))
         done += 1
     return 0 if done == len(options.image) else 1
+
+
+def _tell(options: argparse.Namespace, path: str, said: list[str], boxes: list[dict[str, Any]] | None) -> None:
+    """Prints the caption of a picture, or of each of its boxes."""
+    if boxes is None:
+        if options.json:
+            print_json({"image": path, "caption": said[0]})
+        else:
+            print(f"{path}: {said[0]}" if len(options.image) > 1 else said[0])
+    elif options.json:
+        print_json({"image": path, "detections": [box | {"text": text} for box, text in zip(boxes, said, strict=True)]})
+    else:
+        print(f"{path}:")
+        for box, text in zip(boxes, said, strict=True):
+            print(f"  {label_of(box)} x={box['x']} y={box['y']} width={box['width']} height={box['height']}: {text}")
+
+
+def read_boxes(file: str, images: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The boxes of each image, out of lines such as ``{"image": path, "detections": [{"x": …}]}``.
+
+    Raises:
+        InputError: the file holds something else, or nothing of one of the images.
+    """
+    boxes: dict[str, list[dict[str, Any]]] = {}
+    for number, row in numbered_jsonl(Path(file)):
+        try:
+            (boxes[row["image"]],) = as_boxes([row["detections"]])
+        except (LookupError, TypeError, InputError) as error:
+            raise InputError(
+                f"Line {number} of {file} is no picture with its boxes ({error}). It is written by iaa ground --json."
+            ) from None
+    missing = next((path for path in images if path not in boxes), None)
+    if missing is not None:
+        raise InputError(f"{file} has no boxes of {missing}. Give the pictures by the paths that they have there.")
+    return boxes

@@ -13,4 +13,9 @@ def add_arguments(parser: CommandParser) -> None:
     question = parser.add_mutually_exclusive_group()
     question.add_argument("--prompt", metavar="TEXT", help="the question; - reads it from stdin (default: a preset)")
     question.add_argument("--preset", choices=CAPTION_PROMPTS, help="a ready question (default: caption)")
+    parser.add_argument(
+        "--boxes",
+        metavar="FILE",
+        help="what each box shows, not the whole picture: a file that iaa ground --json or iaa label --json wrote",
+    )
     add_pipeline_arguments(parser)

@@ -31,9 +31,20 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="TEXT",
         help="what to find (repeatable)",
     )
-    add_threshold_argument(parser)
     parser.add_argument("--one", action="store_true", help="at most one box a phrase")
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
+    add_found_arguments(parser)
+    add_pipeline_arguments(parser)
+    parser.excludes("raw", "one check")
+    parser.rule(_check)
+
+
+def add_found_arguments(parser: CommandParser) -> None:
+    """Declares which boxes are kept, and what is written of them."""
+    add_threshold_argument(parser)
+    parser.add_argument(
+        "--check", action="store_true", help="ask MM, too, whether each thing is there: its answer lowers the score"
+    )
     picture = checked(picture_path)
     parser.add_argument("--draw", type=picture, metavar="FILE", help="write the picture with its boxes")
     parser.add_argument("--mask", type=picture, metavar="FILE", help="write a mask, white inside the boxes")
@@ -41,10 +52,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--crops", type=checked(_folder_path), metavar="DIR", help="write a picture of each box into DIR"
     )
     add_overwrite_argument(parser)
-    add_pipeline_arguments(parser)
-    parser.excludes("raw", "one")
     parser.needs("overwrite", "draw", "mask", "crops")
-    parser.rule(_check)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -69,16 +69,18 @@ def add_message_arguments(parser: CommandParser) -> None:
     )
 
 
-def add_picture_arguments(parser: CommandParser) -> None:
-    """Adds pictures, as words and as ``--image``; one at least is required."""
+def add_picture_arguments(parser: CommandParser, *, required: bool = True) -> None:
+    """Adds pictures, as words and as ``--image``; one at least where they are ``required``."""
     parser.add_argument("image", action=_Pictures, nargs="*", metavar="PICTURE", help="pictures; - is one from stdin")
     parser.add_argument("--image", action=_Pictures, metavar="FILE", help="the same, repeatable")
     parser.rest = "image"
 
     def check(options: argparse.Namespace) -> None:
-        if not options.image:
+        if not options.image and required:
             parser.error("there is no picture: give at least one PICTURE")
-        if options.image.count(STDIN) > (getattr(options, "prompt", None) != STDIN):
+        options.image = options.image or []
+        asked = (getattr(options, name, None) for name in ("prompt", "question"))
+        if options.image.count(STDIN) > (STDIN not in asked):
             raise UsageError("- can be read only once. Give the prompt, or further pictures, by other means.")
 
     parser.rule(check)

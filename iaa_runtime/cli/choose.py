@@ -1,0 +1,38 @@
+"""``iaa choose``: a question answered by one of some choices (task MM; without pictures task Text)."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..pipeline.choices import Choice
+from .opening import open_pipeline
+from .output import print_json
+from .pictures import check_images, load_images
+from .stdin import given_text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Chooses for each image; fails in the end if one could not be opened."""
+    question = given_text(options.question)
+    pictures = check_images("choose", options.image)
+    pipeline = open_pipeline(options)
+    if not options.image:
+        (choice,) = pipeline.choose(None, question, options.choice)
+        _tell(options, None, choice)
+        return 0
+    done = 0
+    for _, path, image in load_images("choose", pictures):
+        (choice,) = pipeline.choose([image], question, options.choice)
+        _tell(options, path, choice)
+        done += 1
+    return 0 if done == len(options.image) else 1
+
+
+def _tell(options: argparse.Namespace, path: str | None, choice: Choice) -> None:
+    shares = dict(zip(options.choice, choice.probabilities, strict=True))
+    if options.json:
+        record = {"choice": choice.text, "index": choice.index, "probabilities": shares}
+        print_json(({"image": path} if path is not None else {}) | record)
+        return
+    others = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+    print(f"{f'{path}: ' if len(options.image) > 1 else ''}{choice.text} ({others})")
