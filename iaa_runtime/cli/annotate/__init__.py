@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             _tell(options, settings, exports, job)
         group.leave()
         return 0
-    _check_exports(options, exports, outputs, job)
+    _check_exports(options, exports, outputs, job, resumed)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     progress = Progress(job.count, job.done()) if group.is_main else None
@@ -88,12 +88,15 @@ def _outputs(options: argparse.Namespace, exports: list[Export]) -> Outputs:
     return outputs
 
 
-def _check_exports(options: argparse.Namespace, exports: list[Export], outputs: Outputs, job: Job) -> None:
-    """Raises if what is written in the end would meet a picture, or captions each other: before the work."""
-    to_do = job.done() < job.count
+def _check_exports(
+    options: argparse.Namespace, exports: list[Export], outputs: Outputs, job: Job, resumed: bool
+) -> None:
+    """Raises if what is written in the end would meet what is there, a picture, or itself: before the work."""
+    added = len(job.counts) > 1 and job.done() < job.count
     for export in exports:
         for file in export.files(job):
-            outputs.writes(export.option, file, again=export.grows or not to_do)  # else it lacks what comes now
+            # What an earlier run of the job wrote is the same, unless it lacks what was added.
+            outputs.writes(export.option, file, again=resumed and (export.grows or not added))
     for item in job.items() if exports else ():
         outputs.spares("the picture", Listed.from_row(item).file)
         for export in exports:
@@ -156,9 +159,9 @@ def _new_images(options: argparse.Namespace, job: Job) -> Iterator[Row]:
         return
     if new:
         so = "they are taken in" if options.update else "--update takes them in"
-        log(f"{new:,} images are new since the job began: {so}.")
+        log(f"New since the job began: {new:,} images; {so}.")
     if passed_over.gone:
-        log(f"{passed_over.gone:,} images of the job are not there any more.")
+        log(f"No longer there: {passed_over.gone:,} of the job's {job.count:,} images.")
 
 
 def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list[Export], job: Job) -> None:
@@ -185,10 +188,10 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> Non
     if failed > 3:
         complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
     if failed:
-        log(f"{failed:,} images failed. Once they are repaired, the same command with --retry-failed tries them again.")
+        log(f"Failed: {failed:,} of {job.count:,} images. Once repaired, they are tried again with --retry-failed.")
     written: dict[str, Any] = {}
     for export in exports:
-        export.write(job)
+        export.write(job, options.overwrite)
         written[export.name] = export.where
     if options.sidecars:
         written |= put_sidecars(options, job)

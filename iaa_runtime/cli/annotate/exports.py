@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,22 +23,25 @@ class Export:
     """Files that are made of a finished job.
 
     Attributes:
-        option: that asks for them.
         name: in the summary, which says ``where`` they are.
         first: the first of them, or the only one.
-        write: writes them.
+        write: writes them; the flag says whether files with other content are replaced.
         more: all of them, of a job of this many items and shards; the first alone when None.
         takes: raises :class:`InputError` for an item that they cannot hold.
         grows: those that are there stay as they are when the job takes in more.
     """
 
-    option: str
     name: str
     first: Path
-    write: Callable[[Job], None]
+    write: Callable[[Job, bool], None]
     more: Callable[[Job], list[Path]] | None = None
     takes: Callable[[Row], object] = lambda item: None
     grows: bool = False
+
+    @property
+    def option(self) -> str:
+        """What asks for them."""
+        return f"--{self.name.partition('_')[0]}"
 
     @property
     def where(self) -> str:
@@ -52,60 +55,55 @@ class Export:
 
 def asked_exports(options: argparse.Namespace, settings: AnnotateSettings) -> list[Export]:
     """What the options ask for; raises :class:`InputError` where a package lacks."""
-    found: list[Export] = []
-    again: bool = options.overwrite
-    if options.coco:
-        boxes = Path(options.coco)
-        captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
-        if settings.ground:
-            found.append(
-                Export("--coco", "coco", boxes, lambda job: write_coco_boxes(boxes, job.records, overwrite=again))
-            )
-        if settings.prompt is not None:
-            found.append(
-                Export(
-                    "--coco",
-                    "coco_captions",
-                    captions,
-                    lambda job: write_coco_captions(captions, job.records, overwrite=again),
-                )
-            )
-    if options.page:
-        page = Path(options.page)
-        found.append(
-            Export(
-                "--page",
-                "page",
-                page,
-                lambda job: write_pages(page, job.pairs, job.count, overwrite=again),
-                lambda job: page_files(page, job.count),
-            )
-        )
-    if options.imagefolder:
-        folder = Path(options.imagefolder)
-        found.append(
-            Export(
-                "--imagefolder",
-                "imagefolder",
-                folder / METADATA,
-                lambda job: write_imagefolder(folder, job.pairs, overwrite=again),
-                takes=lambda item: name_inside(folder, item),
-            )
-        )
-    if options.webdataset:
-        check_webdataset()
-        tars = Path(options.webdataset)
-        found.append(
-            Export(
-                "--webdataset",
-                "webdataset",
-                shard_file(tars, 0),
-                lambda job: _tell_problems(write_webdataset(tars, job, overwrite=again)),
-                lambda job: [shard_file(tars, number) for number in range(job.shards)],
-                grows=True,
-            )
-        )
+    found = [*_coco(Path(options.coco), settings)] if options.coco else []
+    for given, export in (
+        (options.page, _page),
+        (options.imagefolder, _imagefolder),
+        (options.webdataset, _webdataset),
+    ):
+        if given:
+            found.append(export(Path(given)))
     return found
+
+
+def _coco(boxes: Path, settings: AnnotateSettings) -> Iterator[Export]:
+    """Of boxes, and of captions, which alone have the very name."""
+    captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
+    if settings.ground:
+        yield Export("coco", boxes, lambda job, again: write_coco_boxes(boxes, job.records, overwrite=again))
+    if settings.prompt is not None:
+        yield Export(
+            "coco_captions", captions, lambda job, again: write_coco_captions(captions, job.records, overwrite=again)
+        )
+
+
+def _page(first: Path) -> Export:
+    return Export(
+        "page",
+        first,
+        lambda job, again: write_pages(first, job.pairs, job.count, overwrite=again),
+        lambda job: page_files(first, job.count),
+    )
+
+
+def _imagefolder(folder: Path) -> Export:
+    return Export(
+        "imagefolder",
+        folder / METADATA,
+        lambda job, again: write_imagefolder(folder, job.pairs, overwrite=again),
+        takes=lambda item: name_inside(folder, item),
+    )
+
+
+def _webdataset(folder: Path) -> Export:
+    check_webdataset()
+    return Export(
+        "webdataset",
+        shard_file(folder, 0),
+        lambda job, again: _tell_problems(write_webdataset(folder, job, overwrite=again)),
+        lambda job: [shard_file(folder, number) for number in range(job.shards)],
+        grows=True,
+    )
 
 
 def check_sidecars(job: Job) -> None:

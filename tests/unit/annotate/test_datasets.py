@@ -100,7 +100,7 @@ def test_any_tar_file_of_pictures_is_read(run: Run, photos: Path, tmp_path: Path
     assert [record["image"] for record in found] == [f"{source}/{name}" for name in (*names[:4], names[6])]
     assert ["error" in record for record in found] == [False] * 4 + [True]
     assert found[4]["error"].startswith(f"{source}/broken.png is not an image")
-    assert "0 of 5 images" in err and "are new" not in run(source)[1]
+    assert "0 of 5 images" in err and "New since" not in run(source)[1]
     assert "beside which no caption goes" in run(source, "--sidecars", code=1)[1]
     assert "can name no pictures but those" in run(source, "--imagefolder", str(tmp_path), code=1)[1]
 

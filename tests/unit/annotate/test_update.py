@@ -61,8 +61,8 @@ def test_new_pictures_are_told_of_and_taken_in_when_asked(run: Run, photos: Path
     (photos / "b.jpg").unlink()
 
     summary, err = run()
-    assert "3 images are new since the job began: --update takes them in." in err
-    assert "1 images of the job are not there any more." in err
+    assert "New since the job began: 3 images; --update takes them in." in err
+    assert "No longer there: 1 of the job's 3 images." in err
     assert summary["images"] == 3 and contents(tmp_path / "out") == before
     assert run("--dry-run")[0]["images"] == 3 and run("--dry-run", "--update")[0]["images"] == 6
     assert contents(tmp_path / "out") == before
@@ -81,7 +81,7 @@ def test_new_pictures_are_told_of_and_taken_in_when_asked(run: Run, photos: Path
     assert len(json.loads((tmp_path / "coco.json").read_text())["images"]) == 6
 
     _, err = run("--update")
-    assert "are new" not in err and contents(tmp_path / "out") == after
+    assert "New since" not in err and contents(tmp_path / "out") == after
     Image.new("RGB", (30, 20), "white").save(photos / "last.png")
     assert run("--update")[0]["images"] == 7
     assert names(tmp_path)[-1] == "last.png"
@@ -105,6 +105,15 @@ def test_an_unfinished_job_takes_in_more(run: Run, photos: Path, tmp_path: Path)
     assert names(tmp_path) == ["a.png", "b.jpg", "c.webp", "0.png"]
 
 
+def test_what_a_finished_job_wrote_is_no_hindrance_to_a_shard_that_is_made_anew(run: Run, tmp_path: Path) -> None:
+    words = ["--coco", str(tmp_path / "coco.json"), "--page", str(tmp_path / "look.html")]
+    run(*words)
+    before = contents(tmp_path / "out")
+    (tmp_path / "out" / "shard-000000.jsonl").unlink()
+    run(*words)
+    assert contents(tmp_path / "out") == before
+
+
 def test_sources_that_are_gone_are_told_of(run: Run, photos: Path, tmp_path: Path) -> None:
     run()
     photos.rename(tmp_path / "moved")
@@ -124,7 +133,7 @@ def test_a_list_on_stdin_is_read_again_for_an_update_only(
     run(*here, source="-")
     type_in("a.png", "b.jpg")
     assert run(*here, source="-")[0]["images"] == 1
-    assert "1 images are new" in run(*here, "--update", source="-")[1]
+    assert "New since the job began: 1 images" in run(*here, "--update", source="-")[1]
     assert names(tmp_path) == ["a.png", "b.jpg"]
 
 
@@ -151,13 +160,13 @@ def test_repaired_pictures_are_tried_again_when_asked(run: Run, photos: Path, tm
     summary, err = run()
     assert (
         summary["failed"] == 2
-        and "2 images failed. Once they are repaired, the same command with --retry-failed" in err
+        and "Failed: 2 of 3 images. Once repaired, they are tried again with --retry-failed." in err
     )
     (photos / "b.jpg").write_bytes(whole)
     assert run()[0]["failed"] == 2
     first = records(tmp_path)[0]
     summary, err = run("--retry-failed")
-    assert summary["failed"] == 1 and "2 of 2 failed ones (2 now" in err and "1 images failed." in err
+    assert summary["failed"] == 1 and "2 of 2 failed ones (2 now" in err and "Failed: 1 of 3 images." in err
     assert names(tmp_path) == ["a.png", "b.jpg", "c.webp"] and records(tmp_path)[0] == first
     assert [sorted(record) for record in records(tmp_path)[1:]] == [
         ["caption", "height", "image", "width"],
