@@ -111,7 +111,10 @@ def pack(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     """The pack as ComfyUI's Python sees it: what importing it costs, and its nodes. Users name folders as they like."""
     folder = tmp_path_factory.mktemp("custom.nodes") / "transformers-5 (öffentlich)"
     folder.symlink_to(PROJECT, target_is_directory=True)
-    return dict(run_inside(comfyui, INSIDE / "pack.py", str(folder)))
+    try:
+        return dict(run_inside(comfyui, INSIDE / "pack.py", str(folder)))
+    except RuntimeError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture(scope="session")

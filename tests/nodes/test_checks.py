@@ -23,6 +23,9 @@ NODES: dict[str, dict[str, Any]] = {
     "IAA_Ground": {"model": ["loader", 0], "image": ["scene", 0], "phrases": "the star"},
     "IAA_Chat": {"model": ["loader", 0], "image": ["scene", 0], "message": "What?", "max_new_tokens": 2},
     "IAA_Text": {"model": ["loader", 0], "prompt": "What?", "max_new_tokens": 2},
+    "IAA_Choose": {"model": ["loader", 0], "question": "Is it?", "choices": "yes\nno", "image": ["scene", 0]},
+    "IAA_LabelImage": {"model": ["loader", 0], "image": ["scene", 0]},
+    "IAA_CaptionBoxes": {"model": ["loader", 0], "image": ["scene", 0], "bboxes": BOX},
     "IAA_SelectBoxes": {"bboxes": BOX, "image": ["scene", 0]},
     "IAA_MergeBoxes": {"bboxes": BOX, "image": ["scene", 0]},
     "IAA_ConvertBoxes": {"boxes": {"__value__": [BOX]}, "image": ["scene", 0]},
@@ -40,6 +43,12 @@ def run(client: Client, kind: str, **changed: Any) -> str:
     crop = {"crop": node("IAA_CropBoxes", image=["scene", 0], bboxes=BOX), "7": node("PrimitiveFloat", value=7.0)}
     shown = {"show": node("PreviewAny", source=["it", 0])}
     return client.run(SCENE | crop | {"it": node(kind, **inputs)} | shown).error
+
+
+def test_every_node_is_among_them(pack: dict[str, Any]) -> None:
+    without = {"IAA_Loader", "IAA_RemoteLoader", "IAA_DemoScene", "IAA_DetectorProvider"}
+    lacking = set(pack["nodes"]) - set(NODES) - without
+    assert not lacking, f"NODES above has no inputs with which {', '.join(lacking)} runs: add them."
 
 
 @pytest.mark.parametrize("kind", NODES)

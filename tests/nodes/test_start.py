@@ -30,7 +30,8 @@ def test_importing_is_quick_and_light(pack: dict[str, Any]) -> None:
 
 def test_schemas_are_what_execute_takes(pack: dict[str, Any]) -> None:
     for name, node in pack["nodes"].items():
-        assert [i["id"] for i in node["inputs"]] == [p["name"] for p in node["parameters"]], name
+        inputs, parameters = [i["id"] for i in node["inputs"]], [p["name"] for p in node["parameters"]]
+        assert inputs == parameters, f"{name}: its execute takes other parameters than its schema has inputs."
         for given, taken in zip(node["inputs"], node["parameters"], strict=True):
             assert given["optional"] != taken["required"], f"{name}.{given['id']}"
             if (name, given["id"]) == ("IAA_Ground", "threshold"):
@@ -41,11 +42,14 @@ def test_schemas_are_what_execute_takes(pack: dict[str, Any]) -> None:
 
 def test_everything_explains_itself(pack: dict[str, Any]) -> None:
     for name, node in pack["nodes"].items():
-        assert node["description"] and node["aliases"] and node["category"].split("/")[0] == "IAA", name
+        assert node["description"], f"{name} has no description: write one into locales."
+        assert node["aliases"], f"{name} has no search_aliases: add to its schema what else people call it."
+        assert node["category"].split("/")[0] == "IAA", f"{name} is not in the category IAA."
         nested = [tip for i in node["inputs"] for tip in i["nested"]]
         for part, tooltip in [*((i["id"], i["tooltip"]) for i in node["inputs"]), *nested, *node["outputs"]]:
             assert tooltip, f"{name}.{part}"
 
 
 def test_execute_is_thin(pack: dict[str, Any]) -> None:
-    assert {name: node["execute_lines"] for name, node in pack["nodes"].items() if node["execute_lines"] > 20} == {}
+    long = {name: node["execute_lines"] for name, node in pack["nodes"].items() if node["execute_lines"] > 20}
+    assert not long, f"more than 20 lines: {long}; put what they do into functions of iaa_runtime."

@@ -16,6 +16,7 @@ HEADINGS = {"en": ("Inputs", "Outputs?"), "zh": ("输入", "输出")}
 """Of help pages, in the languages that there are."""
 FOREIGN = {"FaceDetailer", "BBOX Detector (SEGS)", "Image Batch to Image List", "Cancel"}
 """Names of the Impact Pack's nodes, and of ComfyUI's button."""
+OUTLINES = "python -m tools.new_node {} outlines it."
 LANGUAGELESS = {"cpu", "xyxy", "xywh", "KJNodes, xyxy", "KJNodes, xywh", "MM", "G", "Text"}
 """Choices that are the same in every language, beside those with digits or slashes in them."""
 
@@ -32,7 +33,37 @@ def locale(project: Path, language: str) -> dict[str, Any]:
 
 def page(project: Path, name: str, language: str) -> str:
     """A node's help page."""
-    return (project / "web" / "docs" / name / f"{language}.md").read_text(encoding="utf-8")
+    file = project / "web" / "docs" / name / f"{language}.md"
+    if not file.exists():
+        pytest.fail(f"web/docs/{name}/{language}.md is missing: {OUTLINES.format(name[4:])}", pytrace=False)
+    return file.read_text(encoding="utf-8")
+
+
+def lacking(words: dict[str, Any], nodes: dict[str, Any]) -> list[str]:
+    """What has to be done to the words of a language before every node has its own, in sentences."""
+    todo = [f"{name} has no words: {OUTLINES.format(name[4:])}" for name in nodes if name not in words]
+    todo += [f"{name} is no node: take its words out." for name in words if name not in nodes]
+    for name in set(words) & set(nodes):
+        own = words[name]
+        todo += [f"{name} has no {kind}: write it." for kind in ("display_name", "description") if not own.get(kind)]
+        there = {"inputs": names(nodes[name]), "outputs": list(map(str, range(len(nodes[name]["outputs"]))))}
+        for kind, expected in there.items():
+            if list(own[kind]) != expected:
+                todo.append(
+                    f"{name} has {kind} {expected}, its words are of {list(own[kind])}: {OUTLINES.format(name[4:])}"
+                )
+            for key, part in own[kind].items():
+                empty = [word for word in ("name", "tooltip") if not part.get(word)]
+                todo += [f"{name}, {kind[:-1]} {key} has no {word}: write it." for word in empty]
+                unknown = set(part) - {"name", "tooltip", "options", "placeholder"}
+                todo += [f"{name}, {kind[:-1]} {key} has {word}, which nobody reads." for word in unknown]
+    return todo
+
+
+def unsaid(text: str) -> list[str]:
+    """Places of a help page at which nothing stands."""
+    items = re.findall(r"^- (.*?)[:：]\s*$(?!\n  - )|^(\d+\.)\s*$", text, re.M)
+    return ["the line under the title"] * ("\n\n\n" in text) + [name or number for name, number in items]
 
 
 def listed(text: str, heading: str) -> list[str]:
@@ -50,16 +81,28 @@ def examples(text: str) -> set[str]:
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_locales_cover_every_node_input_and_output(project: Path, pack: dict[str, Any], language: str) -> None:
-    words = locale(project, language)
-    assert set(words) == set(pack["nodes"])
-    for name, node in pack["nodes"].items():
-        assert words[name]["display_name"] and words[name]["description"]
-        assert list(words[name]["inputs"]) == names(node), name
-        assert list(words[name]["outputs"]) == [str(number) for number in range(len(node["outputs"]))], name
-        for part in [*words[name]["inputs"].values(), *words[name]["outputs"].values()]:
-            assert set(part) - {"options", "placeholder"} == {"name", "tooltip"} and all(part.values()), (
-                f"{name}: {part}"
-            )
+    todo = lacking(locale(project, language), pack["nodes"])
+    assert not todo, "\n".join([f"locales/{language}/nodeDefs.json:", *todo])
+
+
+def test_what_is_lacking_is_told_in_words() -> None:
+    node = {"inputs": [{"id": "image", "nested": []}, {"id": "x", "nested": [["y", ""]]}], "outputs": [["mask", ""]]}
+    said = {"name": "x", "tooltip": "What."}
+    whole = {"display_name": "A", "description": "B", "inputs": dict.fromkeys(["image", "x", "x_y"], said)}
+    whole["outputs"] = {"0": said}
+    assert lacking({"IAA_A": whole}, {"IAA_A": node}) == []
+    assert lacking({"IAA_B": whole}, {"IAA_Shift": node}) == [
+        "IAA_Shift has no words: python -m tools.new_node Shift outlines it.",
+        "IAA_B is no node: take its words out.",
+    ]
+    broken = whole | {"description": "", "inputs": {"image": {"name": "a", "tooltip": ""}}}
+    assert lacking({"IAA_A": broken}, {"IAA_A": node}) == [
+        "IAA_A has no description: write it.",
+        "IAA_A has inputs ['image', 'x', 'x_y'], its words are of ['image']: python -m tools.new_node A outlines it.",
+        "IAA_A, input image has no tooltip: write it.",
+    ]
+    page = "# A\n\n\n\n## How\n\n1. \n2. Do.\n\n## Inputs\n\n- **a**: \n- **b**: so\n- **c**:\n  - `d`: one\n"
+    assert unsaid(page) == ["the line under the title", "1.", "**a**"]
 
 
 def test_english_is_what_comfyui_shows(project: Path, pack: dict[str, Any]) -> None:
@@ -114,14 +157,17 @@ def test_errors_with_a_translation_are_those_of_the_code(project: Path) -> None:
 def test_help_pages_are_lists_of_all_that_a_node_has(project: Path, pack: dict[str, Any], language: str) -> None:
     """Under the names that ComfyUI shows. A table would be crushed by the panel, 305 pixels wide."""
     words = locale(project, language)
-    assert {folder.name for folder in (project / "web" / "docs").iterdir()} == set(pack["nodes"])
+    gone = {folder.name for folder in (project / "web" / "docs").iterdir()} - set(pack["nodes"])
+    assert not gone, f"web/docs has pages of {gone}, which are no nodes: take them out."
     for name, node in pack["nodes"].items():
-        text = page(project, name, language)
-        assert text.startswith(f"# {words[name]['display_name']}\n") and "|" not in text and "<" not in text, name
+        text, place = page(project, name, language), f"web/docs/{name}/{language}.md"
+        assert text.startswith(f"# {words[name]['display_name']}\n"), f"{place} has another title than the node."
+        assert "|" not in text and "<" not in text, f"{place} has a table or HTML."
+        assert not unsaid(text), f"{place} says nothing at: {', '.join(unsaid(text))}."
         taken, given = (listed(text, heading) for heading in HEADINGS[language])
         shown = {key: part["name"] for key, part in words[name]["inputs"].items()}
-        assert sorted(taken) == sorted(shown[i["id"]] for i in node["inputs"]), name
-        assert given == [part["name"] for part in words[name]["outputs"].values()], name
+        assert sorted(taken) == sorted(shown[i["id"]] for i in node["inputs"]), f"{place} lists other inputs."
+        assert given == [part["name"] for part in words[name]["outputs"].values()], f"{place} lists other outputs."
         nested = [shown[f"{i['id']}_{n}"] for i in node["inputs"] for n, _ in i["nested"]]
         assert [label for label in nested if f"**{label}**" not in text] == [], name
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
+import shutil
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -195,3 +198,28 @@ def test_the_security_page_names_tests_that_there_are(project: Path) -> None:
     assert places and [place for place in places if not (project / place).exists()] == []
     names = [name for name in quoted if name.startswith("test_") and not name.endswith(".py")]
     assert names and [name for name in names if f"def {name}(" not in sources] == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) -> None:
+    """Of ./check, with programs that note how they are called."""
+    shutil.copy(project / "check", tmp_path)
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for name in ("python", "ruff", "mypy", "pytest", "npx", "comfy"):
+        (tools / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
+        (tools / name).chmod(0o755)
+    for name in ("pyproject.toml", ".venv/installed-for.toml"):
+        (tmp_path / name).touch()
+    called = {}
+    for words in ("--quick", ""):
+        command = f"PATH={tools}:$PATH ./check {words} -k boxes"
+        done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+        called[words] = done.stdout.splitlines()
+    common = ["ruff check", "ruff format --check", "mypy ", "mypy --package iaa_nodes.nodes"]
+    assert called["--quick"][:4] == called[""][:4] == common
+    assert called[""][-1] == "pytest tests -k boxes" and not any("QUICK" in line for line in called[""])
+    quick, says, _ = called["--quick"][4:]
+    folders = [word for word in quick.split() if word.startswith("tests/")]
+    assert folders and all((project / folder).exists() for folder in folders) and quick.endswith("-k boxes")
+    assert says.startswith("QUICK: NOT CHECKED")

@@ -31,7 +31,7 @@ def load_pack(folder: Path = PACK) -> tuple[ModuleType, float]:
     logging.getLogger().setLevel(logging.WARNING)
     started = time.process_time()
     if not asyncio.run(nodes.load_custom_node(str(folder))):
-        raise RuntimeError("ComfyUI could not load the pack.")
+        sys.exit("ComfyUI could not load the pack, for the reason above.")
     seconds = time.process_time() - started
     # ComfyUI names a pack's module after its whole path, but without dots, which would make it a part of another.
     return sys.modules[str(folder).replace(".", "_x_")], seconds

@@ -1,0 +1,1 @@
+"""Programs for whoever changes the project. None of them is installed or published."""
