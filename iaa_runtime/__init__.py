@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .boxes.geometry import unpad_box
     from .config import GenerationConfig, Task
     from .images.preprocess import preprocess
+    from .pipeline.choices import Choice
     from .pipeline.local import IAAPipeline
     from .pipeline.model import IAAModel
     from .pipeline.remote import RemotePipeline
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Choice": ".pipeline.choices",
     "Conversation": ".text.conversation",
     "Detection": ".boxes.answers",
     "GenerationConfig": ".config",
@@ -32,6 +34,7 @@ _HOMES = {
     "unpad_box": ".boxes.geometry",
 }
 __all__ = [
+    "Choice",
     "Conversation",
     "Detection",
     "GenerationConfig",
