@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from close_ups import close_up, is_close_up
 from PIL import Image
+from progress import Progress
 from torch import Tensor
 
 from iaa_runtime.images.preprocess import CLIP_MEAN, CLIP_STD, pad_to_square
@@ -68,9 +69,11 @@ def draw_pictures(folder: Path, count: int, size: int, workers: int) -> None:
     labels = np.zeros((count, MAX_SHAPES, 6), np.float32)
     starts = range(0, count, _CHUNK)
     sizes = [min(_CHUNK, count - start) for start in starts]
+    progress = Progress(count, "pictures drawn")
     with ProcessPoolExecutor(workers) as pool:
         for start, drawn in zip(starts, pool.map(_draw_chunk, starts, sizes, [size] * len(sizes)), strict=True):
             pixels[start : start + len(drawn[0])], labels[start : start + len(drawn[0])] = drawn
+            progress(start + len(drawn[0]))
     pixels.flush()
     np.save(done, labels)
 

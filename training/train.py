@@ -34,6 +34,7 @@ from data import Pictures, draw_pictures, training_scene  # noqa: E402
 from dialogues import Script, turn_for  # noqa: E402
 from loop import Schedule, train  # noqa: E402
 from opening import lay_numbers_on_a_curve, look_for_likeness, open_dictionary, speak_up  # noqa: E402
+from progress import Progress  # noqa: E402
 from tokenizer import build_tokenizer, save_tokenizer  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -170,10 +171,12 @@ class Run:
         pictures, vision = Pictures.open(self.out / "pictures"), self.bank("vision")
         shape = (min(len(pictures.labels), REMEMBERED), parts.VISION.num_patches, parts.VISION.hidden_size)
         features = np.lib.format.open_memmap(self.out / "features.part.npy", "w+", np.float16, shape)
+        progress = Progress(shape[0], "pictures seen by the tower")
         with torch.no_grad():
             for start in range(0, shape[0], 100):
                 pixels, _ = pictures.batch(np.arange(start, min(start + 100, shape[0])))
                 features[start : start + 100] = vision(pixels.to(self.device)).cpu().numpy()
+                progress(min(start + 100, shape[0]))
         features.flush()
         os.replace(self.out / "features.part.npy", target)
 

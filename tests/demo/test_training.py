@@ -182,8 +182,14 @@ def test_patch_labels_stay_with_their_shapes_when_pictures_are_flipped(training:
 def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path: Path) -> None:
     script = [sys.executable, str(project_root / "training" / "train.py"), "--out", str(tmp_path)]
     command = [*script, "--pictures", "600", "--scenes", "2", "--threads", "1", "--device", "cpu", *STEPS]
-    for _ in range(2):  # the second run finds everything done, but writes the checkpoint again
-        subprocess.run(command, check=True, cwd=project_root, env={"PYTHONPATH": str(project_root)}, timeout=300)
+    environment = {"PYTHONPATH": str(project_root)}
+    # The second run finds everything done, but writes the checkpoint again.
+    first, _ = (
+        subprocess.run(command, check=True, cwd=project_root, env=environment, stderr=subprocess.PIPE, timeout=300)
+        for _ in range(2)
+    )
+    for told in (b"stage pictures", b" 600 of 600 pictures drawn", b" 600 of 600 pictures seen by the tower"):
+        assert told in first.stderr, first.stderr
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["model_type"] == "IAA"
     picture = draw_scene(make_scene(1_000_000_000))
     pipeline = IAAPipeline.from_pretrained(tmp_path / "checkpoint")
