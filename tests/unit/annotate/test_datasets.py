@@ -20,6 +20,7 @@ from iaa_runtime.annotate.sources import list_images
 from iaa_runtime.cli import main
 from iaa_runtime.errors import InputError
 
+BOXES = ["--phrase", "cat", "--threshold", "0", "--max-new-tokens", "24"]
 Run = Callable[..., tuple[dict[str, Any], str]]
 
 
@@ -27,11 +28,11 @@ Run = Callable[..., tuple[dict[str, Any], str]]
 def run(
     pipeline: IAAPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Captions and grounds, in shards of two, by a model that is open already; returns the JSON line and stderr."""
+    """Captions in shards of two, by a model that is open already; returns the JSON line and stderr."""
     monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options: pipeline)
 
     def annotate(*words: str, out: str = "out", code: int = 0) -> tuple[dict[str, Any], str]:
-        asked = ["--caption", "--phrase", "cat", "--shard-size", "2", "--max-new-tokens", "24", "--json"]
+        asked = ["--caption", "--shard-size", "2", "--max-new-tokens", "4", "--json"]
         assert main(["annotate", *asked, "--out", str(tmp_path / out), *words]) == code
         told, err = capsys.readouterr()
         return json.loads(told or "{}"), err
@@ -125,6 +126,20 @@ def test_what_is_no_whole_tar_file_is_named(harm: Callable[[bytes], bytes], phot
         list(list_images([str(source)]))
 
 
+def test_a_member_that_claims_more_than_its_file_holds_is_not_unpacked(tmp_path: Path) -> None:
+    """A sparse one, which is written in 512 bytes, and read as 8 gigabytes of zeros."""
+    about = tarfile.TarInfo("huge.png")
+    about.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(about.tobuf(tarfile.GNU_FORMAT))
+    header[483:495] = b"77777777777\0"  # its size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(header + bytes(1024))
+    (item,) = list_images([str(tmp_path / "a.tar")])
+    error = load_picture(item)
+    assert isinstance(error, InputError) and "huge.png is not where it was" in str(error)
+
+
 def test_without_webdataset_its_name_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
     assert "Install it with: pip install webdataset." in run(str(photos), "--webdataset", "x", code=1)[1]
@@ -141,7 +156,7 @@ def test_an_imagefolder_names_texts_and_objects(run: Run, photos: Path, tmp_path
             for name, identity in (("sub/c.webp", 1), ("a.png", 1), ("broken.png", 1), ("a.png", 2))
         )
     )
-    summary, _ = run(str(tmp_path / "list.jsonl"), "--imagefolder", str(photos), "--threshold", "0")
+    summary, _ = run(str(tmp_path / "list.jsonl"), "--imagefolder", str(photos), *BOXES)
     assert summary["imagefolder"] == str(photos / "metadata.jsonl") and summary["images"] == 4
     rows = [json.loads(line) for line in (photos / "metadata.jsonl").open()]
     assert [row["file_name"] for row in rows] == ["sub/c.webp", "a.png"]
@@ -161,7 +176,7 @@ def test_an_imagefolder_names_texts_and_objects(run: Run, photos: Path, tmp_path
 def test_datasets_itself_loads_the_folder(run: Run, photos: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     shutil.rmtree(photos / ".cache")
-    run(str(photos), "--imagefolder", str(photos), "--threshold", "0")
+    run(str(photos), "--imagefolder", str(photos), *BOXES)
     loaded = datasets.load_dataset("imagefolder", data_dir=str(photos), split="train", cache_dir=str(tmp_path / "c"))
     made = records(tmp_path)
     assert loaded["text"][:] == [record["caption"] for record in made]
