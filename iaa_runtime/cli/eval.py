@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..evaluation import mme, refcoco
+from ..evaluation.compare import compare_mme, compare_refcoco
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
 from ..evaluation.report import write_mme_page, write_refcoco_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
@@ -30,7 +31,7 @@ PARTS = ".parts"
 
 def run(options: argparse.Namespace) -> int:
     """Runs a benchmark and scores it, or scores an existing result."""
-    runners = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes}
+    runners = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes, "compare": _compare}
     runners[options.benchmark](options, _outputs(options))
     return 0
 
@@ -200,3 +201,32 @@ def _score_shapes(options: argparse.Namespace, pipeline: Pipeline) -> None:
     else:
         for name, value in result["measures"].items():
             print(f"{name:<32}{value:.4f}")
+
+
+# Two runs ------------------------------------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace, _: Outputs) -> None:
+    paths = [Path(options.first), Path(options.second)]
+    if options.annotations:
+        targets = refcoco.read_annotations(Path(options.annotations))
+        first, second = (refcoco.score(targets, refcoco.read_predictions(path, targets)) for path in paths)
+        summary = compare_refcoco(first, second)
+        rows = {name: summary[name] for name in ("precision_at_0.5", "mean_iou")}
+    else:
+        if any(path.is_file() for path in paths):
+            raise InputError("Predictions of RefCOCO are compared on their split: give it with --annotations.")
+        summary = compare_mme(*(mme.read_results(path, partial=options.partial) for path in paths))
+        rows = {name: summary[name] for name in ("perception", "cognition")} | summary["scores"]
+    if options.json:
+        print_json(summary)
+        return
+    print(f"{'':<24}{'A':>9} {'B':>9} {'B less A':>10}   95 % interval, paired, over pictures")
+    digits = 4 if options.annotations else 2
+    for name, row in rows.items():
+        low, high = row["interval_95"]
+        print(
+            f"{name:<24}{row['first']:9.{digits}f} {row['second']:9.{digits}f} {row['difference']:+10.{digits}f}   "
+            f"{low:+.{digits}f} to {high:+.{digits}f}"
+        )
+    print(f"right in A alone {summary['only_first']}, in B alone {summary['only_second']}, of {summary['count']}")

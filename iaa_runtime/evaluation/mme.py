@@ -162,10 +162,15 @@ def _details(answers: Sequence[Answer]) -> dict[str, Any]:
     }
 
 
-def _interval(answers: Sequence[Answer]) -> tuple[float, float]:
-    """The score's bootstrap interval. It is the mean over pictures of 50 for each right answer and 100 for both."""
+def picture_scores(answers: Sequence[Answer]) -> list[float]:
+    """What each picture adds: 50 for each right answer and 100 for both. Their mean is the category's score."""
     rights = [[answer.right for answer in pair] for pair in _pairs(answers)]
-    return bootstrap_interval([(50.0 * sum(right), 100.0 * all(right)) for right in rights], [1] * len(rights))
+    return [50.0 * sum(right) + 100.0 * all(right) for right in rights]
+
+
+def _interval(answers: Sequence[Answer]) -> tuple[float, float]:
+    scores = picture_scores(answers)
+    return bootstrap_interval(scores, [1] * len(scores))
 
 
 def write_results(folder: Path, results: Mapping[str, Sequence[Answer]]) -> None:

@@ -58,3 +58,24 @@ def bootstrap_interval(sums: npt.ArrayLike, counts: Sequence[int], seed: int = 0
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def bootstrap_sum_interval(strata: Sequence[Sequence[float]], seed: int = 0) -> tuple[float, float]:
+    """The 95 percent percentile interval of a sum of means, by resampling each stratum on its own.
+
+    Args:
+        strata: the values of each, such as the scores of the pictures of one category; none gives (0, 0).
+        seed: of the draws.
+
+    Returns:
+        (low, high).
+    """
+    random = np.random.default_rng(seed)
+    sums = np.zeros(_RESAMPLES)
+    for stratum in strata:
+        values = np.asarray(stratum, dtype=np.float64)
+        for number in range(_RESAMPLES):
+            sums[number] += values[random.integers(0, len(values), len(values))].mean()
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(sums, [tail, 1 - tail])
+    return float(low), float(high)

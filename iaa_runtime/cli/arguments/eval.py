@@ -30,6 +30,7 @@ def add_arguments(parser: CommandParser) -> None:
     benchmarks = parser.add_subparsers(dest="benchmark", metavar="BENCHMARK", required=True)
     _add_refcoco(benchmarks.add_parser("refcoco", help="boxes of expressions (RefCOCO, RefCOCO+, RefCOCOg)"))
     _add_mme(benchmarks.add_parser("mme", help="yes-or-no questions in fourteen categories"))
+    _add_compare(benchmarks.add_parser("compare", help="two runs on the same questions: what they differ by"))
     shapes = benchmarks.add_parser("shapes", help="the demo checkpoint's own scenes")
     shapes.add_argument(
         "--scenes", type=count(MOST_SCENES), default=SCENES, metavar="N", help=f"how many (default {SCENES})"
@@ -83,6 +84,15 @@ def _check_mme(options: argparse.Namespace) -> None:
         raise UsageError("To run, give either --data (the release's folders) or --questions with --images.")
     if options.questions is not None and options.images is None:
         raise UsageError("--questions needs the folder of the pictures: --images.")
+
+
+def _add_compare(parser: CommandParser) -> None:
+    parser.add_argument("first", metavar="A", help="predictions of RefCOCO (a file), or results of MME (a folder)")
+    parser.add_argument("second", metavar="B", help="the same of another run; differences are B less A")
+    parser.add_argument("--annotations", metavar="FILE.jsonl", help="of RefCOCO: the split that both are of")
+    parser.add_argument("--partial", action="store_true", help="of MME: compare although categories are missing")
+    add_message_arguments(parser)
+    parser.excludes("annotations", "partial")
 
 
 def _add_run_arguments(parser: CommandParser) -> None:

@@ -1,0 +1,90 @@
+"""Compares two runs on the same questions: what their scores differ by, paired, with an interval.
+
+Two scores of one benchmark depend on the same pictures, so their own intervals overlap long before a difference is
+chance. Here it is the differences themselves that are resampled, by picture.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError
+from .mme import COGNITION, PERCEPTION, Answer, picture_scores, score_category
+from .refcoco import Case
+from .statistics import bootstrap_interval, bootstrap_sum_interval
+
+
+def compare_refcoco(first: Sequence[Case], second: Sequence[Case]) -> dict[str, Any]:
+    """Two runs on one split.
+
+    Args:
+        first: cases of the one run.
+        second: those of the other, of the same targets in the same order.
+
+    Returns:
+        ``precision_at_0.5`` and ``mean_iou``, each with ``first``, ``second``, ``difference`` (second minus first) and
+        its ``interval_95``; ``count``; ``only_first`` and ``only_second``, answers that are right in one run alone.
+    """
+    pictures = [case.target.img_path for case in first]
+    only = [(a.hit, b.hit) for a, b in zip(first, second, strict=True)]
+    return {
+        "precision_at_0.5": _means([c.hit for c in first], [c.hit for c in second], pictures),
+        "mean_iou": _means([c.iou for c in first], [c.iou for c in second], pictures),
+        "count": len(first),
+        "only_first": only.count((True, False)),
+        "only_second": only.count((False, True)),
+    }
+
+
+def _means(first: Sequence[float], second: Sequence[float], pictures: Sequence[str]) -> dict[str, Any]:
+    differences = defaultdict[str, list[float]](list)
+    for picture, a, b in zip(pictures, first, second, strict=True):
+        differences[picture].append(b - a)
+    groups = differences.values()
+    interval = bootstrap_interval([*map(sum, groups)], [*map(len, groups)])
+    return _difference(sum(first) / len(first), sum(second) / len(second), interval)
+
+
+def _difference(first: float, second: float, interval: tuple[float, float]) -> dict[str, Any]:
+    return {"first": first, "second": second, "difference": second - first, "interval_95": list(interval)}
+
+
+def compare_mme(first: Mapping[str, Sequence[Answer]], second: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+    """Two runs of MME.
+
+    Args:
+        first: answers of the one run, by category.
+        second: those of the other.
+
+    Returns:
+        ``perception``, ``cognition`` and ``scores`` by category, each with ``first``, ``second``, ``difference`` and
+        its ``interval_95``; ``count``, questions; ``only_first`` and ``only_second``, as of :func:`compare_refcoco`.
+
+    Raises:
+        InputError: the runs are not about the same questions.
+    """
+    if set(first) != set(second):
+        raise InputError(f"One run alone has {', '.join(sorted(set(first) ^ set(second)))}. Compare what both have.")
+    differences, scores = {}, {}
+    only: list[tuple[bool, bool]] = []
+    for name in first:
+        of = [{(a.image, a.question, a.truth): a for a in run[name]} for run in (first, second)]
+        if of[0].keys() != of[1].keys():
+            odd = sorted(of[0].keys() ^ of[1].keys())[0]
+            raise InputError(f"{name}: {odd[0]} {odd[1]!r} is in one run alone. Compare runs on the same questions.")
+        paired = [of[1][key] for key in of[0]]
+        only += [(a.right, b.right) for a, b in zip(first[name], paired, strict=True)]
+        before, after = picture_scores(first[name]), picture_scores(paired)
+        differences[name] = [b - a for a, b in zip(before, after, strict=True)]
+        interval = bootstrap_sum_interval([differences[name]])
+        scores[name] = _difference(score_category(first[name]), score_category(paired), interval)
+    sums = {}
+    for title, names in (("perception", PERCEPTION), ("cognition", COGNITION)):
+        there = [name for name in names if name in scores]
+        interval = bootstrap_sum_interval([differences[name] for name in there])
+        before_all, after_all = (sum(scores[name][run] for name in there) for run in ("first", "second"))
+        sums[title] = _difference(before_all, after_all, interval)
+    counts = {"only_first": only.count((True, False)), "only_second": only.count((False, True))}
+    return sums | {"scores": scores, "count": len(only)} | counts
