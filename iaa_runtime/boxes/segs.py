@@ -36,8 +36,7 @@ class Seg(NamedTuple):
     """One region of an image.
 
     Attributes:
-        cropped_image: (1, h, w, C) float32 in 0..1 of ``crop_region``, perhaps a part of a copy of the image that its
-            SEGs share; or None: consumers then cut it themselves.
+        cropped_image: (1, h, w, C) float32 in 0..1 of ``crop_region``; or None: consumers then cut it themselves.
         cropped_mask: (h, w) float32, the size of ``crop_region``: 1 in the box.
         confidence: The score.
         crop_region: [x1, y1, x2, y2] in whole pixels: the box with its surroundings, inside the image.
@@ -56,16 +55,21 @@ class Seg(NamedTuple):
 
 
 class _BoxSeg(Seg):
-    """A SEG whose mask is made when it is asked for: those of large boxes that nobody looks at would fill the memory.
+    """A SEG whose arrays are made when they are asked for: those of large boxes, which nobody may look at, fill memory.
 
-    In the place of the mask it holds what makes it, until a consumer puts another mask there.
+    In their places it holds what makes them, until a consumer puts others there. Each is a new one each time.
     """
 
     __slots__ = ()
 
     @property
+    def cropped_image(self) -> Any:
+        """As in :class:`Seg`."""
+        return self[0]() if isinstance(self[0], partial) else self[0]
+
+    @property
     def cropped_mask(self) -> Any:
-        """A new array each time."""
+        """As in :class:`Seg`."""
         return self[1]() if isinstance(self[1], partial) else self[1]
 
 
@@ -115,14 +119,10 @@ def to_segs(
     pixels = sum((x2 - x1) * (y2 - y1) for _, _, (x1, y1, x2, y2) in planned)
     check_pixels(pixels, "The crop regions of SEGS")
     found: list[Any] = []
-    # Where the regions are more than the picture, they are parts of one copy of it; else each is a copy of its own.
-    whole = None if image is None or pixels <= width * height else _copy(image[:1])
     for box, bbox, region in planned:
         check_cancelled(cancelled)
         x1, y1, x2, y2 = region
-        cropped = None if whole is None else whole[:, y1:y2, x1:x2]
-        if image is not None and cropped is None:
-            cropped = _copy(image[:1, y1:y2, x1:x2])
+        cropped: Any = None if image is None else partial(_copy, image[:1, y1:y2, x1:x2])
         mask: Any = partial(_mask, tuple(bbox), tuple(region), dilation)
         found.append(_BoxSeg(cropped, mask, score_of(box), region, bbox, label_of(box)))
     return (height, width), found
