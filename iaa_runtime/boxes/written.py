@@ -24,8 +24,8 @@ def value_in(text: str) -> object:
 
     What stands before ``</think>`` is left out; of the rest, JSON may stand in prose or a fenced block, with single
     quotes, commas at the end of lists, tuples, ``None``, and ``tensor(…)`` or ``array(…)`` around lists.
-    Several dicts, or several lists of four numbers, are one list of them. Without JSON, boxes in tags are read
-    (:func:`_tagged`).
+    Several dicts, or several lists of four numbers, are one list of them. Boxes in tags (:func:`_tagged`) go before
+    JSON in prose.
 
     Returns:
         An empty list for an empty text.
