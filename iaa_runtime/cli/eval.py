@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..evaluation import mme, refcoco
 from ..evaluation.compare import compare_mme, compare_refcoco
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
+from ..evaluation.origin import check_origin, describe, read_origin, write_origin
 from ..evaluation.report import write_mme_page, write_refcoco_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
 from ..jobs.files import write_jsonl
@@ -19,6 +20,7 @@ from ..jobs.job import Job
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..pipeline.base import Pipeline
+from ..pipeline.local import IAAPipeline
 from ..shapes.evaluate import as_dict, evaluate
 from .arguments.shared import generation_options
 from .opening import join_processes, open_pipeline
@@ -69,8 +71,10 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
     if result.is_dir() and not parts.exists():
         raise InputError(f"{result} is there already. Score it as it is, or choose another place for a new run.")
     grammar = getattr(options, "grammar", False)
+    check_origin(result)
     settings = EvalSettings(options.batch, grammar, generation_options(options), options.dry_run)
-    job = answer(open_pipeline(options), parts, settings, group)
+    pipeline = open_pipeline(options)
+    job = answer(pipeline, parts, settings, group)
     if options.dry_run:
         if group.is_main:
             _tell(options, questions=job.count, done=job.done(), out=options.out, report=options.report)
@@ -78,9 +82,22 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
         return False
     if group.is_main:
         write(result, job)
+        write_origin(result, _origin(options, pipeline, job.count, {"batch": options.batch, "grammar": grammar}))
         job.remove()
     group.leave()
     return group.is_main
+
+
+def _origin(options: argparse.Namespace, pipeline: Pipeline, count: int, more: dict[str, Any]) -> dict[str, Any]:
+    device = str(pipeline.model.device) if isinstance(pipeline, IAAPipeline) else ", ".join(options.server)
+    settings = {"benchmark": options.benchmark, "checkpoint": options.model, **more, **generation_options(options)}
+    return describe(pipeline.identity(), device, settings, count)
+
+
+def _with_origin(summary: dict[str, Any], result: str) -> dict[str, Any]:
+    """A summary with the record of its result's origin, if that has one."""
+    origin = read_origin(Path(result))
+    return summary | {"origin": origin} if origin else summary
 
 
 def _tell(options: argparse.Namespace, **plan: Any) -> None:
@@ -104,7 +121,7 @@ def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
     if options.out and not _run_refcoco(options, targets, images):
         return
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
-    summary = refcoco.summarize(cases)
+    summary = _with_origin(refcoco.summarize(cases), options.predictions or options.out)
     if options.dry_run:
         _tell(options, predictions=len(cases), report=options.report)
         return
@@ -150,7 +167,7 @@ def _mme(options: argparse.Namespace, outputs: Outputs) -> None:
             return
     # A run has the categories of its questions; a given folder has to have all.
     results = mme.read_results(Path(options.results or options.out), partial=options.partial or bool(options.out))
-    summary = mme.summarize(results)
+    summary = _with_origin(mme.summarize(results), options.results or options.out)
     if options.dry_run:
         _tell(options, answers=sum(map(len, results.values())), report=options.report)
         return
@@ -195,7 +212,7 @@ def _score_shapes(options: argparse.Namespace, pipeline: Pipeline) -> None:
     progress = Progress(options.scenes, what="scenes")
     tally = evaluate(pipeline, options.scenes, on_scene=progress.update)
     progress.finish(options.scenes)
-    result = as_dict(tally)
+    result = as_dict(tally) | {"origin": _origin(options, pipeline, options.scenes, {})}
     if options.json:
         print_json(result)
     else:

@@ -55,7 +55,7 @@ def write_refcoco_page(
         "<span class='answer'>answer</span>.</p>",
         figures(_case(case, images) for case in shown),
     ]
-    _write(path, "RefCOCO", body, overwrite)
+    _write(path, "RefCOCO", [*body, *_origin(summary)], overwrite)
 
 
 def write_mme_page(
@@ -94,7 +94,7 @@ def write_mme_page(
         f"<h2>{len(shown)} wrong answers</h2>",
         figures(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
     ]
-    _write(path, "MME", body, overwrite)
+    _write(path, "MME", [*body, *_origin(summary)], overwrite)
 
 
 def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
@@ -155,6 +155,14 @@ def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
         for name, group in groups.items()
     ]
     return _table(("group", "answers", "precision", "95 % Wilson interval", "mean IoU"), rows)
+
+
+def _origin(summary: Mapping[str, Any]) -> list[str]:
+    """Where the answers come from, if that is known."""
+    record = dict(summary.get("origin", {}))
+    settings = record.pop("settings", {})
+    rows = [(name, str(value)) for name, value in (record | settings).items() if value is not None]
+    return ["<h2>Where this comes from</h2>", _table(("", ""), rows)] if rows else []
 
 
 class _Markup(str):

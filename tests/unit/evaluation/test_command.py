@@ -76,10 +76,27 @@ def test_refcoco_runs_and_scores(refcoco: Path, tiny: Path, capsys: pytest.Captu
     assert "8 of 8 questions" in err
     summary = json.loads(out)
     assert summary["tp"] + summary["fp"] == 8
+    origin = summary["origin"]
+    assert json.loads((refcoco / "p.jsonl.about.json").read_text()) == origin
+    assert origin["model"] == IAAPipeline.from_pretrained(tiny).identity()["model"] and origin["count"] == 8
+    assert origin["settings"] == {
+        **{"benchmark": "refcoco", "checkpoint": str(tiny), "batch": 3, "grammar": False, "max_new_tokens": 24}
+    }
+    assert origin["precision"] == "float32" and origin["device"] and origin["date"] and origin["torch"]
+    assert origin["model"] in page.read_text(encoding="utf-8")
     # What is there already is scored alike.
     files = ["--annotations", str(refcoco / "a.jsonl"), "--predictions", str(refcoco / "p.jsonl")]
     assert main(["eval", "refcoco", *files, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_a_record_of_origin_replaces_none_but_its_like(
+    refcoco: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (refcoco / "p.jsonl.about.json").write_text("mine")
+    assert main(refcoco_words(refcoco, tiny)) == 1
+    assert "no record of a run" in capsys.readouterr().err
+    assert (refcoco / "p.jsonl.about.json").read_text() == "mine"
 
 
 def test_refcoco_asks_as_published(refcoco: Path, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +154,8 @@ def test_two_processes_write_what_one_does(
         timeout=200,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == summary  # one process talks
+    alike, again = json.loads(summary), json.loads(done.stdout)  # one process talks
+    assert alike["origin"].pop("date") <= again["origin"].pop("date") and alike == again
     assert (refcoco / "p.jsonl").read_bytes() == alone
 
 

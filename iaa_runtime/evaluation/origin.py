@@ -1,0 +1,70 @@
+"""Where a result comes from: a record beside it, which scores and pages repeat."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import InputError
+from ..jobs.files import check_output, write_bytes
+
+SUFFIX = ".about.json"
+"""Behind a result's name: the record of its origin."""
+
+
+def describe(identity: Mapping[str, str], device: str, settings: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The record of a run that ends now.
+
+    Args:
+        identity: of the pipeline: the model's fingerprint, dtype and precision.
+        device: where it computed.
+        settings: everything else that decides the answers.
+        count: answers.
+    """
+    from importlib.metadata import version
+
+    return {
+        "iaa": __version__,
+        **identity,
+        "device": device,
+        "settings": dict(settings),
+        "count": count,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+        "system": platform.platform(),
+    }
+
+
+def origin_file(result: Path) -> Path:
+    """Where the record of a result lies."""
+    return result.with_name(f"{result.name}{SUFFIX}")
+
+
+def check_origin(result: Path) -> None:
+    """Raises :class:`InputError` unless the record may be written: nothing is there, or the record of another run."""
+    file = origin_file(result)
+    check_output(file, overwrite=True)
+    if file.exists() and read_origin(result) is None:
+        raise InputError(f"{file} is there already and no record of a run. Choose another name for the result.")
+
+
+def write_origin(result: Path, record: Mapping[str, Any]) -> None:
+    """Writes the record beside its result, over that of an earlier run."""
+    content = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
+    write_bytes(origin_file(result), content.encode(), overwrite=True)
+
+
+def read_origin(result: Path) -> dict[str, Any] | None:
+    """The record beside a result; None where there is none."""
+    try:
+        record = json.loads(origin_file(result).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and "iaa" in record else None
