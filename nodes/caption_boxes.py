@@ -76,10 +76,15 @@ class CaptionBoxes(Node):
                 **generation_options(max_new_tokens, sampling),
             )
         progress.done()
-        told = [
-            [relabelled(box, text) if text else box for box, text in zip(own, said, strict=True)]
-            for own, said in zip(boxes, texts, strict=True)
-        ]
+        told = captioned(boxes, texts)
         listed: list[Any] = [text for own in texts for text in own]
         shown = texts_ui(listed) | (view(image, told, cls) or {})
         return io.NodeOutput(told, listed or [SKIP], ui=shown | notes_ui(pipeline))
+
+
+def captioned(boxes: list[list[dict[str, Any]]], texts: list[list[str]]) -> list[list[dict[str, Any]]]:
+    """The boxes of each image with their captions for labels; one without a caption keeps its own."""
+    return [
+        [relabelled(box, text) if text else box for box, text in zip(own, said, strict=True)]
+        for own, said in zip(boxes, texts, strict=True)
+    ]

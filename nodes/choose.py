@@ -87,13 +87,8 @@ class Choose(Node):
         progress.done()
         texts = [choice.text for choice in chosen]
         shown = texts_ui([told(choice, lines(choices)) for choice in chosen]) | {"text": texts}
-        single = (
-            texts,
-            [choice.index for choice in chosen],
-            [choice.probability for choice in chosen],
-            [choice.is_yes for choice in chosen],
-        )
-        return io.NodeOutput(*single, ui=shown | notes_ui(pipeline))
+        values = zip(*((c.text, c.index, c.probability, c.is_yes) for c in chosen), strict=True)
+        return io.NodeOutput(*map(list, values), ui=shown | notes_ui(pipeline))
 
 
 def told(choice: Choice, choices: list[str]) -> str:

@@ -42,5 +42,5 @@ def test_an_empty_phrase_cannot_be_grounded(phrase: str) -> None:
 
 
 def test_caption_prompts_cover_the_usual_wishes() -> None:
-    assert set(CAPTION_PROMPTS) == {"caption", "detailed", "tags", "ocr"}
+    assert set(CAPTION_PROMPTS) == {"caption", "detailed", "tags", "ocr", "objects"}
     assert CAPTION_PROMPTS["caption"] == "Describe this image."
