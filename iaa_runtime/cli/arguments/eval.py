@@ -42,11 +42,16 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def _add_refcoco(parser: CommandParser) -> None:
-    parser.add_argument("--annotations", required=True, metavar="FILE.jsonl", help="a split, as published")
+    parser.add_argument(
+        "--annotations",
+        required=True,
+        metavar="FILE.jsonl",
+        help="a split, as published: sent_id, expression, img_path, bbox [x1, y1, x2, y2], width, height",
+    )
     parser.add_argument("--images", metavar="DIR", help="the pictures: to run, and for --report")
     result = parser.add_mutually_exclusive_group(required=True)
     result.add_argument("--out", metavar="FILE.jsonl", help="run, write predictions there, and score them")
-    result.add_argument("--predictions", metavar="FILE.jsonl", help="score these")
+    result.add_argument("--predictions", metavar="FILE.jsonl", help="score these: question_id, prompt, text")
     parser.add_argument("--grammar", action="store_true", help="hold answers to boxes (the published runs do not)")
     _add_run_arguments(parser)
     parser.excludes("predictions", f"grammar {RUNNING}")
@@ -62,11 +67,13 @@ def _check_refcoco(options: argparse.Namespace) -> None:
 
 def _add_mme(parser: CommandParser) -> None:
     parser.add_argument("--data", metavar="DIR", help="the release's folders, with questions_answers_YN")
-    parser.add_argument("--questions", metavar="FILE.jsonl", help="a question file instead, with --images")
+    parser.add_argument("--questions", metavar="FILE.jsonl", help="question_id, image, text, category; with --images")
     parser.add_argument("--images", metavar="DIR", help="the pictures of the question file")
     result = parser.add_mutually_exclusive_group(required=True)
     result.add_argument("--out", metavar="DIR", help="run, write result files there, and score them")
-    result.add_argument("--results", metavar="DIR", help="score these result files")
+    result.add_argument(
+        "--results", metavar="DIR", help="score these: CATEGORY.txt with picture, question, truth, answer"
+    )
     parser.add_argument("--partial", action="store_true", help="score although categories are missing")
     _add_run_arguments(parser)
     parser.excludes("results", f"questions {RUNNING}")

@@ -1,0 +1,59 @@
+"""docs/formats.md shows what the program reads and writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from command_line import FEW
+
+from iaa_runtime.cli import main
+from iaa_runtime.cli.chat.script import read_script
+from iaa_runtime.cli.chat.unsaved import CHATS
+from iaa_runtime.cli.keyboard.history import LINES
+from iaa_runtime.evaluation import mme, refcoco
+from iaa_runtime.evaluation.origin import describe
+
+
+@pytest.fixture
+def blocks(project: Path) -> dict[str, list[str]]:
+    """The page's blocks, by what they are called."""
+    page = (project / "docs" / "formats.md").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for kind, content in re.findall(r"```(\w+)\n(.*?)```", page, re.DOTALL):
+        found.setdefault(kind, []).append(content)
+    return found
+
+
+def test_examples_are_read(blocks: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photo.jpg").touch()
+    for kind, (content, *_) in blocks.items():
+        Path("existence.txt" if kind == "mme" else f"{kind}.jsonl").write_text(content, encoding="utf-8")
+    first, second = read_script("chat.jsonl")
+    assert (first.image, second.task) == ("photo.jpg", "G")
+    targets = refcoco.read_annotations(Path("annotations.jsonl"))
+    (case,) = refcoco.score(targets, refcoco.read_predictions(Path("predictions.jsonl"), targets))
+    assert case.readable
+    (answers,) = mme.read_results(tmp_path, partial=True).values()
+    assert [answer.right for answer in answers] == [True, True]
+
+
+def test_what_is_printed_has_the_fields_that_it_shows(
+    blocks: dict[str, list[str]], photo: str, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caption, ground = map(json.loads, blocks["jsonl"][0].splitlines())
+    assert main(["caption", photo, "--model", model, "--json", *FEW]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(caption)
+    assert main(["ground", photo, "--phrase", "it", "--json", "--max-new-tokens", "40", "--model", model]) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert list(line) == list(ground) and [list(box) for box in line["detections"]] == [list(ground["detections"][0])]
+
+
+def test_numbers_and_names_on_it_are_those_of_the_code(project: Path) -> None:
+    page = (project / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert f"last {LINES} lines" in page and {10: "last ten conversations"}[CHATS] in page
+    record = describe({"model": "", "dtype": "", "precision": ""}, "cpu", {}, 0)
+    assert [name for name in record if f"`{name}`" not in page] == []
