@@ -1,17 +1,21 @@
-"""How likely given answers are: the prompt is prefilled once, and all of them are read behind it as a batch."""
+"""How likely given answers are: the prompt is prefilled once, and all of them are read behind it, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from ..errors import Cancel, check_cancelled
+from ..model.branched_kv_cache import BranchedCache
 from ..model.stack import Stack
 from .host import to_host
-from .prefill import CHUNK_TOKENS, Prompt, check_context, pad_left, prefill
+from .prefill import CHUNK_TOKENS, Prompt, check_context, prefill
 from .rows import check_numbers
+
+LOGITS_AT_ONCE = 64
+"""Tokens whose logits, one a word of the vocabulary, are held at a time."""
 
 
 def mean_logprobs(
@@ -36,43 +40,44 @@ def mean_logprobs(
         Cancelled: ``cancelled`` returned True.
         NumericsError: the model computes NaN.
     """
-    longest = max(map(len, answers))
-    check_context(prompts, stack.config.max_position_embeddings - longest + 1)
-    cache, logits = prefill(stack, prompts, longest - 1, cancelled)
-    first = torch.tensor([answer[0] for answer in answers], device=stack.device)
+    check_context(prompts, stack.config.max_position_embeddings - max(map(len, answers)) + 1)
+    cache, logits = prefill(stack, prompts, sum(map(len, answers)), cancelled)
+    seen, device = cache.columns, stack.device
+    first = torch.tensor([answer[0] for answer in answers], device=device)
     sums = logits.log_softmax(-1)[:, first]
-    if longest > 1:
-        cache.select(torch.arange(len(prompts), device=stack.device).repeat_interleave(len(answers)))
-        embedded, real = pad_left([stack.embed(torch.tensor([ids[:-1] or ids]))[0] for ids in answers])
-        targets, counted = _targets(answers, stack.device)
-        rows = len(answers)
-        at_once = max(1, CHUNK_TOKENS // embedded.shape[1])
-        more = []
-        for number, part in enumerate(cache.parts(at_once)):
-            check_cancelled(cancelled)
-            some = torch.arange(number * at_once, number * at_once + part.rows, device=stack.device) % rows
-            hidden = stack.hidden(embedded[some], part, real[some] if real is not None else None)
-            more.append(_sums(stack, hidden, targets[some], counted[some]))
-        sums = sums + torch.cat(more).view(len(prompts), rows)
-    means = sums / torch.tensor([len(answer) for answer in answers], device=stack.device)
+    for numbers in _groups(answers, CHUNK_TOKENS // len(prompts)):
+        check_cancelled(cancelled)
+        read = [answers[number][:-1] for number in numbers]
+        embedded = stack.embed(torch.tensor([[token for ids in read for token in ids]]))
+        hidden = stack.hidden(embedded.expand(len(prompts), -1, -1), BranchedCache(cache, seen, list(map(len, read))))
+        targets = torch.tensor([token for number in numbers for token in answers[number][1:]], device=device)
+        owners = torch.tensor([number for number in numbers for _ in answers[number][1:]], device=device)
+        sums.index_add_(1, owners, _chosen(stack, hidden, targets))
+    means = sums / torch.tensor([len(answer) for answer in answers], device=device)
     (flat,) = to_host(means.flatten())
     check_numbers(flat, stack.dtype)
     return [flat[start : start + len(answers)] for start in range(0, len(flat), len(answers))]
 
 
-def _targets(answers: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """What is predicted after each token but the last, padded on the left: ids (C, T), and whether there is one."""
-    longest = max(map(len, answers)) - 1
-    rows = [[0] * (longest - len(ids) + 1) + list(ids[1:]) for ids in answers]
-    counts = torch.tensor([len(ids) - 1 for ids in answers], device=device)
-    columns = torch.arange(longest, device=device)
-    return torch.tensor(rows, device=device), columns >= longest - counts[:, None]
+def _groups(answers: Sequence[Sequence[int]], tokens: int) -> Iterator[list[int]]:
+    """The numbers of answers of several tokens, in groups with some ``tokens`` together."""
+    group, count = list[int](), 0
+    for number, ids in enumerate(answers):
+        if len(ids) > 1:
+            if group and count + len(ids) > tokens:
+                yield group
+                group, count = [], 0
+            group.append(number)
+            count += len(ids)
+    if group:
+        yield group
 
 
-def _sums(stack: Stack, hidden: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-    """Sums (R,) of the log-probabilities of ``targets`` (R, T), a column at a time: logits are large."""
-    total = hidden.new_zeros(len(hidden), dtype=torch.float32)
-    for column in range(hidden.shape[1]):
-        scores = stack.logits(hidden[:, column]).log_softmax(-1).gather(-1, targets[:, column, None])[:, 0]
-        total += scores.where(counted[:, column], 0.0)
-    return total
+def _chosen(stack: Stack, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities (P, T) of ``targets`` (T,) after the tokens whose states ``hidden`` (P, T, H) are."""
+    found = []
+    for start in range(0, len(targets), LOGITS_AT_ONCE):
+        some = slice(start, start + LOGITS_AT_ONCE)
+        scores = stack.logits(hidden[:, some]).log_softmax(-1)
+        found.append(scores.gather(-1, targets[some].expand(len(hidden), -1)[..., None])[..., 0])
+    return torch.cat(found, 1)

@@ -15,12 +15,13 @@ from torch.nn import functional as F
 
 from ..config import IAAConfig
 from .attention import attend
+from .branched_kv_cache import BranchedCache
 from .fixed_kv_cache import FixedCache
 from .kv_cache import KVCache
 from .linear.base import SpecialLinear, products
 from .linear.kinds import PLAIN, Kinds
 
-Cache = KVCache | FixedCache
+Cache = KVCache | FixedCache | BranchedCache
 
 
 class Ops(Protocol):

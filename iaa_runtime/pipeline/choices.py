@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import InputError, spelled
 
 MOST_CHOICES = 64
-"""Each takes the memory of an answer of its own."""
+"""More is a search, not a choice."""
 YES = ("yes", "true")
 YES_AND_NO = ("yes", "no", "Yes", "No")
 """As models spell them."""

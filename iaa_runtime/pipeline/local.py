@@ -137,7 +137,7 @@ class IAAPipeline(Pipeline):
         ids = [encode(self.tokenizer, choice) for choice in choices]
         listener, rated = request.listener, list[list[float]]()
         seen: Seen = {}
-        for batch in _batches(questions, max(1, request.batch_rows // len(choices))):
+        for batch in _batches(questions, request.batch_rows):
             seen = self._look(batch, seen, listener.cancelled)
             prompts = self._prompts(batch, request.task, seen)
             rated += self.model.rate(prompts, request.task, ids, cancelled=listener.cancelled)

@@ -328,8 +328,8 @@ class IAAModel:
     ) -> list[list[float]]:
         """How likely answers are to each prompt; see :func:`iaa_runtime.generation.likelihood.mean_logprobs`."""
         task = Task.parse(task)
-        rows = [prompt for prompt in prompts for _ in answers]
-        return mean_logprobs(self._ready_stack(task, rows, max(map(len, answers))), prompts, answers, cancelled)
+        stack = self._ready_stack(task, prompts, sum(map(len, answers)))
+        return mean_logprobs(stack, prompts, answers, cancelled)
 
     def _ready_stack(self, task: Task, prompts: Sequence[Prompt], new_tokens: int) -> Stack:
         longest = max(prompt.length for prompt in prompts)

@@ -98,30 +98,31 @@ class Tally:
         """All measures by name; fractions of 1."""
         elongated = sorted(self.singles, reverse=True)[: max(1, len(self.singles) // 4)]
         measures = {
-            "single_precision": _share([iou >= IOU_HIT for _, iou, _, _ in self.singles]),
-            "single_iou": _share([iou for _, iou, _, _ in self.singles]),
-            "elongated_precision": _share([iou >= IOU_HIT for _, iou, _, _ in elongated]),
-            "elongated_iou": _share([iou for _, iou, _, _ in elongated]),
+            "single_precision": share([iou >= IOU_HIT for _, iou, _, _ in self.singles]),
+            "single_iou": share([iou for _, iou, _, _ in self.singles]),
+            "elongated_precision": share([iou >= IOU_HIT for _, iou, _, _ in elongated]),
+            "elongated_iou": share([iou for _, iou, _, _ in elongated]),
             "several_f1": _f1(self.boxes),
             "absent_auc": area_under_curve([score for _, _, score, _ in self.singles], self.absent_scores),
             "other_auc": area_under_curve([score for _, _, score, _ in self.singles], self.other_scores),
-            "present_kept": _share([score > 0 for _, _, score, _ in self.singles]),
-            "absent_dropped": _share([score == 0 for score in self.absent_scores]),
-            "other_dropped": _share([score == 0 for score in self.other_scores]),
+            "present_kept": share([score > 0 for _, _, score, _ in self.singles]),
+            "absent_dropped": share([score == 0 for score in self.absent_scores]),
+            "other_dropped": share([score == 0 for score in self.other_scores]),
             "vqa": _ratio(self.kinds),
             "caption_recall": self.objects[0] / max(1, self.objects[2]),
             "caption_precision": self.objects[0] / max(1, self.objects[1]),
-            "caption_exact": _share(self.full_captions),
+            "caption_exact": share(self.full_captions),
             "text": _ratio(self.text_kinds),
         }
         for kind in sorted({kind for *_, kind in self.singles}):
-            measures[f"single_precision/{kind}"] = _share([i >= IOU_HIT for _, i, _, k in self.singles if k == kind])
+            measures[f"single_precision/{kind}"] = share([i >= IOU_HIT for _, i, _, k in self.singles if k == kind])
         for group, kinds in (("vqa", self.kinds), ("text", self.text_kinds)):
             measures |= {f"{group}/{kind}": right / asked for kind, (right, asked) in sorted(kinds.items())}
         return measures
 
 
-def _share(values: Sequence[float]) -> float:
+def share(values: Sequence[float]) -> float:
+    """Their mean; NaN of none."""
     return sum(values) / len(values) if values else float("nan")
 
 
