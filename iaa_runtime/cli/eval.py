@@ -13,8 +13,9 @@ from ..evaluation import mme, refcoco
 from ..evaluation.compare import compare_mme, compare_refcoco
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
 from ..evaluation.origin import check_origin, describe, read_origin, write_origin
-from ..evaluation.report import write_mme_page, write_refcoco_page
+from ..evaluation.report import write_mme_page, write_refcoco_page, write_shapes_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
+from ..evaluation.shapes import MEANINGS, details
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
 from ..jobs.process_group import ProcessGroup
@@ -212,12 +213,17 @@ def _score_shapes(options: argparse.Namespace, pipeline: Pipeline) -> None:
     progress = Progress(options.scenes, what="scenes")
     tally = evaluate(pipeline, options.scenes, on_scene=progress.update)
     progress.finish(options.scenes)
-    result = as_dict(tally) | {"origin": _origin(options, pipeline, options.scenes, {})}
+    origin = _origin(options, pipeline, options.scenes, {"scenes": options.scenes})
+    result = as_dict(tally) | {"details": details(tally), "origin": origin}
+    if options.report:
+        write_shapes_page(Path(options.report), result, overwrite=options.overwrite)
     if options.json:
         print_json(result)
     else:
         for name, value in result["measures"].items():
-            print(f"{name:<32}{value:.4f}")
+            of, meaning = result["details"][name], MEANINGS.get(name, "")
+            reach = "{:.4f} to {:.4f}".format(*of["interval_95"]) if of["interval_95"] else ""
+            print(f"{name:<32}{value:.4f}  {reach:<16} of {of['count']:<6}{meaning}".rstrip())
 
 
 # Two runs ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ..images.page import embedded, figure, figures, note, page
 from ..jobs.files import make_folder, write_bytes
 from .mme import Answer
 from .refcoco import Case
+from .shapes import MEANINGS
 
 WORST = 24
 """Cases on a page."""
@@ -95,6 +96,27 @@ def write_mme_page(
         figures(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
     ]
     _write(path, "MME", [*body, *_origin(summary)], overwrite)
+
+
+def write_shapes_page(path: Path, result: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Writes the page of a run on the demo's scenes: measures with what they mean, and mistakes.
+
+    Args:
+        path: the file.
+        result: ``measures``, ``mistakes`` and ``details``, as ``iaa eval shapes`` prints them, and perhaps ``origin``.
+        overwrite: replace a file with other content.
+    """
+    rows = []
+    for name, value in result["measures"].items():
+        detail = result["details"][name]
+        interval = "{:.4f} to {:.4f}".format(*detail["interval_95"]) if detail["interval_95"] else ""
+        rows.append((name, f"{value:.4f}", interval, f"{detail['count']:,}", MEANINGS.get(name, "")))
+    mistakes = "".join(f"<li>{escape(mistake)}</li>" for mistake in result["mistakes"])
+    body = [
+        _table(("measure", "value", "95 % interval", "of", "what it is"), rows),
+        f"<h2>{len(result['mistakes'])} mistakes</h2><ul>{mistakes}</ul>",
+    ]
+    _write(path, "the demo's scenes", [*body, *_origin(result)], overwrite)
 
 
 def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:

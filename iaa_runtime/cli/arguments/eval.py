@@ -35,6 +35,9 @@ def add_arguments(parser: CommandParser) -> None:
     shapes.add_argument(
         "--scenes", type=count(MOST_SCENES), default=SCENES, metavar="N", help=f"how many (default {SCENES})"
     )
+    shapes.add_argument("--report", metavar="FILE.html", help="write a page: measures, what they mean, and mistakes")
+    add_overwrite_argument(shapes)
+    shapes.needs("overwrite", "report")
     add_dry_run_argument(shapes)
     add_message_arguments(shapes)
     add_model_arguments(shapes)

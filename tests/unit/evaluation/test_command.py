@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import main
+from iaa_runtime.evaluation.shapes import MEANINGS
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import grounding_question
 
@@ -246,6 +248,10 @@ def test_refcoco_needs_pictures_to_run(refcoco: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_shapes_are_scored_through_the_pipeline(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["eval", "shapes", "--scenes", "1", "--model", str(tiny), "--json"]) == 0
-    measures = json.loads(capsys.readouterr().out)["measures"]
-    assert {"single_precision", "vqa", "caption_recall", "text"} <= measures.keys()
+    page = tiny.parent / "shapes.html"
+    assert main(["eval", "shapes", "--scenes", "1", "--model", str(tiny), "--json", "--report", str(page)]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"single_precision", "vqa", "caption_recall", "text"} <= result["measures"].keys()
+    assert result["measures"].keys() == result["details"].keys() and result["origin"]["count"] == 1
+    text = page.read_text(encoding="utf-8")
+    assert all(escape(meaning) in text for meaning in MEANINGS.values()) and result["origin"]["model"] in text
