@@ -110,7 +110,7 @@ def write_shapes_page(path: Path, result: Mapping[str, Any], overwrite: bool = F
     for name, value in result["measures"].items():
         detail = result["details"][name]
         interval = "{:.4f} to {:.4f}".format(*detail["interval_95"]) if detail["interval_95"] else ""
-        rows.append((name, f"{value:.4f}", interval, f"{detail['count']:,}", MEANINGS.get(name, "")))
+        rows.append((name, f"{value:.4f}", interval, f"{detail['count']:,}", _Markup(escape(MEANINGS.get(name, "")))))
     mistakes = "".join(f"<li>{escape(mistake)}</li>" for mistake in result["mistakes"])
     body = [
         _table(("measure", "value", "95 % interval", "of", "what it is"), rows),
@@ -183,12 +183,13 @@ def _origin(summary: Mapping[str, Any]) -> list[str]:
     """Where the answers come from, if that is known."""
     record = dict(summary.get("origin", {}))
     settings = record.pop("settings", {})
-    rows = [(name, str(value)) for name, value in (record | settings).items() if value is not None]
+    known = {name: value for name, value in (record | settings).items() if value is not None}
+    rows = [(name, _Markup(escape(str(value)))) for name, value in known.items()]
     return ["<h2>Where this comes from</h2>", _table(("", ""), rows)] if rows else []
 
 
 class _Markup(str):
-    """Text that is HTML already and is not escaped."""
+    """HTML, which is not escaped again; what is no number, so it begins at the left."""
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
