@@ -18,7 +18,7 @@ from .previews import texts_ui
 from .progress import Progress
 from .values import pictures
 
-PADDING = 10
+PADDING = 20
 PERCENT = next(name for name in UNITS if name != PIXELS)
 
 

@@ -361,7 +361,7 @@ class Pipeline(ABC):
         boxes: object,
         prompt: str = CAPTION_PROMPTS["caption"],
         *,
-        padding: float = 10,
+        padding: float = 20,
         unit: Unit = "percent",
         on_text: OnText = None,
         on_token: OnToken = None,
