@@ -86,7 +86,7 @@ def test_boxes_are_cut_out_and_asked_about(demo: IAAPipeline, scenes: list[Image
     rows: set[int] = set()
     texts = demo.caption_boxes(scenes, boxes, "What is {index}, the {label}?", on_token=lambda row, _: rows.add(row))
     assert texts[1:] == [[""], []] and rows == {0}
-    crop = scenes[0].crop((5, 6, 65, 54))
+    crop = scenes[0].crop((0, 2, 70, 58))
     assert texts[0] == demo.caption(crop, "What is 1, the thing?")
     (alike,) = demo.caption_boxes(scenes[0], boxes[0], padding=5, unit="pixels")
     assert alike == demo.caption(scenes[0].crop((5, 5, 65, 55)))
