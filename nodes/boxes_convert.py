@@ -80,7 +80,7 @@ class ConvertBoxes(Node):
         """Converts."""
         try:
             size = known_size(boxes, image)
-            converted = boxes_from(boxes, numbers, size, a_list_holds == ONE_EACH)
+            converted = boxes_from(boxes, numbers, size, a_list_holds == ONE_EACH, check_interrupt)
         except InputError as error:
             raise InputError(f"'boxes' cannot be read. {error}") from None
         if size is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 
-from ..errors import InputError
+from ..errors import Cancel, InputError
 from .bounding_box import SIDES, BoxDict, Boxes, as_boxes, check_count, corners, editor_metadata, label_of, shortened
 from .geometry import Rectangle
 from .reader import CONVENTIONS, Y_FIRST, Reader, Size, is_box, is_several, known_size, plain
@@ -88,7 +88,13 @@ def _numbers(box: BoxDict, convention: str, size: Size | None) -> list[float]:
 # From others ----------------------------------------------------------------------------------------------------------
 
 
-def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None, one_per_image: bool = False) -> Boxes:
+def boxes_from(
+    value: object,
+    convention: str = "xyxy",
+    size: Size | None = None,
+    one_per_image: bool = False,
+    cancelled: Cancel = None,
+) -> Boxes:
     """Converts boxes from any usual format to ours.
 
     Args:
@@ -102,6 +108,7 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
         size: (width, height) of the images, for all that is not in pixels.
         one_per_image: A list of boxes without lists in it holds one box of each image, as KJNodes' crop nodes make
             it; otherwise all of one image.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every box.
 
     Returns:
         One list per image, at least one. What is read is complete: nothing that is no box is left out.
@@ -117,7 +124,7 @@ def boxes_from(value: object, convention: str = "xyxy", size: Size | None = None
         return from_segs(value)
     if convention not in CONVENTIONS:
         raise InputError(f"There is no convention {convention!r}. Choose one of: {', '.join(CONVENTIONS)}.")
-    read = Reader(convention, size)
+    read = Reader(convention, size, cancelled)
     items = plain(value)
     if is_box(items):
         return as_boxes([read.box(items)])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import LARGEST, MOST_BOXES, SIDES, BoxDict, check_count, finite, from_corners, shortened
 from .written import HINT
 
@@ -25,10 +25,11 @@ class Reader:
     Args:
         convention: One of ``CONVENTIONS``.
         size: (width, height) of the images, if it is known.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every box.
     """
 
-    def __init__(self, convention: str, size: Size | None) -> None:
-        self._convention, self._size = convention, size
+    def __init__(self, convention: str, size: Size | None, cancelled: Cancel = None) -> None:
+        self._convention, self._size, self._cancelled = convention, size, cancelled
 
     def image(self, value: object) -> list[BoxDict]:
         """The boxes of one image: a list of them, or a dict that holds them under a name of ``SEVERAL``."""
@@ -50,6 +51,7 @@ class Reader:
 
     def box(self, value: object) -> BoxDict:
         """One box: four numbers, a dict of sides, or a dict with either in it."""
+        check_cancelled(self._cancelled)
         value = plain(value)
         if not isinstance(value, Mapping):
             return self._numbers(value)

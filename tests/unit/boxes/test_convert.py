@@ -24,7 +24,7 @@ from iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layers
 from iaa_runtime.boxes.convert import to_nested as to_sam2
 from iaa_runtime.boxes.reader import CONVENTIONS
 from iaa_runtime.boxes.segs import to_segs
-from iaa_runtime.errors import InputError
+from iaa_runtime.errors import Cancelled, InputError
 
 Size = tuple[int, int]
 Boxes = list[list[dict[str, Any]]]
@@ -412,3 +412,11 @@ def test_a_refusal_is_one_line_without_paths(value: object) -> None:
 def test_a_description_that_is_no_text_is_no_label() -> None:
     (found,) = boxes_from([{"x": 1, "y": 2, "width": 3, "height": 4, "metadata": {"desc": {"a": 1}}}])
     assert label_of(found[0]) == ""
+
+
+@pytest.mark.parametrize("value", [[[1, 2, 3, 4]] * 9, {"boxes": [[1, 2, 3, 4]] * 9}, [[{"bbox": [1, 2, 3, 4]}] * 9]])
+def test_reading_can_be_cancelled_between_any_two_boxes(value: object) -> None:
+    asked: list[int] = []
+    with pytest.raises(Cancelled):
+        boxes_from(value, cancelled=lambda: asked.append(1) or len(asked) == 5)  # type: ignore[func-returns-value]
+    assert len(asked) == 5
