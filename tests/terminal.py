@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 PATIENCE = 120
 """Seconds until a text that does not come is missed."""
@@ -47,13 +49,22 @@ class Terminal:
         return self.wait_for(then)
 
     def interrupt(self, then: str) -> str:
-        """Presses Ctrl-C, as soon after the last key as a person can; returns what is shown until a text comes.
-
-        Python's readline overlooks a signal in the instant between two keys, until Enter.
-        """
-        time.sleep(0.1)
+        """Presses Ctrl-C once the program waits for keys; returns what is shown until a text comes."""
+        self.settle()
         self.press(CTRL_C)
         return self.wait_for(then)
+
+    def settle(self) -> None:
+        """Waits until the program sleeps: Python's readline overlooks a signal in the instant before, until Enter."""
+        status, before = Path(f"/proc/{self.process.pid}/status"), ""
+        time.sleep(0.1)
+        while status.exists():  # not on macOS
+            now = status.read_text()
+            asleep = re.search(r"^State:\s+S", now, re.MULTILINE)
+            if asleep and _switches(now) == before:
+                return
+            before = _switches(now)
+            time.sleep(0.05)
 
     def echoes(self) -> bool:
         """Whether the terminal itself shows what is typed, as shells expect it."""
@@ -75,6 +86,11 @@ class Terminal:
             return self.process.poll() is None and time.monotonic() < deadline
         self.shown += new.decode(errors="replace")
         return bool(new)
+
+
+def _switches(status: str) -> str:
+    """How often a process has gone to sleep: its main thread, of which Linux tells so."""
+    return status[status.index("voluntary_ctxt_switches") :].split("\n", 1)[0]
 
 
 @contextmanager

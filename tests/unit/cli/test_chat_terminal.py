@@ -108,6 +108,7 @@ def test_several_lines_that_are_pasted_are_one_message(project: Path, tmp_path: 
 def test_sigterm_leaves_the_terminal_as_it_was(project: Path, tmp_path: Path) -> None:
     with prompting(project, tmp_path) as typed:
         assert not typed.echoes()
+        typed.settle()
         typed.process.send_signal(signal.SIGTERM)
         typed.end()
         assert typed.echoes()
