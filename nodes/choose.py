@@ -51,7 +51,11 @@ class Choose(Node):
 
     @classmethod
     def validate_inputs(cls, question: Any = None, choices: Any = None) -> bool | str:
-        """There must be a question, and something to choose among."""
+        """There must be a question, and something to choose among.
+
+        Raises:
+            InputError: what is wrong; returned, ComfyUI would tell it of each of the two inputs.
+        """
         question, choices = first_of(question), first_of(choices)
         if isinstance(question, str) and not question.strip():
             raise InputError("'question' is empty. Type what to decide.")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import InputError
+from ..config.small_files import read_small
+from ..errors import CheckpointError, InputError
 from ..jobs.files import check_output, write_bytes
 
 SUFFIX = ".about.json"
@@ -64,7 +65,7 @@ def write_origin(result: Path, record: Mapping[str, Any]) -> None:
 def read_origin(result: Path) -> dict[str, Any] | None:
     """The record beside a result; None where there is none."""
     try:
-        record = json.loads(origin_file(result).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        record = json.loads(read_small(origin_file(result)))
+    except (CheckpointError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and "iaa" in record else None

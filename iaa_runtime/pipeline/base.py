@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ from ..text.prompts import (
     grounding_question,
     presence_question,
 )
+from .answerer import Answerer
 from .asking import Listener as Listener
 from .asking import Question as Question
 from .asking import Request as Request
@@ -47,80 +47,8 @@ OVERLAPPING = 0.7
 """What two phrases found with this IoU is one thing that was listed under two names."""
 
 
-class Pipeline(ABC):
-    """Caption, ground, text, chat and what is made of them, over :meth:`answer` and :meth:`rate` of a subclass.
-
-    Attributes:
-        is_demo: whether the demo checkpoint answers, which knows only coloured shapes.
-        score_threshold: boxes that score less are dropped where nobody says otherwise; 0 where the model's scores are
-            not known.
-    """
-
-    is_demo = False
-    score_threshold = 0.0
-
-    # What a subclass supplies ----------------------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def context(self) -> int:
-        """Tokens that a prompt and its answer may take together."""
-
-    @abstractmethod
-    def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
-        """Tokens of a conversation as the prompt of ``task``, the image's patches counted; 0 where nobody knows."""
-
-    @abstractmethod
-    def answer(self, questions: Iterable[Question], request: Request) -> list[TextAnswer]:
-        """Answers questions, which are taken as they are needed; each answer is that of asking alone.
-
-        Raises:
-            ContextLengthError: a question does not fit into the context.
-            RemoteError: a server does not answer as it should.
-        """
-
-    @abstractmethod
-    def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
-        """How likely each of ``choices`` is as the beginning of each answer.
-
-        Args:
-            questions: taken as they are needed.
-            choices: the same for every question.
-            request: who answers, how many rows at once, and who hears: ``on_token`` once a question, ``cancelled``.
-
-        Returns:
-            For each question the mean log-probability of each choice's tokens.
-
-        Raises:
-            ContextLengthError: a question does not fit into the context.
-            RemoteError: a server does not answer as it should, or does not say such things.
-        """
-
-    @abstractmethod
-    def identity(self) -> dict[str, str]:
-        """What decides answers besides the questions: ``model``, ``dtype`` and the like, for a job's settings."""
-
-    @abstractmethod
-    def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
-        """Raises :class:`InputError` where ``config`` leaves too few tokens for a box, as far as that is known."""
-
-    @abstractmethod
-    def check_task(self, task: Task) -> None:
-        """Gets ready for questions to ``task``.
-
-        Raises:
-            CheckpointError: the checkpoint has no weights for it.
-            RemoteError: no server is known for it.
-        """
-
-    @abstractmethod
-    def forget_pictures(self) -> None:
-        """Drops what is remembered of pictures seen before, if anything is."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.identity().items())})"
-
-    # Workflows -------------------------------------------------------------------------------------------------------
+class Pipeline(Answerer):
+    """Caption, ground, text, chat and what is made of them, over :meth:`answer` and :meth:`rate` of a subclass."""
 
     def caption(
         self,
@@ -182,11 +110,14 @@ class Pipeline(ABC):
         """
         least = self.score_threshold if threshold is None else threshold
         each = as_list(images)
+        pictures = [to_picture(image) for image in each]  # once, though two tasks may look at them
         wanted = [distinct_phrases(own) for own in phrases_of_each(phrases, len(each))]
-        answers = self.ground_answers(each, wanted, **options)
+        answers = self.ground_answers(pictures, wanted, **options)
         found = [[d for answer in own for d in answer.detections if d.score >= least] for own in answers]
         if check:
-            found = self._with_presence(each, found, options.get("cancelled"), options.get("batch_rows", BATCH_ROWS))
+            found = self._with_presence(
+                pictures, found, options.get("cancelled"), options.get("batch_rows", BATCH_ROWS)
+            )
             found = [[d for d in own if d.score >= least] for own in found]
         return DetectionsOfEach(Detections(own, image) for own, image in zip(found, each, strict=True))
 
@@ -210,12 +141,14 @@ class Pipeline(ABC):
 
         Returns:
             For each image a probability a phrase.
+
+        Raises:
+            InputError: no phrase, an empty one, or lists of them but not one an image.
         """
         pictures = [to_picture(image) for image in as_list(images)]
         wanted = phrases_of_each(phrases, len(pictures))
-        asked = [[presence_question(phrase) for phrase in own] for own in wanted]
-        rows = (Question.about(picture, text) for picture, own in zip(pictures, asked, strict=True) for text in own)
-        rated = iter(self.rate(rows, YES_AND_NO, _choosing(Task.MM, on_token, cancelled, batch_rows)))
+        questions = _about_phrases(pictures, wanted, presence_question)
+        rated = iter(self.rate(questions, YES_AND_NO, _choosing(Task.MM, on_token, cancelled, batch_rows)))
         return [[yes_of(YES_AND_NO, next(rated)) for _ in own] for own in wanted]
 
     def _with_presence(
@@ -264,12 +197,9 @@ class Pipeline(ABC):
         """
         pictures = [to_picture(image) for image in as_list(images)]
         wanted = phrases_of_each(phrases, len(pictures))
-        asked = [[grounding_question(phrase) for phrase in own] for own in wanted]
+        questions = _about_phrases(pictures, wanted, grounding_question)
         config = GenerationConfig.for_task(Task.G, **options)
         request = Request(Task.G, config, Listener(None, on_token, cancelled), grammar, several, batch_rows)
-        questions = [
-            Question.about(picture, text) for picture, own in zip(pictures, asked, strict=True) for text in own
-        ]
         rows = iter(self.answer(questions, request))
         return [
             [_grounding(phrase.strip(), next(rows), picture) for phrase in own]
@@ -336,7 +266,11 @@ class Pipeline(ABC):
             batch_rows: answers written at once.
 
         Returns:
-            For each image its detections; of what two phrases found in the same place, the better one.
+            For each image its detections, in pixels of that image, labelled with their names; of what two names found
+            in the same place, the better one.
+
+        Raises:
+            InputError: there are several prompts, but not one an image; or what is given is no picture.
         """
         pictures = [to_picture(image) for image in as_list(images)]
         told = self.caption(pictures, prompt, on_token=on_token, cancelled=cancelled, batch_rows=batch_rows)
@@ -385,6 +319,9 @@ class Pipeline(ABC):
 
         Returns:
             For each image a text a box; an empty one for a box of which the image shows nothing.
+
+        Raises:
+            InputError: what is given are no boxes, or there are neither one list of them nor one an image.
         """
         pictures = [to_picture(image) for image in as_list(images)]
         listed = boxes_per_image(plain_boxes(boxes), len(pictures))
@@ -462,6 +399,15 @@ class Pipeline(ABC):
             return Reply(answer.text, (), picture)
         phrase = asked_phrase(conversation.messages[-1].content)
         return Reply(answer.text, _grounding(phrase, answer, picture).detections, picture)
+
+
+def _about_phrases(
+    pictures: Sequence[Picture], wanted: Sequence[Sequence[str]], ask: Callable[[str], str]
+) -> list[Question]:
+    """A question a phrase, image by image."""
+    return [
+        Question.about(picture, ask(phrase)) for picture, own in zip(pictures, wanted, strict=True) for phrase in own
+    ]
 
 
 def _choosing(task: Task, on_token: OnToken, cancelled: Cancel, batch_rows: int) -> Request:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from ..boxes.answers import Detection
 from ..boxes.geometry import Box, pairwise_iou
@@ -96,18 +97,19 @@ def evaluate_asking(
     tally = AskingTally()
     for number in range(scenes):
         scene = make_scene(first_seed + number)
-        rng = random.Random(f"{scene.seed} asking")
-        _score_choices(pipeline, scene, rng, tally)
-        _score_presence(pipeline, scene, rng, tally)
-        _score_labels(pipeline, scene, tally)
-        _score_descriptions(pipeline, scene, tally)
+        picture, rng = draw_scene(scene), random.Random(f"{scene.seed} asking")
+        _score_choices(pipeline, scene, picture, rng, tally)
+        _score_presence(pipeline, scene, picture, rng, tally)
+        _score_labels(pipeline, scene, picture, tally)
+        _score_descriptions(pipeline, scene, picture, tally)
         if on_scene is not None:
             on_scene(number + 1)
     return tally
 
 
-def _score_choices(pipeline: Pipeline, scene: Scene, rng: random.Random, tally: AskingTally) -> None:
-    picture = draw_scene(scene)
+def _score_choices(
+    pipeline: Pipeline, scene: Scene, picture: Image.Image, rng: random.Random, tally: AskingTally
+) -> None:
     asked = [visual_question(scene, rng, CLOSED) for _ in range(2)] if len(scene.shapes) > 1 else []
     asked = asked or [visual_question(scene, rng, {"exists": 1})]
     for question in asked:
@@ -117,8 +119,9 @@ def _score_choices(pipeline: Pipeline, scene: Scene, rng: random.Random, tally: 
         tally.chosen.append((choice.probabilities[0], true, greedy.strip().lower() == question.answer))
 
 
-def _score_presence(pipeline: Pipeline, scene: Scene, rng: random.Random, tally: AskingTally) -> None:
-    picture = draw_scene(scene)
+def _score_presence(
+    pipeline: Pipeline, scene: Scene, picture: Image.Image, rng: random.Random, tally: AskingTally
+) -> None:
     asked: dict[str, Expression] = {
         "present": expression(scene, rng, ("plain", "extreme", "relation")),
         "absent": absent_expression(scene, rng),
@@ -136,8 +139,8 @@ def _score_presence(pipeline: Pipeline, scene: Scene, rng: random.Random, tally:
             tally.lost.append((_hit(before, true), _hit(after, true)))
 
 
-def _score_labels(pipeline: Pipeline, scene: Scene, tally: AskingTally) -> None:
-    (found,) = pipeline.label(draw_scene(scene))
+def _score_labels(pipeline: Pipeline, scene: Scene, picture: Image.Image, tally: AskingTally) -> None:
+    (found,) = pipeline.label(picture)
     left = list(range(len(scene.shapes)))
     for detection in found:
         named = caption_objects(detection.label)
@@ -157,11 +160,11 @@ def _score_labels(pipeline: Pipeline, scene: Scene, tally: AskingTally) -> None:
     tally.labelled[2] += len(scene.shapes)
 
 
-def _score_descriptions(pipeline: Pipeline, scene: Scene, tally: AskingTally) -> None:
+def _score_descriptions(pipeline: Pipeline, scene: Scene, picture: Image.Image, tally: AskingTally) -> None:
     boxes = [
         {"x": x1, "y": y1, "width": x2 - x1, "height": y2 - y1} for x1, y1, x2, y2 in (s.box for s in scene.shapes)
     ]
-    (texts,) = pipeline.caption_boxes(draw_scene(scene), boxes)
+    (texts,) = pipeline.caption_boxes(picture, boxes)
     for shape, text in zip(scene.shapes, texts, strict=True):
         tally.described.append(caption_objects(text) == [(shape.color, shape.kind)])
 

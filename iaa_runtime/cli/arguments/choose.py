@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ...errors import UsageError
+from ...errors import InputError, UsageError
 from ..parser import CommandParser
 from .shared import STDIN, add_message_arguments, add_model_arguments, add_picture_arguments, add_server_arguments
 
@@ -27,7 +27,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from ...errors import InputError
     from ...pipeline.choices import checked_choices
 
     try:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import main
+from iaa_runtime.evaluation.origin import SUFFIX, read_origin
 from iaa_runtime.evaluation.shapes import MEANINGS
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import grounding_question
@@ -255,3 +256,9 @@ def test_shapes_are_scored_through_the_pipeline(tiny: Path, capsys: pytest.Captu
     assert result["measures"].keys() == result["details"].keys() and result["origin"]["count"] == 1
     text = page.read_text(encoding="utf-8")
     assert all(escape(meaning) in text for meaning in MEANINGS.values()) and result["origin"]["model"] in text
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a file without an end, of Linux and macOS")
+def test_a_record_that_never_ends_is_none(tmp_path: Path) -> None:
+    (tmp_path / f"scores.json{SUFFIX}").symlink_to("/dev/zero")
+    assert read_origin(tmp_path / "scores.json") is None
