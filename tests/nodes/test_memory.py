@@ -151,6 +151,24 @@ def test_dynamic_vram_management_changes_no_answer(
     assert answers(runs[0].outputs) == answers(runs[1].outputs)
 
 
+def test_dynamic_vram_management_changes_no_choice_label_or_check(client: Client, dynamic_client: Client) -> None:
+    asks = {"model": ["loader", 0], "image": ["scene", 0]}
+    box = [{"x": 3, "y": 4, "width": 30, "height": 20}]
+    graph = {
+        "loader": node("IAA_Loader", checkpoint="demo (coloured shapes)", weights="int8"),
+        "scene": node("IAA_DemoScene", seed=1, width=96, height=64, count=2),
+        "choose": node("IAA_Choose", **asks, question="Is there a star?", choices="yes\nno"),
+        "label": node("IAA_LabelImage", **asks, check="ask", threshold=0.0),
+        "boxes": node("IAA_CaptionBoxes", **asks, bboxes={"__value__": box}, max_new_tokens=8),
+        "json": node("PreviewAny", source=["label", 3]),
+        "chance": node("PreviewAny", source=["choose", 2]),
+    }
+    runs = [there.run(graph) for there in (client, dynamic_client)]
+    assert [run.error for run in runs] == ["", ""]
+    for name in ("choose", "json", "boxes", "chance"):
+        assert runs[0].outputs[name]["text"] == runs[1].outputs[name]["text"] != []
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is measured as Linux tells it")
 class TestMegabytes:
     def test_free_gives_the_memory_back(
