@@ -21,6 +21,10 @@ class CheckpointError(IAAError, OSError):
     """A checkpoint's files are missing, incomplete or not what the config promises."""
 
 
+class AdaptorError(CheckpointError):
+    """An adaptor file is broken, or was taught on another model or task."""
+
+
 class DownloadError(IAAError, OSError):
     """A download was asked for and could not be done."""
 

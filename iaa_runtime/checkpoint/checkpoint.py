@@ -6,11 +6,13 @@ a bank are asked for.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,12 @@ DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo_checkpoint"
 
 PRECISION = "iaa_precision"
 """The setting of config.json that says to what a checkpoint's large matrices were converted."""
+
+MERGED = "iaa_merged_adaptors"
+"""The setting that names the adaptors that were merged into its matrices, each as digest and strength."""
+
+Change = Callable[[int, Tensor], Tensor]
+"""Makes rows of a tensor anew: the number of the first, and the rows as stored -> the rows that stand for them."""
 
 
 class Checkpoint:
@@ -74,6 +82,7 @@ class Checkpoint:
         self._tower, self._searched = find_tower(self.folder, self.files, self.config.mm_vision_tower, vision_tower)
         self._tower_prefix = self._tower.prefix if self._tower else names.CLIP_PREFIX
         self._entries = {bank: self._find_entries(bank) for bank in BANK_NAMES}  # by our names
+        self._changes: Mapping[tuple[BankName, str], Change] = {}
         self._check_unknown()
         self._check_counts()
 
@@ -142,19 +151,35 @@ class Checkpoint:
 
         With ``transient``, each is valid until the next one only (see :meth:`WeightFiles.load`).
         """
-        ours = {self._entries[bank][name].name: name for name in names}
+        names = list(names)
+        for name in (name for name in names if (bank, name) in self._changes):
+            yield name, torch.cat([rows.to(dtype) for rows in self.chunks(bank, name, device)])
+        ours = {self._entries[bank][name].name: name for name in names if (bank, name) not in self._changes}
         for name, tensor in self._files(bank).load(ours, dtype, device, transient):
             yield ours[name], tensor
 
     def chunks(self, bank: BankName, name: str, device: torch.device | str) -> Iterator[Tensor]:
-        """Yields one of the bank's tensors in chunks of rows, each in the dtype it is stored in, on ``device``."""
-        entry = self._entries[bank][name]
-        yield from open_weights(entry.file).chunks(entry, torch.device(device))
+        """Yields one of the bank's tensors in chunks of rows, as stored (or as changed), on ``device``."""
+        entry, change, first = self._entries[bank][name], self._changes.get((bank, name)), 0
+        for rows in open_weights(entry.file).chunks(entry, torch.device(device)):
+            yield rows if change is None else change(first, rows)
+            first += len(rows)
 
     def stored(self, bank: BankName, name: str) -> LazyTensor:
         """One of the bank's tensors as it is stored, to be written elsewhere."""
         entry = self._entries[bank][name]
         return LazyTensor(entry.shape, entry.dtype, partial(self.chunks, bank, name, "cpu"))
+
+    def changed(self, changes: Mapping[tuple[BankName, str], Change], settings: Mapping[str, Any]) -> Checkpoint:
+        """The checkpoint with some of its tensors made anew whenever they are read; nothing is written.
+
+        Args:
+            changes: by bank and our name of the tensor.
+            settings: what its config.json says besides.
+        """
+        twin = copy.copy(self)
+        twin._changes, twin.config_raw = changes, self.config_raw | settings
+        return twin
 
     # Checks ----------------------------------------------------------------------------------------------------------
 

@@ -122,6 +122,10 @@ class WeightFile(ABC):
     def entries(self) -> Iterator[Entry]:
         """Yields all of the file's tensors, from its header."""
 
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself beside its tensors."""
+        return {}
+
     @abstractmethod
     def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         """Yields tensors as stored, which may share one mapping of the file."""
@@ -193,6 +197,12 @@ class _SafetensorsFile(WeightFile):
             yield entry
         if end != size:
             raise self._broken(f"it holds {size} bytes of tensors, and its header tells of {end}")
+
+    def metadata(self) -> dict[str, str]:
+        said = self._header()[0].get("__metadata__", {})
+        if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+            raise self._broken("what it says of itself is no table of texts")
+        return said
 
     def views(self, entries: Sequence[Entry]) -> Iterator[tuple[str, Tensor]]:
         if entries:

@@ -63,11 +63,18 @@ class LazyTensor:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-def write_file(file: Path, tensors: Mapping[str, LazyTensor]) -> None:
-    """Writes one safetensors file, under another name until it is complete; values are made in the order given."""
+def write_file(file: Path, tensors: Mapping[str, LazyTensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes one safetensors file, under another name until it is complete; values are made in the order given.
+
+    Args:
+        file: is replaced if it is there.
+        tensors: by name.
+        metadata: what the file says of itself.
+    """
     # The widest dtypes go first, so that each tensor starts at a multiple of its element's size.
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers refuses files that do not say so
+    # transformers refuses files that do not name the format
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for name, tensor in ordered:
         start, end = end, end + tensor.nbytes

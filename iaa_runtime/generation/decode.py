@@ -73,6 +73,11 @@ class FixedStep:
         self._stack, self.cache = stack, FixedCache(stack.new_cache(rows, capacity))
         self.tokens = torch.zeros(rows, dtype=torch.long, device=stack.device)
 
+    @property
+    def adapted_by(self) -> tuple[object, ...]:
+        """What the stack's blocks are adapted by."""
+        return self._stack.adapted_by
+
     def __call__(self) -> Tensor:
         """Runs the step on ``tokens``. Returns the logits of the next, (B, V), valid until it runs again."""
         logits = self._stack.logits(self._stack.hidden(self._stack.embed(self.tokens[:, None]), self.cache)[:, -1])
@@ -154,6 +159,8 @@ class Graphs:
     def __call__(self, stack: Stack, cache: KVCache) -> Steps:
         """See ``MakeSteps``."""
         step = self._kept.get(stack.lm_head)
+        if step is not None and step.adapted_by != stack.adapted_by:
+            step = None
         if step is None or step.cache.rows != cache.rows or step.cache.capacity < cache.capacity:
             self._kept.pop(stack.lm_head, None)
             del step  # its memory is free for the new one

@@ -20,6 +20,10 @@ class Stack:
     """One task's Llama. Blocks are shared by reference: MM, G and Text run the same base layers.
 
     Symbols: B rows, T new tokens, H hidden size, V vocabulary.
+
+    Attributes:
+        adapted_by: what its blocks are adapted by; a step that was captured for a stack serves those of the same head
+            whose blocks are adapted by the same.
     """
 
     config: IAAConfig
@@ -29,6 +33,7 @@ class Stack:
     lm_head: nn.Module
     dtype: torch.dtype
     device: torch.device
+    adapted_by: tuple[object, ...] = ()
 
     @property
     def few_rows_cost_as_one(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..adaptors.loaded import Adaptors, Given
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
 from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
@@ -83,6 +85,21 @@ class IAAPipeline(Pipeline):
         return repr(self.model).replace(type(self.model).__name__, type(self).__name__, 1)
 
     @property
+    def adaptors(self) -> Adaptors:
+        """The adaptors that the model answers with; none at first."""
+        return self.model.adaptors
+
+    def adapted(self, *adaptors: Given) -> IAAPipeline:
+        """The same pipeline, with weights and pictures seen shared, answering with these adaptors in place of its own.
+
+        Raises:
+            AdaptorError: a file is broken, or was taught on another model.
+        """
+        twin = copy.copy(self)
+        twin.model = self.model.adapted(*adaptors)
+        return twin
+
+    @property
     def context(self) -> int:
         """Tokens that a prompt and its answer may take together."""
         return self.model.config.max_position_embeddings
@@ -104,10 +121,12 @@ class IAAPipeline(Pipeline):
         return len(ids) + (self.model.num_image_tokens - 1 if sees else 0)
 
     def identity(self) -> dict[str, str]:
-        """The checkpoint's fingerprint, dtype and precision."""
+        """The checkpoint's fingerprint, dtype and precision, and the adaptors in use."""
         dtype = str(self.model.dtype).removeprefix("torch.")
         model = fingerprint(self.model.checkpoint)
-        return {"model": model, "dtype": dtype, "precision": self.model.precision or dtype}
+        found = {"model": model, "dtype": dtype, "precision": self.model.precision or dtype}
+        adaptors = self.adaptors.identity()
+        return found | {"adaptors": adaptors} if adaptors else found
 
     def check_box_budget(self, config: GenerationConfig, several: bool) -> None:
         """Raises :class:`InputError` where ``config`` leaves too few tokens for a box."""

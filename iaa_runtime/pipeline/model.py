@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from ..adaptors.loaded import Adaptors, Given
+from ..adaptors.low_rank import Updates, adapted_blocks
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.download import fetch
 from ..config import (
@@ -108,6 +111,8 @@ class IAAModel:
         hosted = ops is not None or residency is not None
         self._kinds = kinds or kinds_for(self.precision, self.dtype, stored_on, hosted=hosted)
         self._store = BankStore(checkpoint, self.dtype, stored_on, ops, self._kinds, residency, on_load)
+        self._hosted = residency is not None
+        self.adaptors = Adaptors(checkpoint)
 
     @classmethod
     def from_pretrained(
@@ -188,6 +193,7 @@ class IAAModel:
     def unload(self, *banks: BankName) -> None:
         """Frees banks; all when none is named. They are loaded again when next needed."""
         self._store.unload(*(banks or BANK_NAMES))
+        self.adaptors.release()
         if isinstance(self.steps, Graphs):
             self.steps.clear()
 
@@ -195,15 +201,37 @@ class IAAModel:
         """A bank's module; its weights are loaded on first use."""
         return self._store.load(name)
 
-    def stack(self, task: Task | str) -> Stack:
-        """The task's stack; loads the banks it needs."""
+    def stack(self, task: Task | str, updates: Updates | None = None) -> Stack:
+        """The task's stack; loads the banks it needs.
+
+        Args:
+            task: which workflow.
+            updates: of the matrices of the task's adaptor blocks, on the model's device, such as those in training;
+                those of :attr:`adaptors` when None.
+        """
         task = Task.parse(task)
         base = cast("list[Block]", list(cast(BaseBank, self.bank("base")).layers))
         head = cast(HeadBank, self.bank(task.stack_bank))
+        adapted_by: tuple[object, ...] = self.adaptors.on(task) if updates is None else (updates,)
         if isinstance(head, AdaptorBank):
-            base = interleave(base, cast("list[Block]", list(head.layers)), self.config.iaa_insert_layers)
+            adaptors = cast("list[Block]", list(head.layers))
+            if adapted_by:
+                if updates is None:
+                    updates = self.adaptors.updates(task, self.device, self.dtype, keep=not self._hosted)
+                adaptors = adapted_blocks(adaptors, updates)
+            base = interleave(base, adaptors, self.config.iaa_insert_layers)
         layers = (head.embed_tokens, base, head.norm, head.lm_head)
-        return Stack(self.config, *layers, self.dtype, self.device)
+        return Stack(self.config, *layers, self.dtype, self.device, adapted_by)
+
+    def adapted(self, *adaptors: Given) -> IAAModel:
+        """The same model, with its weights shared, answering with these adaptors in place of its own.
+
+        Raises:
+            AdaptorError: a file is broken, or was taught on another model.
+        """
+        twin = copy.copy(self)
+        twin.adaptors = Adaptors(self.checkpoint, self.adaptors.read(*adaptors))
+        return twin
 
     # Images ----------------------------------------------------------------------------------------------------------
 
@@ -335,7 +363,7 @@ class IAAModel:
         longest = max(prompt.length for prompt in prompts)
         new_tokens = max(0, min(new_tokens, self.config.max_position_embeddings - longest))
         working = generation_bytes(self.config, task, len(prompts), longest, new_tokens, self.dtype)
-        working += self._kinds.working_bytes(self.dtype)
+        working += self._kinds.working_bytes(self.dtype) + self.adaptors.nbytes(task, self.dtype)
         self._store.use(["base", task.stack_bank], working)
         return self.stack(task)
 

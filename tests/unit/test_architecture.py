@@ -28,6 +28,7 @@ images + boxes + text
 shapes
 checkpoint
 model
+adaptors
 generation
 pipeline
 jobs
@@ -43,6 +44,7 @@ OUTSIDE = {
     "shapes": "torch numpy PIL",
     "checkpoint": "torch safetensors huggingface_hub tqdm",
     "model": "torch comfy_kitchen",
+    "adaptors": "torch",
     "generation": "torch",
     "pipeline": "torch numpy PIL typing_extensions",
     "jobs": "torch accelerate",

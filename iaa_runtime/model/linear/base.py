@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,7 @@ class SpecialLinear(nn.Module, ABC):
 def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
     """What layers make of one input, which those of one kind prepare once."""
     kind = type(layers[0])
-    if issubclass(kind, SpecialLinear) and all(type(layer) is kind for layer in layers):
-        return kind.products(cast(Sequence[SpecialLinear], layers), x)
+    together: Callable[[Sequence[nn.Module], Tensor], list[Tensor]] | None = getattr(kind, "products", None)
+    if together is not None and all(type(layer) is kind for layer in layers):
+        return together(layers, x)
     return [layer(x) for layer in layers]
