@@ -16,7 +16,7 @@ from ..adaptors.loaded import Adaptors, Given
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
 from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
-from ..errors import Cancel, CheckpointError, InputError
+from ..errors import Cancel, CheckpointError, ContextLengthError, InputError
 from ..generation.grammar import BoxGrammar, grammar_for
 from ..generation.prefill import Prompt
 from ..generation.rows import Answer
@@ -26,7 +26,7 @@ from ..model.dtypes import Dtype
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
 from ..text.streaming import TextStream
-from ..text.tokenizer import encode, load_tokenizer, token_id, token_texts
+from ..text.tokenizer import encode, fits, load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
 from .model import IAAModel
 from .options import OpenOptions
@@ -115,7 +115,12 @@ class IAAPipeline(Pipeline):
         return self.model.config.score_threshold
 
     def prompt_length(self, conversation: Conversation, task: Task | str, image: bool) -> int:
-        """Tokens of a conversation as the prompt of ``task``, the image's patches counted."""
+        """Tokens of a conversation as the prompt of ``task``, the image's patches counted.
+
+        Of one that is far too long, as many as leave no room.
+        """
+        if not fits(self.tokenizer, _said(conversation), self.context):
+            return self.context
         sees = image and Task.parse(task).sees
         ids = conversation.encode(self.tokenizer, task, image=sees)
         return len(ids) + (self.model.num_image_tokens - 1 if sees else 0)
@@ -153,6 +158,8 @@ class IAAPipeline(Pipeline):
 
     def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
         """See :meth:`Pipeline.rate`."""
+        for choice in choices:
+            self._check_fits(choice)
         ids = [encode(self.tokenizer, choice) for choice in choices]
         listener, rated = request.listener, list[list[float]]()
         seen: Seen = {}
@@ -222,7 +229,14 @@ class IAAPipeline(Pipeline):
             features = dict(zip(seen, projected, strict=True))
         return [Prompt(self._ids(q, task), features.get(id(q.picture))) for q in batch]
 
+    def _check_fits(self, text: str) -> None:
+        if not fits(self.tokenizer, text, self.context):
+            raise ContextLengthError(
+                f"The text has more tokens than the model's context, which is {self.context}. Shorten it."
+            )
+
     def _ids(self, question: Question, task: Task) -> tuple[int, ...]:
+        self._check_fits(_said(question.conversation))
         ids = tuple(question.conversation.encode(self.tokenizer, task, image=question.picture is not None))
         vocabulary = self.model.config.vocab_size
         if max(ids) >= vocabulary:
@@ -245,3 +259,7 @@ def _batches(questions: Iterable[Question], size: int) -> Iterator[list[Question
     rows = iter(questions)
     while batch := list(islice(rows, size)):
         yield batch
+
+
+def _said(conversation: Conversation) -> str:
+    return "\n".join(message.content for message in conversation.messages)

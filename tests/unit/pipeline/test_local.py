@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,22 @@ def test_what_cannot_be_grounded_is_refused(
 def test_a_prompt_longer_than_the_context(pipeline: IAAPipeline) -> None:
     with pytest.raises(ContextLengthError, match=r"has \d{4} tokens .* context is 600"):
         pipeline.text("word " * 400)
+
+
+@pytest.mark.parametrize("ask", ["text", "caption", "ground", "choose", "choices"])
+def test_a_prompt_of_a_megabyte_is_refused_at_once(pipeline: IAAPipeline, ask: str) -> None:
+    long = "a red star " * 90_000
+    asks: dict[str, Callable[[], object]] = {
+        "text": lambda: pipeline.text(long),
+        "caption": lambda: pipeline.caption(str(PHOTO), long),
+        "ground": lambda: pipeline.ground(str(PHOTO), [long]),
+        "choose": lambda: pipeline.choose(str(PHOTO), long, ["yes", "no"]),
+        "choices": lambda: pipeline.choose(str(PHOTO), "What is it?", ["yes", long]),
+    }
+    begin = time.process_time()
+    with pytest.raises(ContextLengthError, match="more tokens than the model's context, which is 600"):
+        asks[ask]()
+    assert time.process_time() - begin < 1
 
 
 def test_a_checkpoint_without_tokenizer(tmp_path: Path) -> None:
