@@ -7,10 +7,11 @@ chance. Here it is the differences themselves that are resampled, by picture.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
+from ..shapes.evaluate import IOU_HIT, SceneScore
 from .mme import COGNITION, PERCEPTION, Answer, picture_scores, score_category
 from .refcoco import Case
 from .statistics import bootstrap_interval, bootstrap_sum_interval
@@ -38,8 +39,54 @@ def compare_refcoco(first: Sequence[Case], second: Sequence[Case]) -> dict[str, 
     }
 
 
-def _means(first: Sequence[float], second: Sequence[float], pictures: Sequence[str]) -> dict[str, Any]:
-    differences = defaultdict[str, list[float]](list)
+def compare_shapes(first: Sequence[SceneScore], second: Sequence[SceneScore]) -> dict[str, Any]:
+    """Two runs on the demo's scenes.
+
+    Args:
+        first: of the one run.
+        second: of the other, the same scenes in the same order.
+
+    Returns:
+        ``single_precision``, ``single_iou``, ``vqa``, ``caption_exact`` and ``text``, as of :func:`compare_refcoco`;
+        ``count``, scenes; ``only_first`` and ``only_second``, answers that are right in one run alone.
+
+    Raises:
+        InputError: the runs are not about the same scenes.
+    """
+    if [_asked(scene) for scene in first] != [_asked(scene) for scene in second]:
+        raise InputError("The runs are about other scenes. Compare runs with the same --scenes of the same version.")
+    compared: dict[str, Any] = {}
+    only: list[tuple[float, float]] = []
+    for name, values in _OF_SCENES.items():
+        of = [
+            (scene.seed, a, b)
+            for scene, other in zip(first, second, strict=True)
+            for a, b in zip(values(scene), values(other), strict=True)
+        ]
+        if of:
+            seeds, before, after = zip(*of, strict=True)
+            compared[name] = _means(before, after, seeds)
+        if name != "single_iou":
+            only += [(a, b) for _, a, b in of]
+    counts = {"only_first": only.count((True, False)), "only_second": only.count((False, True))}
+    return compared | {"count": len(first)} | counts
+
+
+_OF_SCENES: dict[str, Callable[[SceneScore], Sequence[float]]] = {
+    "single_precision": lambda scene: [iou >= IOU_HIT for iou in scene.ious],
+    "single_iou": lambda scene: scene.ious,
+    "vqa": lambda scene: scene.questions,
+    "caption_exact": lambda scene: [scene.caption],
+    "text": lambda scene: [scene.text],
+}
+
+
+def _asked(scene: SceneScore) -> tuple[int, int, int]:
+    return scene.seed, len(scene.ious), len(scene.questions)
+
+
+def _means(first: Sequence[float], second: Sequence[float], pictures: Sequence[Hashable]) -> dict[str, Any]:
+    differences = defaultdict[Hashable, list[float]](list)
     for picture, a, b in zip(pictures, first, second, strict=True):
         differences[picture].append(b - a)
     groups = differences.values()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ..shapes.evaluate import IOU_HIT, Tally
+from ..config.small_files import load_json
+from ..errors import CheckpointError, InputError
+from ..shapes.evaluate import IOU_HIT, SceneScore, Tally
 from .statistics import bootstrap_interval, wilson_interval
 
 MEANINGS = {
@@ -25,6 +28,38 @@ MEANINGS = {
     "text": "right answers to questions without a picture",
 }
 """Of the measures; a part of one, after a slash, is of one kind of shape or question."""
+
+
+LARGEST = 1 << 28
+"""Limit of a result's file, in bytes."""
+
+
+def read_scenes(file: Path) -> list[SceneScore]:
+    """What was right on each scene, of a result that ``iaa eval shapes --json`` printed.
+
+    Raises:
+        InputError: the file is not there, or holds no such result.
+    """
+    try:
+        result = load_json(file, LARGEST)
+        scenes = [
+            SceneScore(
+                int(scene["seed"]),
+                tuple(float(iou) for iou in scene["ious"]),
+                tuple(bool(right) for right in scene["questions"]),
+                bool(scene["text"]),
+                bool(scene["caption"]),
+            )
+            for scene in result["scenes"]
+        ]
+    except (CheckpointError, KeyError, TypeError, ValueError, OverflowError):
+        scenes = []
+    if not scenes:
+        raise InputError(
+            f"{file} holds no scenes. Give what `iaa eval shapes --json` printed; predictions of RefCOCO are compared "
+            "on their split: give that with --annotations."
+        )
+    return scenes
 
 
 def details(tally: Tally) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +71,25 @@ def _shared(answered: Iterable[Any], true: Iterable[Any]) -> int:
     return sum((Counter(answered) & Counter(true)).values())
 
 
+@dataclass(frozen=True)
+class SceneScore:
+    """What was right on one scene, for runs to be compared by.
+
+    Attributes:
+        seed: the scene's.
+        ious: of the first box of each phrase for one shape.
+        questions: whether each visual question was answered right.
+        text: whether the text question was.
+        caption: whether the caption names all shapes and no other.
+    """
+
+    seed: int
+    ious: tuple[float, ...]
+    questions: tuple[bool, ...]
+    text: bool
+    caption: bool
+
+
 @dataclass
 class Tally:
     """What was counted; :meth:`report` turns it into measures.
@@ -82,6 +101,7 @@ class Tally:
         kinds: Per kind of visual question: right ones, all.
         text_kinds: Per kind of text question: right ones, all.
         mistakes: Wrong answers in words, at most a few of each sort.
+        scenes: What was right on each.
     """
 
     singles: list[tuple[float, float, float, str]] = field(default_factory=list)
@@ -93,6 +113,7 @@ class Tally:
     kinds: dict[str, list[int]] = field(default_factory=dict)
     text_kinds: dict[str, list[int]] = field(default_factory=dict)
     mistakes: list[str] = field(default_factory=list)
+    scenes: list[SceneScore] = field(default_factory=list)
 
     def report(self) -> dict[str, float]:
         """All measures by name; fractions of 1."""
@@ -140,14 +161,15 @@ def _normal(text: str) -> str:
     return text.strip().rstrip(".").lower()
 
 
-def _note(tally: Tally, kinds: dict[str, list[int]], kind: str, question: str, answer: str, true: str) -> None:
-    """Counts an answer to a question of a kind, and notes it if it is wrong."""
+def _note(tally: Tally, kinds: dict[str, list[int]], kind: str, question: str, answer: str, true: str) -> bool:
+    """Counts an answer to a question of a kind, and notes it if it is wrong. Returns whether it is right."""
     right = _normal(answer) == _normal(true)
     counts = kinds.setdefault(kind, [0, 0])
     counts[0] += right
     counts[1] += 1
     if not right:
         tally.mistakes.append(f"{kind}: {question} {answer!r}, not {true!r}")
+    return right
 
 
 @dataclass(frozen=True)
@@ -199,8 +221,12 @@ def score_grounding(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally:
             tally.boxes = [a + b for a, b in zip(tally.boxes, counts, strict=True)]
 
 
-def score_words(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> None:
-    """Captions a scene, asks about it, asks the text question, and counts."""
+def score_words(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tally) -> tuple[list[bool], bool]:
+    """Captions a scene, asks about it, asks the text question, and counts.
+
+    Returns:
+        Whether each answer about the scene was right, and that to the text question.
+    """
     scene = exam.scene
     answer = pipeline.caption([picture])[0]
     named, true = caption_objects(answer), [(shape.color, shape.kind) for shape in scene.shapes]
@@ -209,11 +235,23 @@ def score_words(pipeline: Pipeline, exam: Exam, picture: Image.Image, tally: Tal
     tally.full_captions.append(_normal(answer) == _normal(caption(scene)))
     if counts[0] < max(counts[1:]):
         tally.mistakes.append(f"seed {scene.seed}: {answer!r}, not {caption(scene)!r}")
+    right = []
     for asked in exam.questions:
         answer = pipeline.caption([picture], prompt=asked.question)[0]
-        _note(tally, tally.kinds, asked.kind, f"seed {scene.seed}: {asked.question}", answer, asked.answer)
+        told = f"seed {scene.seed}: {asked.question}"
+        right.append(_note(tally, tally.kinds, asked.kind, told, answer, asked.answer))
     asked = exam.text
-    _note(tally, tally.text_kinds, asked.kind, asked.question, pipeline.text(asked.question), asked.answer)
+    answer = pipeline.text(asked.question)
+    return right, _note(tally, tally.text_kinds, asked.kind, asked.question, answer, asked.answer)
+
+
+def score_exam(pipeline: Pipeline, exam: Exam, tally: Tally) -> None:
+    """Asks all that an exam asks, and counts."""
+    picture, before = draw_scene(exam.scene), len(tally.singles)
+    score_grounding(pipeline, exam, picture, tally)
+    questions, text = score_words(pipeline, exam, picture, tally)
+    ious = tuple(overlap for _, overlap, *_ in tally.singles[before:])
+    tally.scenes.append(SceneScore(exam.scene.seed, ious, tuple(questions), text, tally.full_captions[-1]))
 
 
 def evaluate(
@@ -235,15 +273,13 @@ def evaluate(
     """
     tally = Tally()
     for number in range(scenes):
-        exam = make_exam(first_seed + number)
-        picture = draw_scene(exam.scene)
-        score_grounding(pipeline, exam, picture, tally)
-        score_words(pipeline, exam, picture, tally)
+        score_exam(pipeline, make_exam(first_seed + number), tally)
         if on_scene is not None:
             on_scene(number + 1)
     return tally
 
 
 def as_dict(tally: Tally) -> dict[str, Any]:
-    """Measures and mistakes, for JSON."""
-    return {"measures": tally.report(), "mistakes": tally.mistakes}
+    """Measures, mistakes and what was right on each scene, for JSON."""
+    scenes = [asdict(scene) for scene in tally.scenes]
+    return {"measures": tally.report(), "mistakes": tally.mistakes, "scenes": scenes}

@@ -97,7 +97,11 @@ def _check_mme(options: argparse.Namespace) -> None:
 
 
 def _add_compare(parser: CommandParser) -> None:
-    parser.add_argument("first", metavar="A", help="predictions of RefCOCO (a file), or results of MME (a folder)")
+    parser.add_argument(
+        "first",
+        metavar="A",
+        help="a file (RefCOCO; `eval shapes --json`) or a folder (MME)",
+    )
     parser.add_argument("second", metavar="B", help="the same of another run; differences are B less A")
     parser.add_argument("--annotations", metavar="FILE.jsonl", help="of RefCOCO: the split that both are of")
     parser.add_argument("--partial", action="store_true", help="of MME: compare although categories are missing")

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from iaa_runtime.boxes.answers import Detection
 from iaa_runtime.cli import main
 from iaa_runtime.evaluation.statistics import bootstrap_interval, bootstrap_sum_interval, wilson_interval
+from iaa_runtime.shapes.evaluate import Tally, as_dict, evaluate
 
 PICTURES = 200
+
+
+class Sloppy:
+    """Answers every question in the same words, and finds everything in a corner."""
+
+    def caption(self, images: list[Any], prompt: str = "") -> list[str]:
+        return ["yes"] * len(images)
+
+    def ground(self, images: list[Any], phrases: list[str]) -> list[list[Detection]]:
+        return [[Detection(0, 0, 20, 20, phrase, 0.5) for phrase in phrases] for _ in images]
+
+    def text(self, prompt: str) -> str:
+        return "right"
 
 
 def predictions(folder: Path, name: str, right: list[bool]) -> Path:
@@ -71,6 +87,23 @@ def test_mme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert summary["scores"]["count"] == {"first": 50, "second": 200, "difference": 150, "interval_95": [150, 150]}
     assert summary["perception"]["difference"] == 150 and summary["cognition"]["difference"] == 0
     assert (summary["only_first"], summary["only_second"], summary["count"]) == (0, 30, 60)
+
+
+def test_the_demo_s_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = evaluate(Sloppy(), 40)
+    better = Tally(scenes=[replace(scene, questions=(True,) * len(scene.questions)) for scene in tally.scenes])
+    a, b, fewer = (tmp_path / f"{name}.json" for name in ("a", "b", "fewer"))
+    a.write_text(json.dumps(as_dict(tally)))
+    b.write_text(json.dumps(as_dict(better)))
+    fewer.write_text(json.dumps(as_dict(Tally(scenes=tally.scenes[1:]))))
+    summary = compared(capsys, a, b)
+    asked = sum(len(scene.questions) for scene in tally.scenes)
+    assert summary["vqa"]["second"] == 1 and summary["vqa"]["interval_95"][0] > 0
+    assert summary["vqa"]["first"] == pytest.approx(tally.report()["vqa"])
+    assert summary["single_iou"]["difference"] == 0 == summary["only_first"]
+    assert summary["only_second"] == round(asked * summary["vqa"]["difference"]) and summary["count"] == 40
+    assert main(["eval", "compare", str(a), str(fewer)]) == 1
+    assert "other scenes" in capsys.readouterr().err
 
 
 def test_runs_on_other_questions_are_not_compared(
