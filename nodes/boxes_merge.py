@@ -54,6 +54,7 @@ class MergeBoxes(Node):
         image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Merges."""
-        given = [as_boxes(value) for value in (bboxes, bboxes_2, bboxes_3, bboxes_4) if value is not None]
+        sockets = (bboxes, bboxes_2, bboxes_3, bboxes_4)
+        given = [as_boxes(value, check_interrupt) for value in sockets if value is not None]
         merged = merge_boxes(given, mode, iou, same_label, check_interrupt)
         return io.NodeOutput(merged, count_of(merged), ui=view(image, merged, cls))

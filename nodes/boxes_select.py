@@ -79,11 +79,11 @@ class SelectBoxes(Node):
         image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Selects."""
-        boxes = as_boxes(bboxes)
+        boxes = as_boxes(bboxes, check_interrupt)
         wanted = tuple(line.strip() for line in labels.splitlines() if line.strip())
         selection = Selection(wanted, min_score, min_side, max_side, order, indices, limit)
         with together("inside", "bboxes"):
-            regions = None if inside is None else repeated(as_boxes(inside), len(boxes))
+            regions = None if inside is None else repeated(as_boxes(inside, check_interrupt), len(boxes))
         chosen = select(boxes, selection, regions, check_interrupt)
         first = first_box(chosen, None if image is None else size_of(image))
         if first is None and nothing_left == ERROR:

@@ -22,6 +22,7 @@ from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.boxes.crops import Regions
 from ..iaa_runtime.errors import IAAError, InputError, spelled
 from ..iaa_runtime.text.printable import printable
+from .host import check_interrupt
 from .lists import joined, runs
 from .words import add_words
 
@@ -252,7 +253,7 @@ def _boxes(declared: io.Input, value: Any, name: str) -> str:
     if value is None and declared.optional:
         return ""
     try:
-        as_boxes(value)
+        as_boxes(value, check_interrupt)
     except InputError as error:
         return f"must be a BOUNDING_BOX: connect an output for boxes. {error}"
     return ""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-from ..errors import InputError, spelled
+from ..errors import Cancel, InputError, check_cancelled, spelled
 from .geometry import Box, intersection, pixel_rectangle
 
 BoxDict = dict[str, Any]
@@ -18,14 +18,15 @@ SIDES = ("x", "y", "width", "height")
 LARGEST = 10**9
 """No number of a box is further from 0, so that whatever is made of it is finite too."""
 MOST_BOXES = 100_000
-"""Boxes of a batch, together: what nobody looks at, and what takes seconds in which Cancel is not heard."""
+"""Boxes of a batch, together: more than anybody looks at."""
 
 
-def as_boxes(value: object) -> Boxes:
+def as_boxes(value: object, cancelled: Cancel = None) -> Boxes:
     """Checks a ``BOUNDING_BOX`` of any of the shapes in use.
 
     Args:
         value: One box; a list of boxes, taken as those of one image; or a list of such lists, one per image.
+        cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every box.
 
     Returns:
         One list per image (at least one) of new dicts with Python numbers; keys that are not ours are kept.
@@ -35,19 +36,24 @@ def as_boxes(value: object) -> Boxes:
             ``LARGEST``, a score that is none in 0..1, or a label that is no text; or there are more than
             ``MOST_BOXES``.
     """
+
+    def checked(box: Mapping[Any, Any], where: str) -> BoxDict:
+        check_cancelled(cancelled)
+        return _checked(box, where)
+
     if isinstance(value, Mapping):
-        return [[_checked(value, "the box")]]
+        return [[checked(value, "the box")]]
     if not isinstance(value, (list, tuple)):
         raise InputError(f"Boxes were expected and a {type(value).__name__} came. {_HINT}")
     by_image = all(isinstance(item, (list, tuple)) for item in value)
     check_count(sum(map(len, value)) if by_image else len(value))
     if all(isinstance(item, Mapping) for item in value):
-        return [[_checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
+        return [[checked(box, f"box {number}") for number, box in enumerate(value, 1)]]
     for number, item in enumerate(value, 1):
         if not isinstance(item, (list, tuple)) or not all(isinstance(box, Mapping) for box in item):
             raise InputError(f"Item {number} of the boxes, {shortened(item)}, is not a list of boxes. {_HINT}")
     return [
-        [_checked(box, f"box {number} of image {image}") for number, box in enumerate(boxes, 1)]
+        [checked(box, f"box {number} of image {image}") for number, box in enumerate(boxes, 1)]
         for image, boxes in enumerate(value, 1)
     ]
 

@@ -25,7 +25,7 @@ from iaa_runtime.boxes.crops import CropOptions, plan_crops
 from iaa_runtime.boxes.geometry import pixel_rectangle
 from iaa_runtime.boxes.masks import union_masks
 from iaa_runtime.boxes.segs import to_segs
-from iaa_runtime.errors import InputError
+from iaa_runtime.errors import Cancelled, InputError
 
 BOX = {"x": 1, "y": 2, "width": 3, "height": 4}
 
@@ -198,3 +198,12 @@ def test_boxes_that_fit_stay_as_they_are() -> None:
     assert fitted([{"x": 9.6, "y": -5, "width": 20, "height": 5.5}], (10, 10)) == [
         {"x": 9, "y": 0, "width": 1, "height": 1}
     ]
+
+
+@pytest.mark.parametrize("value", [[[BOX] * 9], [[BOX] * 4, [BOX] * 5], [BOX] * 9])
+def test_checking_can_be_cancelled_between_any_two_boxes(value: Any) -> None:
+    for last in range(9):
+        asked = iter(range(10))
+        with pytest.raises(Cancelled):
+            as_boxes(value, lambda asked=asked, last=last: next(asked) == last)
+    assert sum(map(len, as_boxes(value, lambda: False))) == 9
