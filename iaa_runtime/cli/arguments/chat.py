@@ -26,9 +26,12 @@ def add_arguments(parser: CommandParser) -> None:
         help='take turns from a file, or from stdin (-) as they come: {"task": "G", "text": "…"} a line; an "image" in '
         "a line shows another picture",
     )
+    parser.add_argument(
+        "--forget", action="store_true", help="keep nothing: no typed lines, and no unsaved conversation"
+    )
     add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
-    parser.excludes("script", "overwrite")
+    parser.excludes("script", "overwrite forget")
     parser.rule(_check)
 
 

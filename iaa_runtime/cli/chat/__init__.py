@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     image = load_image(picture_file() if options.image == STDIN else options.image) if options.image else None
     chat = open_pipeline(options).chat(image)
     if turns is None:
-        prompt = Prompt(completions)
+        prompt = Prompt(completions, remembers=not options.forget)
         return _converse(Session(chat, settings, options, prompt), prompt, options)
     task: Task = options.task
     for turn in turns:

@@ -44,6 +44,7 @@ class Session:
         self.task: Task = options.task
         self._chat, self._settings, self._prompt = chat, settings, prompt
         self._as_json: bool = options.json
+        self._forgets: bool = options.forget
         self._image: str | None = options.image
         self._shown: str | None = None  # the picture that the turns so far tell a script to show
         self._said: list[dict[str, Any]] = []
@@ -62,8 +63,8 @@ class Session:
             self._shown = self._image
 
     def keep_unsaved(self) -> None:
-        """Keeps what would be lost, and says where."""
-        if self._saved == len(self._said):
+        """Keeps what would be lost, and says where; with ``--forget`` nothing."""
+        if self._forgets or self._saved == len(self._said):
             return
         try:
             path = keep_unsaved(self._said)

@@ -27,20 +27,21 @@ class Prompt:
 
     Args:
         completions: all that a line may become.
+        remembers: keeps lines for the next time, and knows those of the last.
 
     Attributes:
         is_typed: somebody sits at a terminal.
         keys: what to say about keys.
     """
 
-    def __init__(self, completions: Callable[[str], list[str]]) -> None:
+    def __init__(self, completions: Callable[[str], list[str]], remembers: bool = True) -> None:
         self.is_typed = sys.stdin is not None and sys.stdin.isatty()
         self.keys = ""
         self._completions, self._found, self._interrupted = completions, [""], ""
         self._readline: ModuleType | None = None
         self._history: History | None = None
         if self.is_typed and sys.stdout.isatty() and threading.current_thread() is threading.main_thread():
-            self._edit()
+            self._edit(remembers)
 
     def read(self, prompt: str) -> str:
         """The next line.
@@ -81,7 +82,7 @@ class Prompt:
             print(file=sys.stderr)
             return False
 
-    def _edit(self) -> None:
+    def _edit(self, remembers: bool) -> None:
         try:
             import readline
         except ImportError:
@@ -93,6 +94,8 @@ class Prompt:
         readline.set_completer_delims(" ")
         readline.set_completer(self._complete)
         readline.set_auto_history(False)
+        if not remembers:
+            return
         try:
             self._history = History()
         except InputError as error:

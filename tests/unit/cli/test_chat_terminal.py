@@ -78,6 +78,18 @@ def test_a_chat_from_its_first_key_to_its_last(
     assert kept == ["and this?", "this, too?"]
 
 
+def test_a_chat_that_forgets_leaves_nothing(model: str, project: Path, state: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "iaa_runtime", "chat", "--task", "Text", "--forget", "--model", model, *FEW]
+    with terminal(command, {"PYTHONPATH": str(project)}, tmp_path) as chat:
+        chat.wait_for("Text> ")
+        chat.enter("a secret", "Text> ")
+        assert "a secret" in chat.enter(UP, "Text> "), "within the chat, lines come back"
+        chat.press("/quit\r")
+        assert chat.end() == 0
+    assert "kept" not in chat.shown
+    assert not state.exists() or not list(state.iterdir())
+
+
 def test_ctrl_c_clears_the_line_and_a_second_leaves(project: Path, tmp_path: Path) -> None:
     with prompting(project, tmp_path) as typed:
         typed.press("abc")
