@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comfyui_server import Client, Graph, PromptError, node
+from llama_server import needs_llama_cpp
+from llama_server import serving as serving_llama_cpp
 from model_server import BOX, ModelServer, refuses, says, serving, stalls
 from vllm_server import needs_vllm
 from vllm_server import serving as serving_vllm
 
 from iaa_runtime import IAAPipeline
-from iaa_runtime.boxes.geometry import iou
+from iaa_runtime.boxes.geometry import Box, iou
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.export import export
+from iaa_runtime.export.gguf import export_gguf
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 
 
@@ -106,28 +110,47 @@ def test_addresses_are_checked_before_anything_runs(client: Client, servers: str
     assert any("address" in said or "empty" in said for said in refused.value.details)
 
 
-@needs_vllm
-@pytest.mark.slow
-def test_vllm_grounds_a_scene(client: Client, tmp_path: Path) -> None:
-    """The demo checkpoint served by vLLM: what it finds here it finds there, and puts where the shape is."""
-    local = IAAPipeline.from_pretrained()
-    side, found_here = 224, []
+def found_here(pipeline: IAAPipeline, side: int, aspect: float) -> list[tuple[int, str, Box, float]]:
+    """Shapes of scenes that a model finds: seed, phrase, where it is, and score."""
+    found = []
     for seed in range(20):
-        scene = make_scene(EVALUATION_SEED + seed, long_side=side, aspect=1.4)
+        scene = make_scene(EVALUATION_SEED + seed, long_side=side, aspect=aspect)
         kinds = [(shape.color, shape.kind) for shape in scene.shapes]
         alone = [shape for shape in scene.shapes if kinds.count((shape.color, shape.kind)) == 1]
         phrases = [f"the {shape.color} {shape.kind}" for shape in alone]
-        (answers,) = local.ground_answers(draw_scene(scene), phrases, several=False) if phrases else ([],)
+        (answers,) = pipeline.ground_answers(draw_scene(scene), phrases, several=False) if phrases else ([],)
         for shape, answer in zip(alone, answers, strict=True):
             if answer.detections and iou(answer.detections[0].xyxy, shape.box) >= 0.6:
-                found_here.append((seed, answer.phrase, shape.box, answer.detections[0].score))
-    assert len(found_here) >= 3, "the demo model finds nothing: there is nothing to compare"
-    folder = export(Checkpoint(DEMO_CHECKPOINT), "G", tmp_path / "iaa-g")
-    with serving_vllm(folder, tmp_path / "vllm.log") as address:
-        for seed, phrase, box, score in found_here[:8]:
+                found.append((seed, answer.phrase, shape.box, answer.detections[0].score))
+    assert len(found) >= 3, "the demo model finds nothing: there is nothing to compare"
+    return found
+
+
+@contextmanager
+def served(engine: str, folder: Path) -> Iterator[str]:
+    """The demo model's G in an engine."""
+    checkpoint = Checkpoint(DEMO_CHECKPOINT)
+    if engine == "vllm":
+        with serving_vllm(export(checkpoint, "G", folder / "iaa-g"), folder / "vllm.log") as address:
+            yield address
+    else:
+        with serving_llama_cpp(export_gguf(checkpoint, "G", folder / "iaa-g", "f16"), "mmproj") as address:
+            yield address
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine", [pytest.param("vllm", marks=needs_vllm), pytest.param("llama.cpp", marks=needs_llama_cpp)]
+)
+def test_another_engine_grounds_a_scene(client: Client, tmp_path: Path, engine: str) -> None:
+    """The demo checkpoint served by it: what it finds here it finds there, and puts where the shape is."""
+    side, aspect = 224, 1.4
+    expected = found_here(IAAPipeline.from_pretrained(), side, aspect)
+    with served(engine, tmp_path) as address:
+        for seed, phrase, box, score in expected[:8]:
             grounds = node("IAA_Ground", image=["scene", 0], phrases=phrase, several=False)
             asked = graph(address, grounds)
-            asked["scene"] = node("IAA_DemoScene", seed=seed, width=side, height=round(side / 1.4))
+            asked["scene"] = node("IAA_DemoScene", seed=seed, width=side, height=round(side / aspect))
             asked["show"] = node("PreviewAny", source=["ask", 3])
             run = client.run(asked)
             assert run.status == "success", run.error

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from llama_server import needs_llama_cpp, serving
 
 from iaa_runtime import IAAPipeline, RemotePipeline
 from iaa_runtime.boxes.geometry import iou
@@ -24,45 +17,8 @@ from iaa_runtime.shapes.language import expression
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 
-PACKAGES = ("gguf", "llama_cpp", "uvicorn", "sse_starlette", "starlette_context", "pydantic_settings")
-missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(missing),
-        reason=f"NO LLAMA.CPP: GGUF files are not run. Lacking: {', '.join(missing)}. "
-        "pip install 'llama-cpp-python[server]' gguf",
-    ),
-]
-START_SECONDS = 120
+pytestmark = [pytest.mark.slow, needs_llama_cpp]
 COUNT = 20
-
-
-@contextmanager
-def serving(folder: Path, eye: str | None = None) -> Iterator[str]:
-    """Serves a folder's model, with the tower's file whose name begins so; gives the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (model,) = folder.glob("iaa-*.gguf")
-    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(model), "--port", str(port), "--n_ctx", "2048"]
-    if eye is not None:
-        (tower,) = folder.glob(f"{eye}-iaa-*.gguf")
-        command += ["--clip_model_path", str(tower), "--chat_format", "mtmd"]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            for _ in range(START_SECONDS):
-                assert process.poll() is None, (folder / "server.log").read_text()[-2000:]
-                try:
-                    urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).close()
-                    break
-                except OSError:
-                    time.sleep(1)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
-            process.wait(30)
 
 
 @pytest.fixture(scope="module")
