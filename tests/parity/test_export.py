@@ -138,6 +138,29 @@ def test_a_batch_of_unequal_prompts_answers_as_each_alone(tmp_path: Path) -> Non
     assert [answer.strip() for answer in answers] == alone
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_logits_of_every_row_of_a_batch_are_those_of_each_alone(reference: Path, tmp_path: Path, task: str) -> None:
+    """The reference checkpoint, filled up by the folder's own tokenizer, against ours one by one."""
+    from transformers import AutoTokenizer
+
+    ours = IAAModel.from_pretrained(reference / "checkpoint", torch.float32)
+    folder = export(ours.checkpoint, task, tmp_path / "out")
+    questions = ["What?", "What is the red panda holding in its paws, and where does it look?", "Is it day?"]
+    tokenizer = load_tokenizer(reference / "checkpoint")
+    prompts = [torch.tensor([Conversation().user(q).encode(tokenizer, task)]) for q in questions]
+    pixels = preprocess([Image.open(reference / "readpanda.jpg").rotate(90 * n) for n in range(3)], 56)
+    rows = [with_image_tokens(ids, 300, 16)[0].tolist() for ids in prompts]
+    batch = AutoTokenizer.from_pretrained(folder).pad({"input_ids": rows}, return_tensors="pt")
+    assert not batch["attention_mask"][0, 0] and batch["attention_mask"][:, -1].all(), "filled up on the left"
+    images = {} if task == "Text" else {"pixel_values": pixels}
+    with torch.no_grad():
+        together = stock_model(folder, task)(**batch, **images).logits
+    for row, ids in enumerate(prompts):
+        alone = ours(ids, pixels[row : row + 1] if images else None, task)[0]
+        mine = together[row, -len(alone) :]
+        assert (mine - alone).norm() / alone.norm() < 1e-5
+
+
 def chat_text(processor: Any, content: Any) -> str:
     """One question as a prompt's text, by the folder's own template."""
     messages = [{"role": "user", "content": content}]
