@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError
 from ..images.draw import label_colors
-from ..images.page import embedded, figure, figures, note, page, text
+from ..images.page import embedded, figure, figures, note, origin, page, text
 from ..jobs.files import make_folder, write_bytes
 from ..jobs.job import Row
 from ..jobs.run import LOADERS
@@ -30,13 +31,16 @@ def page_files(first: Path, count: int) -> list[Path]:
     return [first, *(first.with_stem(f"{first.stem}-{number}") for number in range(2, pages + 1))]
 
 
-def write_pages(first: Path, pairs: Pairs, count: int, *, overwrite: bool = False) -> None:
+def write_pages(
+    first: Path, pairs: Pairs, count: int, about: Mapping[str, Any] | None = None, *, overwrite: bool = False
+) -> None:
     """Writes the pages.
 
     Args:
         first: the first page's file.
         pairs: the items and their records.
         count: how many there are.
+        about: where they come from, which the first page tells at its end (:mod:`..jobs.origin`).
         overwrite: replace files with other content.
     """
     files = page_files(first, count)
@@ -47,7 +51,8 @@ def write_pages(first: Path, pairs: Pairs, count: int, *, overwrite: bool = Fals
         with ThreadPoolExecutor(LOADERS) as pool:
             body = figures(pool.map(_shown, islice(shown, PER_PAGE)))
         title = "IAA: annotations" + (f", page {number + 1} of {len(files)}" if len(files) > 1 else "")
-        write_bytes(file, page(title, [*head, body, head[0]]), overwrite=overwrite)
+        end = origin(about) if number == 0 else ()
+        write_bytes(file, page(title, [*head, body, head[0], *end]), overwrite=overwrite)
 
 
 def _spread(pairs: Iterable[tuple[Row, Row]], count: int) -> Iterator[tuple[Row, Row]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def describe_machine(device: str) -> dict[str, Any]:
         "instructions": _instructions(),
         "default_dtype": str(default_dtype(torch.device(device))).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "iaa": __version__,
         "torch": torch.__version__,
         "transformers": version("transformers"),

@@ -10,21 +10,21 @@ from typing import Any
 
 from ..errors import InputError
 from ..evaluation import mme, refcoco
-from ..evaluation.compare import compare_mme, compare_refcoco
+from ..evaluation.compare import compare_mme, compare_refcoco, compare_shapes
 from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_file, read_release
-from ..evaluation.origin import check_origin, describe, read_origin, write_origin
 from ..evaluation.report import write_mme_page, write_refcoco_page, write_shapes_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
-from ..evaluation.shapes import MEANINGS, details
+from ..evaluation.shapes import MEANINGS, details, read_scenes
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
+from ..jobs.origin import check_origin, read_origin, write_origin
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..pipeline.base import Pipeline
-from ..pipeline.local import IAAPipeline
 from ..shapes.evaluate import as_dict, evaluate
 from .arguments.shared import generation_options
 from .opening import join_processes, open_pipeline
+from .origin import origin_of
 from .output import print_json
 from .outputs import Outputs
 
@@ -90,9 +90,8 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
 
 
 def _origin(options: argparse.Namespace, pipeline: Pipeline, count: int, more: dict[str, Any]) -> dict[str, Any]:
-    device = str(pipeline.model.device) if isinstance(pipeline, IAAPipeline) else ", ".join(options.server)
     settings = {"benchmark": options.benchmark, "checkpoint": options.model, **more, **generation_options(options)}
-    return describe(pipeline.identity(), device, settings, count)
+    return origin_of(options, pipeline, settings, count)
 
 
 def _with_origin(summary: dict[str, Any], result: str) -> dict[str, Any]:
@@ -236,16 +235,17 @@ def _compare(options: argparse.Namespace, _: Outputs) -> None:
         first, second = (refcoco.score(targets, refcoco.read_predictions(path, targets)) for path in paths)
         summary = compare_refcoco(first, second)
         rows = {name: summary[name] for name in ("precision_at_0.5", "mean_iou")}
+    elif any(path.is_file() for path in paths):
+        summary = compare_shapes(*(read_scenes(path) for path in paths))
+        rows = {name: row for name, row in summary.items() if isinstance(row, dict)}
     else:
-        if any(path.is_file() for path in paths):
-            raise InputError("Predictions of RefCOCO are compared on their split: give it with --annotations.")
         summary = compare_mme(*(mme.read_results(path, partial=options.partial) for path in paths))
         rows = {name: summary[name] for name in ("perception", "cognition")} | summary["scores"]
     if options.json:
         print_json(summary)
         return
     print(f"{'':<24}{'A':>9} {'B':>9} {'B less A':>10}   95 % interval, paired, over pictures")
-    digits = 4 if options.annotations else 2
+    digits = 2 if "perception" in rows else 4
     for name, row in rows.items():
         low, high = row["interval_95"]
         print(

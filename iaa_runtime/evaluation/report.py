@@ -10,7 +10,7 @@ from typing import Any
 from ..boxes.geometry import Box
 from ..errors import InputError
 from ..images.load import load_image
-from ..images.page import embedded, figure, figures, note, page
+from ..images.page import Markup, embedded, figure, figures, note, origin, page, table
 from ..jobs.files import make_folder, write_bytes
 from .mme import Answer
 from .refcoco import Case
@@ -56,7 +56,7 @@ def write_refcoco_page(
         "<span class='answer'>answer</span>.</p>",
         figures(_case(case, images) for case in shown),
     ]
-    _write(path, "RefCOCO", [*body, *_origin(summary)], overwrite)
+    _write(path, "RefCOCO", [*body, *origin(summary.get("origin"))], overwrite)
 
 
 def write_mme_page(
@@ -91,11 +91,11 @@ def write_mme_page(
         f"<p>Perception <b>{summary['perception']:.2f}</b> of 2000, cognition <b>{summary['cognition']:.2f}</b> of 800."
         + (f" Not scored: {escape(', '.join(summary['missing']))}." if summary["missing"] else "")
         + "</p>",
-        _table(("category", "score of 200", "95 % bootstrap over pictures", "accuracy / accuracy+ / neither"), rows),
+        table(("category", "score of 200", "95 % bootstrap over pictures", "accuracy / accuracy+ / neither"), rows),
         f"<h2>{len(shown)} wrong answers</h2>",
         figures(_mistake(category, answer, find(category, answer.image)) for category, answer in shown),
     ]
-    _write(path, "MME", [*body, *_origin(summary)], overwrite)
+    _write(path, "MME", [*body, *origin(summary.get("origin"))], overwrite)
 
 
 def write_shapes_page(path: Path, result: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -110,13 +110,13 @@ def write_shapes_page(path: Path, result: Mapping[str, Any], overwrite: bool = F
     for name, value in result["measures"].items():
         detail = result["details"][name]
         interval = "{:.4f} to {:.4f}".format(*detail["interval_95"]) if detail["interval_95"] else ""
-        rows.append((name, f"{value:.4f}", interval, f"{detail['count']:,}", _Markup(escape(MEANINGS.get(name, "")))))
+        rows.append((name, f"{value:.4f}", interval, f"{detail['count']:,}", Markup(escape(MEANINGS.get(name, "")))))
     mistakes = "".join(f"<li>{escape(mistake)}</li>" for mistake in result["mistakes"])
     body = [
-        _table(("measure", "value", "95 % interval", "of", "what it is"), rows),
+        table(("measure", "value", "95 % interval", "of", "what it is"), rows),
         f"<h2>{len(result['mistakes'])} mistakes</h2><ul>{mistakes}</ul>",
     ]
-    _write(path, "the demo's scenes", [*body, *_origin(result)], overwrite)
+    _write(path, "the demo's scenes", [*body, *origin(result.get("origin"))], overwrite)
 
 
 def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
@@ -158,11 +158,11 @@ def _histogram(counts: Sequence[int]) -> str:
         (
             f"{index / len(counts):.1f} to {(index + 1) / len(counts):.1f}",
             f"{count:,}",
-            _Markup(f"<span class='bar' style='width: {20 * count / largest:.2f}rem'></span>"),
+            Markup(f"<span class='bar' style='width: {20 * count / largest:.2f}rem'></span>"),
         )
         for index, count in enumerate(counts)
     ]
-    return _table(("IoU", "answers", ""), rows)
+    return table(("IoU", "answers", ""), rows)
 
 
 def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
@@ -176,32 +176,7 @@ def _groups(groups: Mapping[str, Mapping[str, Any]]) -> str:
         )
         for name, group in groups.items()
     ]
-    return _table(("group", "answers", "precision", "95 % Wilson interval", "mean IoU"), rows)
-
-
-def _origin(summary: Mapping[str, Any]) -> list[str]:
-    """Where the answers come from, if that is known."""
-    record = dict(summary.get("origin", {}))
-    settings = record.pop("settings", {})
-    known = {name: value for name, value in (record | settings).items() if value is not None}
-    rows = [(name, _Markup(escape(str(value)))) for name, value in known.items()]
-    return ["<h2>Where this comes from</h2>", _table(("", ""), rows)] if rows else []
-
-
-class _Markup(str):
-    """HTML, which is not escaped again; what is no number, so it begins at the left."""
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    def cell(column: int, text: str) -> str:
-        if isinstance(text, _Markup):
-            return f"<td>{text}</td>"
-        kind = " class='number'" if column else ""
-        return f"<td{kind}>{escape(text)}</td>"
-
-    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
-    lines = ("<tr>" + "".join(cell(column, text) for column, text in enumerate(row)) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+    return table(("group", "answers", "precision", "95 % Wilson interval", "mean IoU"), rows)
 
 
 def _write(path: Path, title: str, body: Iterable[str], overwrite: bool) -> None:

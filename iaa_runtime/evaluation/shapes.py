@@ -56,8 +56,8 @@ def read_scenes(file: Path) -> list[SceneScore]:
         scenes = []
     if not scenes:
         raise InputError(
-            f"{file} holds no scenes. Give what `iaa eval shapes --json` printed; predictions of RefCOCO are compared "
-            "on their split: give that with --annotations."
+            f"{file} holds no scenes. Give what `iaa eval shapes --json` printed. Predictions of RefCOCO are compared "
+            "on their split: give it with --annotations."
         )
     return scenes
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -71,3 +72,30 @@ def page(title: str, body: Iterable[str]) -> bytes:
         f"<h1>{text(title)}</h1>\n" + "\n".join(body) + "\n</html>\n"
     )
     return whole.encode(errors="backslashreplace")
+
+
+class Markup(str):
+    """HTML, which is not escaped again; what is no number, so it begins at the left."""
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of texts, numbers from the second column on."""
+
+    def cell(column: int, text: str) -> str:
+        if isinstance(text, Markup):
+            return f"<td>{text}</td>"
+        kind = " class='number'" if column else ""
+        return f"<td{kind}>{escape(text)}</td>"
+
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    lines = ("<tr>" + "".join(cell(column, text) for column, text in enumerate(row)) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
+
+
+def origin(record: Mapping[str, Any] | None) -> list[str]:
+    """Where what the page shows comes from, in HTML; nothing where that is not known."""
+    known = dict(record or {})
+    settings = known.pop("settings", {})
+    told = {name: value for name, value in (known | settings).items() if value is not None}
+    rows = [(text(name), Markup(text(str(value)))) for name, value in told.items()]
+    return ["<h2>Where this comes from</h2>", table(("", ""), rows)] if rows else []

@@ -14,7 +14,7 @@ from iaa_runtime.cli.chat.script import read_script
 from iaa_runtime.cli.chat.unsaved import CHATS
 from iaa_runtime.cli.keyboard.history import LINES
 from iaa_runtime.evaluation import mme, refcoco
-from iaa_runtime.evaluation.origin import describe
+from iaa_runtime.jobs.origin import describe
 
 
 @pytest.fixture

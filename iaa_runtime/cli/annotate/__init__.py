@@ -14,6 +14,7 @@ from ...annotate.sources import STDIN, PassedOver, check_sources, list_images
 from ...errors import InputError
 from ...images.names import slashed
 from ...jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
+from ...jobs.origin import check_origin, read_origin, write_origin
 from ...jobs.process_group import ProcessGroup
 from ...jobs.progress import Progress
 from ...jobs.run import retry_failed, run_job
@@ -21,6 +22,7 @@ from ...jobs.start import check_folder, open_job
 from ...text.prompts import CAPTION_PROMPTS
 from ..arguments.shared import generation_options
 from ..opening import join_processes, open_pipeline
+from ..origin import origin_of
 from ..output import complain, log, print_json
 from ..outputs import Outputs
 from ..stdin import given_text
@@ -39,7 +41,10 @@ def run(options: argparse.Namespace) -> int:
     group = join_processes(options)
     pipeline = open_pipeline(options)
     annotator = Annotator(pipeline, settings)
-    job, resumed = _open_job(options, settings, annotator, group)
+    job_settings = _job_settings(options, settings, annotator)
+    if group.is_main:
+        check_origin(Path(options.out))
+    job, resumed = _open_job(options, settings, job_settings, annotator, group)
     if options.dry_run:
         if group.is_main:
             _tell(options, settings, exports, job)
@@ -48,11 +53,14 @@ def run(options: argparse.Namespace) -> int:
     _check_exports(options, exports, outputs, job, resumed)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
+    answers = not resumed or job.done() < job.count or options.retry_failed
     progress = Progress(job.count, job.done()) if group.is_main else None
     run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
     if options.retry_failed:
         retry_failed(job, _failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
     if group.is_main:
+        if answers or read_origin(Path(options.out)) is None:
+            write_origin(Path(options.out), origin_of(options, pipeline, job_settings, job.count))
         _finish(options, exports, job)
     group.leave()
     return 0
@@ -105,11 +113,9 @@ def _check_exports(
         check_sidecars(job)
 
 
-def _open_job(
-    options: argparse.Namespace, settings: AnnotateSettings, annotator: Annotator, group: ProcessGroup
-) -> tuple[Job, bool]:
-    job_settings: dict[str, Any] = {
-        **annotator.pipeline.identity(),
+def _job_settings(options: argparse.Namespace, settings: AnnotateSettings, annotator: Annotator) -> dict[str, Any]:
+    """What decides a job's records, beside who answers."""
+    return {
         "source": [slashed(source) for source in options.source],
         "column": options.column,
         "prompt": settings.prompt,
@@ -120,6 +126,14 @@ def _open_job(
         "generation": settings.generation,
     }
 
+
+def _open_job(
+    options: argparse.Namespace,
+    settings: AnnotateSettings,
+    job_settings: dict[str, Any],
+    annotator: Annotator,
+    group: ProcessGroup,
+) -> tuple[Job, bool]:
     def rows() -> Iterator[Row]:
         passed_over = PassedOver()
         yield from list_images(options.source, options.images, options.column, passed_over)
@@ -130,7 +144,7 @@ def _open_job(
 
     return open_job(
         Path(options.out),
-        job_settings,
+        {**annotator.pipeline.identity(), **job_settings},
         rows,
         options.shard_size,
         settings.batch,

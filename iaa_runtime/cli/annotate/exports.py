@@ -15,6 +15,7 @@ from ...annotate.sidecars import Existing, Sidecars, places, write_sidecars
 from ...annotate.tars import check_webdataset, shard_file, write_webdataset
 from ...errors import InputError
 from ...jobs.job import Job, Row
+from ...jobs.origin import read_origin
 from ..output import complain, log
 
 
@@ -81,7 +82,7 @@ def _page(first: Path) -> Export:
     return Export(
         "page",
         first,
-        lambda job, again: write_pages(first, job.pairs, job.count, overwrite=again),
+        lambda job, again: write_pages(first, job.pairs, job.count, read_origin(job.folder), overwrite=again),
         lambda job: page_files(first, job.count),
     )
 

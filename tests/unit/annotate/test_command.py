@@ -67,6 +67,29 @@ def test_a_finished_job_only_exports(annotate: Any, tmp_path: Path) -> None:
     assert "(0 now" in err
 
 
+def test_where_records_come_from_lies_beside_them_and_on_the_page(annotate: Any, photos: Path, tmp_path: Path) -> None:
+    words = ["--phrase", "cat", "--page", str(tmp_path / "look.html")]
+    assert annotate(*words)[0] == 0
+    about = tmp_path / "out.about.json"
+    record, before = json.loads(about.read_text(encoding="utf-8")), about.read_bytes()
+    assert record["model"] and record["count"] == 3 and record["settings"]["phrases"] == ["cat"]
+    page = (tmp_path / "look.html").read_text(encoding="utf-8")
+    assert "Where this comes from" in page and record["model"] in page and record["date"] in page
+    assert annotate(*words)[0] == 0, "the page is the same, so it is no conflict"
+    assert about.read_bytes() == before
+    (photos / "d.png").write_bytes((photos / "a.png").read_bytes())
+    assert annotate("--phrase", "cat", "--update")[0] == 0
+    assert json.loads(about.read_text(encoding="utf-8"))["count"] == 4
+
+
+def test_what_lies_where_the_record_goes_stays(annotate: Any, tmp_path: Path) -> None:
+    about = tmp_path / "out.about.json"
+    about.write_text("mine")
+    code, _, err = annotate("--caption")
+    assert code == 1 and "out.about.json is there already" in err
+    assert about.read_text() == "mine" and not (tmp_path / "out").exists()
+
+
 def test_other_settings_are_refused(annotate: Any) -> None:
     assert annotate("--caption")[0] == 0
     for change in (["--prompt", "What?"], ["--caption", "--phrase", "cat"], ["--caption", "--batch", "3"]):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import main
-from iaa_runtime.evaluation.origin import SUFFIX, read_origin
 from iaa_runtime.evaluation.shapes import MEANINGS
+from iaa_runtime.jobs.origin import SUFFIX, read_origin
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import grounding_question
 

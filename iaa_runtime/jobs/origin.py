@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..config.small_files import read_small
 from ..errors import CheckpointError, InputError
-from ..jobs.files import check_output, write_bytes
+from .files import check_output, make_folder, write_bytes
 
 SUFFIX = ".about.json"
 """Behind a result's name: the record of its origin."""
@@ -58,6 +58,7 @@ def check_origin(result: Path) -> None:
 
 def write_origin(result: Path, record: Mapping[str, Any]) -> None:
     """Writes the record beside its result, over that of an earlier run."""
+    make_folder(result.parent)
     content = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     write_bytes(origin_file(result), content.encode(), overwrite=True)
 
