@@ -50,6 +50,7 @@ class Card:
 
 MARKED = ("3", 2)
 CARDS = {
+    "branch_on_choice": Card((("7", 0),), "Is there a green star?\nYes: marked. No: inverted."),
     "caption": Card((("1", 0),), "{3}"),
     "caption_folder_to_dataset": Card((("1", 0),), "{3}"),
     "chat_across_tasks": Card((("1", 0),), "How many shapes are there? {3}\nThe opposite of left? {5}"),

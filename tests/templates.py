@@ -13,6 +13,7 @@ API_NAMES = {
     "Find things in a picture": "ground",
     "Describe a picture": "caption",
     "Chat about a picture": "chat_across_tasks",
+    "Branch on yes or no": "branch_on_choice",
     "Cut things out of a picture": "ground_mask_crop",
     "Edit each thing that is found": "crop_each_paste_back",
     "Inpaint what you name": "ground_inpaint",

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from conftest import ComfyPage
 
 TEMPLATES = sorted(WORKFLOWS.glob("*.json"))
-SHOWING = {"IAA_Caption", "IAA_Ground", "IAA_Text", "IAA_Chat", "IAA_SelectBoxes", "IAA_MergeBoxes"}
+SHOWING = {
+    "IAA_Caption",
+    "IAA_Ground",
+    "IAA_Text",
+    "IAA_Chat",
+    "IAA_Choose",
+    "IAA_SelectBoxes",
+    "IAA_MergeBoxes",
+}
 """Nodes that show what they found."""
 NEEDS_MORE: dict[str, list[str]] = {"ground_sam3_mask": [], "ground_impact_detailer": ["DetailerForEach"]}
 """Templates that need models or packs, and say so; the server has neither. The nodes that it lacks."""

@@ -161,6 +161,27 @@ def test_swapped_colors_would_be_noticed(client: Client, trained_demo: None) -> 
     assert all(overlap(box, exchanged[box["label"]]) < 0.2 for box in found)
 
 
+def test_branch_on_choice(client: Client, trained_demo: None) -> None:
+    """One picture goes each way: what the question is about is marked in the one, the other is inverted."""
+    graph = graph_of("branch_on_choice")
+    color, kind = graph["5"]["inputs"]["phrases"].removeprefix("the ").split()
+    assert graph["4"]["inputs"]["question"] == f"Is there a {color} {kind}?"
+    scenes = scenes_of(graph)
+    there = [any((shape.color, shape.kind) == (color, kind) for shape in scene.shapes) for scene in scenes]
+    assert sorted(there) == [False, True]
+    shown = {"marked": ["5", 2], "inverted": ["6", 0]}
+    previews = {name: {"class_type": "PreviewImage", "inputs": {"images": place}} for name, place in shown.items()}
+    outputs = run(client, graph | previews).outputs
+    assert outputs["4"]["text"] == ["yes" if yes else "no" for yes in there]
+    for yes, taken, marked, inverted in zip(
+        there, *(outputs[name]["images"] for name in ("8", "marked", "inverted")), strict=True
+    ):
+        same = [np.array_equal(pixels(client, taken), pixels(client, way)) for way in (marked, inverted)]
+        assert same == [yes, not yes]
+    (box,) = outputs["5"]["iaa_boxes"][there.index(True)]
+    assert overlap(box, box_of(scenes[there.index(True)], color, kind)) > 0.5
+
+
 def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
     graph = graph_of("chat_across_tasks")
     (scene,) = scenes_of(graph)
