@@ -10,6 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.boxes.bounding_box import Boxes, described, fitted, repeated
 from ..iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layerstyle, to_nested
+from ..iaa_runtime.boxes.points import MOST_PER_SIDE, points_json
 from ..iaa_runtime.boxes.reader import CONVENTIONS
 from ..iaa_runtime.boxes.segs import is_segs, segs_size, to_segs
 from ..iaa_runtime.errors import InputError
@@ -22,6 +23,7 @@ SEGS, JSON, ARRAY = io.Custom("SEGS"), io.Custom("JSON"), io.Custom("ARRAY")
 
 ONE_IMAGE, ONE_EACH = "boxes of one image", "one box of each image"
 KJ_XYWH, KJ_XYXY, SAM2 = "KJNodes, xywh", "KJNodes, xyxy", "segment-anything-2"
+EACH_IMAGE, EACH_BOX = "each image", "each box"
 
 
 class ConvertBoxes(Node):
@@ -42,6 +44,9 @@ class ConvertBoxes(Node):
                 "xywh",
                 "json to boxes",
                 "bbox converter",
+                "points",
+                "coordinates",
+                "SAM",
             ],
             inputs=[
                 io.MultiType.Input("boxes", [io.BoundingBox, BBOX, BBOXES, BOX, SEGS, JSON, ARRAY, io.String]),
@@ -53,6 +58,10 @@ class ConvertBoxes(Node):
                 io.Combo.Input("json_numbers", options=list(CONVENTIONS), default="xyxy", optional=True),
                 io.Float.Input("crop_factor", default=3.0, min=1.0, max=100.0, step=0.1, optional=True, advanced=True),
                 io.Image.Input("image", optional=True),
+                io.Int.Input("points_per_side", default=1, min=1, max=MOST_PER_SIDE, optional=True, advanced=True),
+                io.Combo.Input(
+                    "points_for", options=[EACH_IMAGE, EACH_BOX], default=EACH_IMAGE, optional=True, advanced=True
+                ),
             ],
             outputs=[
                 io.BoundingBox.Output("bboxes"),
@@ -63,6 +72,7 @@ class ConvertBoxes(Node):
                 JSON.Output("florence2"),
                 io.String.Output("json"),
                 io.Image.Output("images", is_output_list=True),
+                io.String.Output("points", is_output_list=True),
             ],
         )
 
@@ -76,6 +86,8 @@ class ConvertBoxes(Node):
         json_numbers: str = "xyxy",
         crop_factor: float = 3.0,
         image: torch.Tensor | None = None,
+        points_per_side: int = 1,
+        points_for: str = EACH_IMAGE,
     ) -> io.NodeOutput:
         """Converts."""
         try:
@@ -91,7 +103,8 @@ class ConvertBoxes(Node):
         segs, images = segs_of(converted, size, image, crop_factor)
         text = to_json(converted, json_numbers, size)
         native = [[described(box) for box in found] for found in converted]
-        return io.NodeOutput(native, bbox, layerstyle, first, segs, to_nested(converted), text, images)
+        points = points_of(converted, points_per_side, points_for, 1 if image is None else len(image))
+        return io.NodeOutput(native, bbox, layerstyle, first, segs, to_nested(converted), text, images, points)
 
 
 def known_size(boxes: Any, image: torch.Tensor | None) -> tuple[int, int] | None:
@@ -110,6 +123,17 @@ def known_size(boxes: Any, image: torch.Tensor | None) -> tuple[int, int] | None
             "image that they were found in."
         )
     return size
+
+
+def points_of(boxes: Boxes, per_side: int, points_for: str, images: int) -> list[Any]:
+    """The points of each image's boxes, or of each box; without any box, what takes those of a box does not run.
+
+    Boxes of one image serve every image of a batch, as for SEGS.
+    """
+    if points_for == EACH_BOX:
+        return [points_json([box], per_side, check_interrupt) for found in boxes for box in found] or [SKIP]
+    texts = [points_json(found, per_side, check_interrupt) for found in boxes]
+    return texts * images if len(texts) == 1 else texts
 
 
 def segs_of(

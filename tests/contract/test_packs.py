@@ -67,6 +67,41 @@ def test_shapes(bench: Bench, options: dict[str, Any], slot: int, shape: Any) ->
     assert bench.value(bench.run(graph), "show") == shape
 
 
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ({}, [[{"x": 40, "y": 52}, {"x": 112, "y": 76}], []]),
+        ({"points_for": "each box"}, [[{"x": 40, "y": 52}], [{"x": 112, "y": 76}]]),
+        (
+            {"points_for": "each box", "points_per_side": 2},
+            [
+                [{"x": x, "y": y} for y in (40, 64) for x in (29, 50)],
+                [{"x": x, "y": y} for y in (64, 88) for x in (101, 122)],
+            ],
+        ),
+    ],
+    ids=["image", "box", "grid"],
+)
+def test_points(bench: Bench, options: dict[str, Any], texts: Any) -> None:
+    """As texts of SAM3_Detect's positive_coords and the segment-anything-2 nodes' coordinates_positive."""
+    graph = convert(bench, [[A, B], []], **options)
+    graph["show"] = node("PreviewAny", source=["converted", 8])
+    assert bench.value(bench.run(graph), "show") == texts
+
+
+def test_points_go_with_their_images_and_without_boxes_nothing_runs(bench: Bench) -> None:
+    bench.picture("one.png", SIZE)
+    bench.picture("two.png", SIZE)
+    graph = bench.batch("one.png", "two.png") | bench.boxes([A])
+    graph["converted"] = node("IAA_ConvertBoxes", boxes=["boxes", 0], image=["batch", 0])
+    graph["show"] = node("PreviewAny", source=["converted", 8])
+    assert bench.value(bench.run(graph), "show") == [[{"x": 40, "y": 52}]] * 2
+    graph |= bench.boxes([])
+    graph["converted"]["inputs"]["points_for"] = "each box"
+    graph["other"] = node("PreviewAny", source=["converted", 5])
+    assert set(bench.run(graph).outputs) & {"show", "other"} == {"other"}
+
+
 @pytest.mark.parametrize("slot", [0, 2, 5, 6], ids=["BOUNDING_BOX", "LayerStyle", "Florence2", "JSON"])
 def test_batches_come_back_image_by_image(bench: Bench, slot: int) -> None:
     graph = convert(bench, [[A], [], [B, A]])

@@ -12,6 +12,7 @@ from comfyui_server import run_inside
 
 from iaa_runtime.boxes.convert import to_nested
 from iaa_runtime.boxes.masks import union_masks
+from iaa_runtime.boxes.points import box_points, points_json
 
 INSIDE = Path(__file__).parent / "inside"
 SIZE = (160, 120)
@@ -39,6 +40,18 @@ def test_sam3_detect_with_one_mask_per_box(comfyui: Path) -> None:
     given = {"width": SIZE[0], "height": SIZE[1], "count": 1, "boxes": [[A, B]], "individual": True}
     masks = np.array(run_inside(comfyui, INSIDE / "sam3.py", json.dumps(given))) / 255
     assert agree(masks, [[A], [B]])
+
+
+@pytest.mark.parametrize("per_side", [1, 3])
+@pytest.mark.parametrize("boxes", [[A], [A, B], []], ids=["one", "two", "none"])
+def test_sam3_detect_with_points(comfyui: Path, boxes: list[dict[str, Any]], per_side: int) -> None:
+    """It looks where the points are, and finds nothing where there are none."""
+    given = {"width": SIZE[0], "height": SIZE[1], "count": 1, "points": points_json(boxes, per_side)}
+    (mask,) = np.array(run_inside(comfyui, INSIDE / "sam3.py", json.dumps(given))) / 255
+    points = [point for box in boxes for point in box_points(box, per_side)]
+    squares = [{"x": p["x"] - 1, "y": p["y"] - 1, "width": 2, "height": 2} for p in points]
+    assert agree(mask[None], [squares])
+    assert mask.any() == bool(boxes) and not (mask > union_masks([boxes], SIZE)[0].numpy()).any()
 
 
 @pytest.mark.parametrize("boxes", [[A], [A, B]], ids=["one", "two"])
