@@ -15,6 +15,7 @@ from .boxes_mask import BoxesToMask
 from .boxes_merge import MergeBoxes
 from .boxes_paste import PasteCrops
 from .boxes_select import SelectBoxes
+from .boxes_track import TrackBoxes
 from .caption import Caption
 from .caption_boxes import CaptionBoxes
 from .chat import ChatTurn
@@ -31,6 +32,7 @@ from .text import Text
 BOX_TOOLS: list[type[io.ComfyNode]] = [
     SelectBoxes,
     MergeBoxes,
+    TrackBoxes,
     BoxesToMask,
     CropBoxes,
     PasteCrops,

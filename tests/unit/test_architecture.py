@@ -39,7 +39,7 @@ __main__
 """
 OUTSIDE = {
     "images": "torch numpy PIL",
-    "boxes": "torch numpy PIL",
+    "boxes": "torch numpy PIL scipy",
     "text": "transformers",
     "shapes": "torch numpy PIL",
     "checkpoint": "torch safetensors huggingface_hub tqdm",
