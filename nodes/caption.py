@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError, spelled
-from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
+from ..iaa_runtime.text.styles import ANY, ENGLISH, KINDS, LANGUAGES, LENGTHS, caption_prompt, styled
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .lists import first_of
@@ -19,7 +20,7 @@ from .progress import Progress
 from .values import pictures
 
 QUESTION = "question"
-PRESETS = [*CAPTION_PROMPTS, QUESTION]
+PRESETS = [*KINDS, QUESTION]
 
 
 class Caption(Node):
@@ -47,6 +48,10 @@ class Caption(Node):
                 ),
                 length_input(),
                 sampling_input(),
+                io.Combo.Input("length", options=list(LENGTHS), default=ANY, optional=True),
+                io.String.Input("extras", default="", optional=True, advanced=True),
+                io.String.Input("forbid", default="", optional=True, advanced=True),
+                io.Combo.Input("language", options=list(LANGUAGES), default=ENGLISH, optional=True, advanced=True),
             ],
             outputs=[io.String.Output("captions", is_output_list=True)],
             hidden=[io.Hidden.unique_id],
@@ -77,13 +82,18 @@ class Caption(Node):
         prompt: str | list[str] = "",
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         sampling: dict[str, Any] | None = None,
+        length: str = ANY,
+        extras: str = "",
+        forbid: str = "",
+        language: str = ENGLISH,
     ) -> io.NodeOutput:
         """Captions the batch."""
+        style = {"length": length, "extras": items(extras), "forbid": items(forbid), "language": language}
         progress = Progress(len(image), max_new_tokens, cls.hidden.unique_id)
         with model.in_use() as pipeline:
             captions = pipeline.caption(
                 pictures(image),
-                questions(preset, prompt),
+                questions(preset, prompt, style),
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
@@ -93,23 +103,37 @@ class Caption(Node):
         return io.NodeOutput(captions, ui=texts_ui(captions) | notes_ui(pipeline))
 
 
-def questions(preset: str, prompt: str | list[str]) -> str | list[str]:
+def questions(preset: str, prompt: str | list[str], style: dict[str, Any]) -> str | list[str]:
     """What is asked about every image, or about each of them; errors are those of :func:`question`."""
-    return question(preset, prompt) if isinstance(prompt, str) else [question(preset, words) for words in prompt]
+    if isinstance(prompt, str):
+        return question(preset, prompt, style)
+    return [question(preset, words, style) for words in prompt]
 
 
-def question(preset: str, prompt: str) -> str:
-    """What is asked: the preset's words, the user's, or both.
+def question(preset: str, prompt: str, style: dict[str, Any]) -> str:
+    """What is asked: the preset's words, the user's, or both, with what the answer shall be like.
+
+    Args:
+        preset: one of ``PRESETS``.
+        prompt: the user's words.
+        style: arguments of :func:`styled`.
 
     Raises:
-        InputError: both are empty, or there is no such preset.
+        InputError: both are empty, or there is no such preset or extra, or a length for a list.
     """
     if preset not in PRESETS:
         raise InputError(unknown_preset(preset))
-    words = " ".join(part for part in (CAPTION_PROMPTS.get(preset, ""), prompt.strip()) if part)
+    words = prompt.strip()
+    if preset != QUESTION:
+        return " ".join(filter(None, (caption_prompt(preset, **style), words)))
     if not words:
         raise InputError("There is nothing to ask: 'prompt' is empty. Type the question, or choose another preset.")
-    return words
+    return styled(words, **style)
+
+
+def items(text: str) -> list[str]:
+    """What stands between commas and line ends, in English or Chinese."""
+    return [item.strip() for item in re.split(r"[,;，；、\n]", text) if item.strip()]
 
 
 def unknown_preset(preset: object) -> str:

@@ -9,18 +9,17 @@ from typing import Any
 from ..boxes.bounding_box import as_boxes, label_of
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
-from ..text.prompts import CAPTION_PROMPTS
 from .arguments.shared import generation_options
 from .opening import open_pipeline
 from .output import TokenCounter, print_json
 from .pictures import check_images, load_images
-from .stdin import given_text
+from .stdin import asked
 
 
 def run(options: argparse.Namespace) -> int:
     """Captions each image; fails in the end if one could not be opened."""
     settings = generation_options(options)
-    prompt = CAPTION_PROMPTS[options.preset or "caption"] if options.prompt is None else given_text(options.prompt)
+    prompt = asked(options)
     boxes = read_boxes(options.boxes, options.image) if options.boxes else {}
     pictures = check_images("caption", options.image)
     pipeline = open_pipeline(options)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from ..errors import InputError
-from .arguments.shared import STDIN
+from ..text.styles import caption_prompt, styled
+from .arguments.shared import STDIN, style_of
 
 
 def given_text(text: str) -> str:
@@ -16,6 +18,17 @@ def given_text(text: str) -> str:
     if text != STDIN:
         return text
     return "".join(lines()).rstrip("\r\n")
+
+
+def asked(options: argparse.Namespace) -> str:
+    """The question for captions: that of ``--prompt`` or ``--style``, with what captions are to be like.
+
+    Raises:
+        InputError: the prompt is to come from standard input, which is closed or no text.
+    """
+    if options.prompt is not None:
+        return styled(given_text(options.prompt), **style_of(options))
+    return caption_prompt(options.preset or "caption", **style_of(options))
 
 
 def lines() -> Iterator[str]:

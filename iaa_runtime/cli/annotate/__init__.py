@@ -19,13 +19,12 @@ from ...jobs.process_group import ProcessGroup
 from ...jobs.progress import Progress
 from ...jobs.run import retry_failed, run_job
 from ...jobs.start import check_folder, open_job
-from ...text.prompts import CAPTION_PROMPTS
 from ..arguments.shared import generation_options
 from ..opening import join_processes, open_pipeline
 from ..origin import origin_of
 from ..output import complain, log, print_json
 from ..outputs import Outputs
-from ..stdin import given_text
+from ..stdin import asked
 from .exports import Export, asked_exports, check_sidecars, put_sidecars
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
@@ -71,13 +70,9 @@ def _failed(record: Row) -> bool:
 
 
 def _settings(options: argparse.Namespace) -> AnnotateSettings:
-    prompt = None
-    if options.prompt is not None:
-        prompt = given_text(options.prompt)
-    elif options.caption or options.preset is not None:
-        prompt = CAPTION_PROMPTS[options.preset or "caption"]
+    captions = options.caption or options.prompt is not None or options.preset is not None
     return AnnotateSettings(
-        prompt=prompt,
+        prompt=asked(options) if captions else None,
         phrases=tuple(dict.fromkeys(options.phrase)),
         ground=options.boxes or bool(options.phrase),
         threshold=options.threshold,

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ...config import BATCH_ROWS
 from ...errors import InputError, UsageError
-from ...text.prompts import CAPTION_PROMPTS
 from ..parser import CommandParser
 from .shared import (
     MOST_ROWS,
@@ -15,6 +14,7 @@ from .shared import (
     add_dry_run_argument,
     add_overwrite_argument,
     add_pipeline_arguments,
+    add_question_arguments,
     add_threshold_argument,
     checked,
     count,
@@ -110,13 +110,8 @@ def add_arguments(parser: CommandParser) -> None:
 def _add_questions(parser: CommandParser) -> None:
     group = parser.add_argument_group("what is asked")
     group.add_argument("--caption", action="store_true", help="caption every picture")
-    question = group.add_mutually_exclusive_group()
-    question.add_argument(
-        "--prompt", metavar="TEXT", help="the question that captions answer; - reads it from stdin; implies --caption"
-    )
-    question.add_argument(
-        "--preset", choices=CAPTION_PROMPTS, help="a ready question (default: caption); implies --caption"
-    )
+    add_question_arguments(parser, group, "; implies --caption")
+    parser.needs("length extra forbid language", "caption", "prompt", "preset")
     group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="what to find (repeatable)")
     group.add_argument(
         "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from ...text.prompts import CAPTION_PROMPTS
 from ..parser import CommandParser
-from .shared import add_picture_arguments, add_pipeline_arguments
+from .shared import add_picture_arguments, add_pipeline_arguments, add_question_arguments
 
 
 def add_arguments(parser: CommandParser) -> None:
     """Declares them."""
     add_picture_arguments(parser)
-    question = parser.add_mutually_exclusive_group()
-    question.add_argument("--prompt", metavar="TEXT", help="the question; - reads it from stdin (default: a preset)")
-    question.add_argument("--preset", choices=CAPTION_PROMPTS, help="a ready question (default: caption)")
+    add_question_arguments(parser, parser)
     parser.add_argument(
         "--boxes",
         metavar="FILE",

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
 from ...errors import IAAError, InputError, UsageError, spelled
 from ...images.names import expanded
+from ...text.styles import ANY, ENGLISH, EXTRAS, KINDS, LANGUAGES, LENGTHS, LISTS
 from ..parser import CommandParser
 
 Value = TypeVar("Value")
@@ -93,6 +94,45 @@ class _Pictures(argparse.Action):
         before = getattr(namespace, self.dest) or []
         words = [values] if isinstance(values, str) else values or []
         setattr(namespace, self.dest, [*before, *(path for word in words for path in expanded(word))])
+
+
+def add_question_arguments(parser: CommandParser, group: argparse._ActionsContainer, implied: str = "") -> None:
+    """Adds what captions are asked with: ``--prompt`` or ``--style``, and how long they are to be, and so on.
+
+    Args:
+        parser: the command's.
+        group: where they stand in its help.
+        implied: what is said of the first two besides.
+    """
+    question = group.add_mutually_exclusive_group()
+    question.add_argument("--prompt", metavar="TEXT", help=f"the question; - reads it from stdin{implied}")
+    question.add_argument(
+        "--style", "--preset", dest="preset", choices=KINDS, help=f"a ready question (default: caption){implied}"
+    )
+    group.add_argument("--length", choices=LENGTHS, default=ANY, help="how long captions are to be")
+    group.add_argument(
+        "--extra",
+        action="append",
+        choices=EXTRAS,
+        default=[],
+        metavar="WHAT",
+        help=f"what to mention or leave out (repeatable): {', '.join(EXTRAS)}",
+    )
+    group.add_argument(
+        "--forbid", action="append", default=[], metavar="TEXT", help="words not to be used (repeatable)"
+    )
+    group.add_argument("--language", choices=LANGUAGES, default=ENGLISH, help="of the question, and so of the answer")
+    parser.rule(_check_length)
+
+
+def _check_length(options: argparse.Namespace) -> None:
+    if options.preset in LISTS and options.length != ANY:
+        raise UsageError(f"--length has no effect beside --style {options.preset}, which is a list. Leave it out.")
+
+
+def style_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given of :func:`styled`'s arguments."""
+    return {name: getattr(options, name) for name in ("length", "forbid", "language")} | {"extras": options.extra}
 
 
 def add_threshold_argument(parser: argparse._ActionsContainer) -> None:
