@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
+
+import pytest
+from templates import template
 
 if TYPE_CHECKING:
     from conftest import ComfyPage
@@ -60,3 +64,24 @@ def test_very_many_boxes_do_not_freeze_the_browser(comfy: ComfyPage) -> None:
     shown = comfy.page.evaluate(MANY, 20_000)
     assert shown["seconds"] < 5
     assert (shown["rows"], shown["count"]) == (1000, "20000 boxes")
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_a_caption_saved_before_there_were_styles_loads_as_it_was(comfy: ComfyPage, random: bool) -> None:
+    """What was drawn at random, too: its group of widgets stands before the new ones."""
+    workflow = json.loads(template("caption").read_text(encoding="utf-8"))
+    sampling = ["random", 0.6, 40, 0.8, 0.1, 1.2, 77, "fixed"] if random else ["likeliest words"]
+    for node in workflow["nodes"]:
+        if node["type"] == "IAA_Caption":
+            node["widgets_values"] = ["detailed", "And the light?", 99, *sampling]
+            node.pop("widgets_values_named")
+            node["inputs"] = [each for each in node["inputs"] if each["name"] in ("model", "image")]
+    comfy.load(workflow)
+    prompt = comfy.page.evaluate("async () => (await app.graphToPrompt()).output")
+    (inputs,) = [made["inputs"] for name, made in prompt.items() if name == "3"]
+    expected = {"preset": "detailed", "prompt": "And the light?", "max_new_tokens": 99, "sampling": sampling[0]}
+    if random:
+        names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "seed")
+        expected |= {f"sampling.{name}": value for name, value in zip(names, sampling[1:], strict=False)}
+    expected |= {"length": "any", "extras": "", "forbid": "", "language": "English"}
+    assert {name: inputs[name] for name in expected} == expected
