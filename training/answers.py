@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from branching import Leaves, cpu_attention, run_tree
 from close_ups import is_close_up
 from data import training_scene
 from dialogues import IGNORED, Branches, Dialogue, Script, chat, different_turns
@@ -19,51 +18,11 @@ from torch import Tensor, nn
 from iaa_runtime.config import Task
 from iaa_runtime.model.stack import Stack
 from iaa_runtime.shapes.scenes import MAX_SHAPES
+from iaa_runtime.teaching.branching import Leaves, cpu_attention, run_tree
+from iaa_runtime.teaching.losses import NUMBERS, answer_loss
 
-NUMBERS = 1000
 CROWDS = ((0.06, 1), (0.13, 2), (0.22, 3))
 """(until this part of MM's training, at most so many shapes a picture): one teaches words, several teach choosing."""
-
-
-def soft_numbers(sigma: float) -> Tensor:
-    """(1000, 1000): row ``n`` is the soft target of coordinate ``n``, a Gaussian of ``sigma`` thousandths around it.
-
-    With one right token in a thousand, a near miss would be as wrong as a far one, and there would be no slope to
-    descend; so neighbours count as nearly right. The Gaussian narrows as training goes on.
-    """
-    values = torch.arange(NUMBERS, dtype=torch.float32)
-    return torch.softmax(-((values[:, None] - values) ** 2) / (2 * sigma**2), -1)
-
-
-def answer_loss(
-    logits: Tensor, targets: Tensor, absent: Tensor, first_number: int, table: Tensor | None
-) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of answer tokens; coordinates against soft targets, or a flat one where the object is absent.
-
-    Args:
-        logits: (M, V).
-        targets: (M,) token ids.
-        absent: (M,) bool, True in answers about objects that are not there.
-        first_number: Id of ``000``; those of ``001`` to ``999`` follow.
-        table: From :func:`soft_numbers`; None learns numbers like words.
-    """
-    scores = logits.float().log_softmax(-1)
-    hard = -scores.gather(-1, targets[:, None]).squeeze(-1)
-    number = (targets >= first_number) & (targets < first_number + NUMBERS)
-    right = (scores.argmax(-1) == targets).float()
-    if table is None or not number.any():
-        return hard.mean(), {"right": right.mean().item()}
-    values = targets[number] - first_number
-    soft = torch.where(absent[number][:, None], 1 / NUMBERS, table[values])
-    coordinates = -(soft * scores[number, first_number : first_number + NUMBERS]).sum(-1)
-    predicted = scores[number, first_number : first_number + NUMBERS].argmax(-1)
-    missed = (predicted - values).abs().float()[~absent[number]] / NUMBERS
-    report = {
-        "right": right[~number].mean().item(),
-        "missed": missed.mean().item(),
-        "near": (missed < 0.03).float().mean().item(),
-    }
-    return coordinates.mean() + hard[~number].mean(), report
 
 
 @dataclass
@@ -158,8 +117,9 @@ class AnswerStage:
         absent = torch.cat([b.absent[:, None].expand_as(w)[w] for b, w in zip(branches, wanted, strict=True)]).to(
             device
         )
-        table = soft_numbers(self.sigma(step)).to(device) if self.task is Task.G else None
-        loss, report = answer_loss(logits, targets, absent, self.first_number, table)
+        sigma = self.sigma(step) if self.task is Task.G else None
+        numbers = torch.arange(self.first_number, self.first_number + NUMBERS, device=device)
+        loss, report = answer_loss(logits, targets, absent, numbers, sigma)
         if gaze is None or self.labels is None:
             return loss, report
         labels = torch.from_numpy(self.labels[rows]).to(device)

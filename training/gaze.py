@@ -8,43 +8,19 @@ answers as before. (Liu et al., "Neural Machine Translation with Supervised Atte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
-from branching import Level
-from torch import Tensor, nn
+from torch import Tensor
 from tower import patch_owners
 
-from iaa_runtime.model.layers import Attention, Rotation
 from iaa_runtime.model.stack import Stack
+from iaa_runtime.teaching.looking import Watch
 
 WEIGHT = 3.0
 """Of this loss, relative to the answers' own."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    """One call of a watched attention: its module, input (rows, T, H), rotation, mask (1, 1, T, S), level and slot."""
-
-    module: Attention
-    x: Tensor
-    rotation: Rotation
-    mask: Tensor
-    level: Level
-    slot: int
-
-    def scores(self) -> Tensor:
-        """(rows, T, WATCHED, S) attention logits of the first head of each group."""
-        size, groups = self.module.head_dim, self.level.keys(self.slot).shape[1]
-        heads = cast(Tensor, self.module.q_proj.weight).view(groups, -1, size, self.x.shape[-1])[:, 0]
-        query = self.rotation(
-            nn.functional.linear(self.x, heads.flatten(0, 1)).unflatten(-1, (groups, size)).transpose(1, 2)
-        )
-        scores = query.float() @ self.level.keys(self.slot).float().transpose(-1, -2) * size**-0.5
-        return scores.masked_fill(~self.mask, -torch.inf).transpose(1, 2)
 
 
 @dataclass
@@ -58,23 +34,15 @@ class Gaze:
 
     stack: Stack
     first_patch: int
-    _seen: list[_Call] = field(default_factory=list)
+    _watch: Watch = field(init=False)
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Records the calls of the watched attentions while the context lasts."""
-        self._seen.clear()
-
-        def note(module: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> None:
-            self._seen.append(_Call(cast(Attention, module), *arguments))
-
+    def __post_init__(self) -> None:
         blocks = len(self.stack.blocks)
-        handles = [self.stack.blocks[slot].self_attn.register_forward_hook(note) for slot in (blocks - 3, blocks - 1)]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        self._watch = Watch(self.stack, (blocks - 3, blocks - 1))
+
+    def watch(self) -> AbstractContextManager[None]:
+        """Records the calls of the watched attentions while the context lasts."""
+        return self._watch.entered()
 
     def loss(self, labels: Tensor, grid: int, parents: Sequence[Tensor], looks: Sequence[Tensor]) -> Tensor:
         """Kullback-Leibler divergence of attention from where it should be, averaged over heads and tokens.
@@ -90,18 +58,19 @@ class Gaze:
         """
         owners = patch_owners(labels, grid)  # (B, N), -1 on the ground
         shapes = torch.arange(labels.shape[1], device=labels.device)
-        leaves = self._seen[-2 * len(parents) :]
+        shared = self.stack.config.num_attention_heads // self.stack.config.num_key_value_heads
         losses = []
-        for number, call in enumerate(leaves):
-            pictures, wanted = parents[number // 2], looks[number // 2]
-            row, token, head = wanted.any(-1).nonzero(as_tuple=True)
-            if not len(row):
-                continue
-            scores, target = call.scores()[row, token, head], wanted[row, token, head].float()
-            patches = scores[:, self.first_patch : self.first_patch + grid * grid]
-            shown = owners[pictures[row]][:, None] == shapes[:, None]  # (M, 5, N)
-            on_shapes = patches[:, None].masked_fill(~shown, -1e4).logsumexp(-1)
-            shares = torch.cat((on_shapes, scores[:, :1]), 1) - scores.logsumexp(-1, keepdim=True)
-            target = target / target.sum(-1, keepdim=True)
-            losses.append((target * (target.clamp_min(1e-9).log() - shares.clamp_min(-20.0))).sum(-1))
+        for calls, pictures, wanted in zip(self._watch.leaves(len(parents)), parents, looks, strict=True):
+            for call in calls.values():
+                for head in range(wanted.shape[2]):  # the first head of each group is watched
+                    row, token = wanted[:, :, head].any(-1).nonzero(as_tuple=True)
+                    if not len(row):
+                        continue
+                    scores, target = call.scores(row, token, head * shared), wanted[row, token, head].float()
+                    patches = scores[:, self.first_patch : self.first_patch + grid * grid]
+                    shown = owners[pictures[row]][:, None] == shapes[:, None]  # (M, 5, N)
+                    on_shapes = patches[:, None].masked_fill(~shown, -1e4).logsumexp(-1)
+                    shares = torch.cat((on_shapes, scores[:, :1]), 1) - scores.logsumexp(-1, keepdim=True)
+                    target = target / target.sum(-1, keepdim=True)
+                    losses.append((target * (target.clamp_min(1e-9).log() - shares.clamp_min(-20.0))).sum(-1))
         return torch.cat(losses).mean() if losses else labels.new_zeros(())

@@ -29,10 +29,8 @@ import parts  # noqa: E402
 import published  # noqa: E402
 import torch  # noqa: E402
 from answers import AnswerStage  # noqa: E402
-from branching import cpu_attention  # noqa: E402
 from data import Pictures, draw_pictures, training_scene  # noqa: E402
 from dialogues import Script, turn_for  # noqa: E402
-from loop import Schedule, train  # noqa: E402
 from opening import lay_numbers_on_a_curve, look_for_likeness, open_dictionary, speak_up  # noqa: E402
 from progress import Progress  # noqa: E402
 from tokenizer import build_tokenizer, save_tokenizer  # noqa: E402
@@ -45,6 +43,8 @@ from iaa_runtime.config import IAAConfig, Task  # noqa: E402
 from iaa_runtime.model import ops  # noqa: E402
 from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank  # noqa: E402
 from iaa_runtime.shapes.scenes import COLORS, KINDS  # noqa: E402
+from iaa_runtime.teaching.branching import cpu_attention  # noqa: E402
+from iaa_runtime.teaching.loop import Files, LossOf, Schedule, Watch, train  # noqa: E402
 from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E402
 
 STAGES = ("pictures", "tokenizer", "text", "tower", "features", "mm", "g", "export")
@@ -145,7 +145,7 @@ class Run:
         base = parts.make_bank("base", self.config, self.device)
         text = parts.make_bank("text", self.config, self.device)
         stage = self._answers(Task.TEXT, cast(BaseBank, base), cast(HeadBank, text), 8)
-        train("text", nn.ModuleDict({"base": base, "text": text}), stage.loss, self.schedules["text"], self.out)
+        self._train("text", nn.ModuleDict({"base": base, "text": text}), stage.loss)
 
     def stage_tower(self) -> None:
         """Trains the vision tower, on patch labels."""
@@ -161,7 +161,7 @@ class Run:
                 seen = vision(pixels.to(self.device).contiguous())
             return dense_loss(seen.float(), head, labels.to(self.device))
 
-        train("tower", nn.ModuleDict({"vision": vision, "head": head}), loss, self.schedules["tower"], self.out)
+        self._train("tower", nn.ModuleDict({"vision": vision, "head": head}), loss)
 
     def stage_features(self) -> None:
         """Computes the features of every picture; the tower is frozen from here on."""
@@ -200,7 +200,13 @@ class Run:
 
     def _train_adaptors(self, task: Task, bank: nn.Module) -> None:
         stage = self._answers(task, cast(BaseBank, self.bank("base")), cast(HeadBank, bank), self.questions)
-        train(task.stack_bank, bank, stage.loss, self.schedules[task.stack_bank], self.out)
+        self._train(task.stack_bank, bank, stage.loss)
+
+    def _train(self, name: str, module: nn.Module, loss_of: LossOf) -> None:
+        """Trains what a stage learns; its state and the run's curve are in the run's folder."""
+        files = Files(self.out / f"{name}.pt", self.out / "curve.jsonl", name)
+        told = Watch(on_report=lambda line: logging.getLogger("shapes").info("%s", line))
+        train(module, loss_of, self.schedules[name], files, told)
 
     def _open(self, bank: AdaptorBank) -> None:
         features = torch.from_numpy(np.load(self.out / "features.npy", mmap_mode="r")[:500].astype(np.float32))

@@ -20,6 +20,7 @@ from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.config import IMAGE_TOKEN_INDEX
 from iaa_runtime.shapes.language import Question, caption, grounding_answer, left_to_right
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.teaching import branching, losses
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import grounding_question
 from iaa_runtime.text.tokenizer import load_tokenizer
@@ -33,7 +34,6 @@ def training(project_root: Path) -> Iterator[Any]:
     folder = str(project_root / "training")
     sys.path.insert(0, folder)
     import answers
-    import branching
     import dialogues
     import gaze
     import parts
@@ -42,7 +42,6 @@ def training(project_root: Path) -> Iterator[Any]:
 
     yield SimpleNamespace(
         answers=answers,
-        branching=branching,
         dialogues=dialogues,
         gaze=gaze,
         parts=parts,
@@ -71,11 +70,11 @@ def test_a_tree_of_questions_is_the_flat_sequences(training: Any) -> None:
     system, pictures = torch.randn(1, 5, 128), torch.randn(2, 7, 128)
     short, long = torch.randn(3, 2, 128), torch.randn(3, 4, 128)
     parents = torch.tensor([1, 0, 1])
-    groups = [training.branching.Leaves(leaves, parents) for leaves in (short, long)]
+    groups = [branching.Leaves(leaves, parents) for leaves in (short, long)]
     with torch.no_grad():
-        for context in (training.branching.cpu_attention(device), torch.no_grad()):
+        for context in (branching.cpu_attention(device), torch.no_grad()):
             with context:
-                found = training.branching.run_tree(stack, [system, pictures], groups)
+                found = branching.run_tree(stack, [system, pictures], groups)
             for leaves, activations in zip((short, long), found, strict=True):
                 flat = torch.cat((system.expand(3, -1, -1), pictures[parents], leaves), 1)
                 torch.testing.assert_close(activations, stack.hidden(flat)[:, 12:], rtol=1e-4, atol=1e-4)
@@ -93,7 +92,7 @@ def test_gaze_is_how_far_attention_is_from_what_it_should_see(training: Any, mon
     looks[1, 0, 0, [0, 5]] = True  # row 1, first token: the first head at shape 0 and at nothing
     gaze = training.gaze.Gaze(stack, first_patch=3)
     with torch.no_grad(), gaze.watch():
-        training.branching.run_tree(stack, [system, pictures], [training.branching.Leaves(leaves, parents)])
+        branching.run_tree(stack, [system, pictures], [branching.Leaves(leaves, parents)])
         found = gaze.loss(labels, 2, [parents], [looks])
 
     weights = []  # (rows, groups, T, T) of every block's groups' first heads, of the same rows written out flat
@@ -156,7 +155,7 @@ def test_every_token_of_an_answer_knows_where_to_look(training: Any) -> None:
 
 
 def test_soft_coordinates_peak_at_the_truth_and_sum_to_one(training: Any) -> None:
-    table = training.answers.soft_numbers(5.0)
+    table = losses.soft_numbers(torch.arange(1000), 5.0)
     assert torch.equal(table.argmax(-1), torch.arange(1000))
     torch.testing.assert_close(table.sum(-1), torch.ones(1000))
     assert table[500, 505] / table[500, 500] == pytest.approx(0.6065, rel=1e-3)

@@ -33,6 +33,7 @@ generation
 pipeline
 jobs
 annotate  evaluation  export
+teaching
 bench
 cli
 __main__
@@ -51,6 +52,7 @@ OUTSIDE = {
     "annotate": "torch PIL pyarrow webdataset",
     "evaluation": "numpy PIL",
     "export": "torch numpy gguf",
+    "teaching": "torch numpy PIL",
     "bench": "torch numpy transformers vllm llama_cpp PIL",
     "cli": "torch PIL argcomplete",
 }

@@ -1,4 +1,4 @@
-"""Runs many questions about one picture in one batch, with the picture and the system prompt run only once.
+"""Runs many questions about one picture in one training batch, with the picture and the system prompt run only once.
 
 A batch is a tree of three levels: the system prompt (one row), the picture (B rows), the questions with their answers
 (the leaves, K a picture). Each level attends to its own past and to all of the levels above, exactly as the flat
@@ -15,10 +15,12 @@ from typing import cast
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from iaa_runtime.model.kv_cache import KVCache
-from iaa_runtime.model.layers import Block, Rotation
-from iaa_runtime.model.stack import Stack
+from ..model.attention import kernels_of_any_length
+from ..model.kv_cache import KVCache
+from ..model.layers import Block, Rotation
+from ..model.stack import Stack
 
 
 class Level:
@@ -59,23 +61,36 @@ class Leaves:
     parents: Tensor
 
 
-def _run_level(stack: Stack, embedded: Tensor, start: int, level: Level) -> Tensor:
+def _run_level(stack: Stack, embedded: Tensor, start: int, level: Level, checkpointed: bool) -> Tensor:
     own = embedded.shape[1]
     positions = torch.arange(start, start + own, device=embedded.device)[None]
     rotation = Rotation.at(positions, stack.config.head_dim, stack.config.rope_theta, embedded.dtype)
     mask, x = _mask(start, own, embedded.device), embedded
-    for slot, block in enumerate(cast("Sequence[Block]", stack.blocks)):
-        x = block(x, rotation, mask, cast(KVCache, level), slot)
+    for slot, block in enumerate(stack.blocks):
+        if checkpointed:
+            x = checkpoint(_same_again, block, x, rotation, mask, level, slot, use_reentrant=False)
+        else:
+            x = block(x, rotation, mask, cast(KVCache, level), slot)
     return x
 
 
-def run_tree(stack: Stack, trunk: Sequence[Tensor], groups: Sequence[Leaves]) -> list[Tensor]:
+def _same_again(block: Block, x: Tensor, rotation: Rotation, mask: Tensor, level: Level, slot: int) -> Tensor:
+    """A block, by the same kernels in the forward pass and when it is computed again in the backward pass."""
+    with kernels_of_any_length(x.device), cpu_attention(x.device):
+        return cast(Tensor, block(x, rotation, mask, cast(KVCache, level), slot))
+
+
+def run_tree(
+    stack: Stack, trunk: Sequence[Tensor], groups: Sequence[Leaves], *, checkpointed: bool = False
+) -> list[Tensor]:
     """Runs a stack over a tree of embedded tokens.
 
     Args:
         stack: The stack whose blocks run.
         trunk: Embedded tokens from the root down: (1, tokens, H), then (B, tokens, H) where there are pictures.
         groups: The leaves, padded on the right.
+        checkpointed: Keep a block's input alone for the backward pass, which then computes the block once more (Chen
+            et al., arXiv 1604.06174).
 
     Returns:
         Per group of leaves, their activations before the final norm.
@@ -85,9 +100,13 @@ def run_tree(stack: Stack, trunk: Sequence[Tensor], groups: Sequence[Leaves]) ->
     for embedded in trunk:
         parents = torch.zeros(len(embedded), dtype=torch.long, device=embedded.device)
         level = Level(above, parents)
-        _run_level(stack, embedded, start, level)
+        _run_level(stack, embedded, start, level, checkpointed)
         above, start = level, start + embedded.shape[1]
-    return [_run_level(stack, leaves.embedded, start, Level(above, leaves.parents)) for leaves in groups]
+    levels = [Level(above, leaves.parents) for leaves in groups]
+    return [
+        _run_level(stack, leaves.embedded, start, level, checkpointed)
+        for leaves, level in zip(groups, levels, strict=True)
+    ]
 
 
 def _plain_attention(
@@ -115,7 +134,7 @@ def cpu_attention(device: torch.device) -> Iterator[None]:
     """
     fused = F.scaled_dot_product_attention
     if device.type == "cpu":
-        F.scaled_dot_product_attention = _plain_attention
+        F.scaled_dot_product_attention = _plain_attention  # type: ignore[assignment]
     try:
         yield
     finally:

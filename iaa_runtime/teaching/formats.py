@@ -1,0 +1,224 @@
+"""Reads examples from files: COCO JSON, RefCOCO lines, lines of ``iaa annotate`` and ``iaa ground``, LLaVA JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ..boxes.geometry import Box
+from ..config import Task
+from ..errors import InputError, spelled
+from ..evaluation.refcoco import read_annotations
+from ..jobs.files import check_text, numbered_jsonl, read_text
+from ..text.prompts import CAPTION_PROMPTS
+from .examples import Example
+
+FORMATS = (
+    "COCO JSON (instances or captions), RefCOCO lines (sent_id, expression, img_path, bbox, width, height), lines of "
+    "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON (image, conversations)"
+)
+_MARK = "<image>"
+Row = Mapping[str, Any]
+
+
+def read_examples(path: Path, task: Task, images: Path | None = None) -> list[Example]:
+    """Reads what is asked of ``task``; pictures are not opened yet.
+
+    Args:
+        path: the file.
+        task: G reads boxes, MM captions and answers.
+        images: the folder of the pictures; that of the file when None.
+
+    Raises:
+        InputError: the file is none of these, a row is malformed, or none is for the task; names the row.
+    """
+    folder = images if images is not None else path.parent
+    rows = _lines(path, folder, task) if path.suffix.lower() in (".jsonl", ".ndjson") else _json(path, folder, task)
+    found = list(rows)
+    if not found:
+        wanted = "boxes" if task is Task.G else "captions or answers"
+        raise InputError(f"{path} holds no {wanted}, which task {task.value} learns from. It may be {FORMATS}.")
+    return found
+
+
+def _json(path: Path, folder: Path, task: Task) -> Iterator[Example]:
+    try:
+        data = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not JSON ({error}). Lines of JSON go into a file that ends in .jsonl.") from None
+    if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
+        return _coco(data, path, folder, task)
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return _llava(data, path, folder, task)
+    raise InputError(f"{path} is none of what is read: {FORMATS}.")
+
+
+# COCO ----------------------------------------------------------------------------------------------------------------
+
+
+def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
+    """Boxes by picture and category, whose name is the phrase; a picture without a box of a category lacks it."""
+    pictures: dict[Any, tuple[Path, tuple[int, int] | None]] = {}
+    for number, row in enumerate(data["images"], 1):
+        where = f"{path}, image {number}"
+        row = _table(row, where)
+        pictures[_key(row, "id", where)] = (folder / _word(row, "file_name", where), _size(row, where))
+    names = {}
+    for number, row in enumerate(data.get("categories") or [], 1):
+        where = f"{path}, category {number}"
+        names[_key(_table(row, where), "id", where)] = _word(row, "name", where)
+    boxes: dict[tuple[Any, Any], list[Box]] = {}
+    wheres: dict[tuple[Any, Any], str] = {}
+    for number, row in enumerate(data["annotations"], 1):
+        where = f"{path}, annotation {number}"
+        row = _table(row, where)
+        image = _key(row, "image_id", where)
+        if image not in pictures:
+            raise InputError(f"{where}: there is no image {spelled(image)} in the file. Mend or remove the row.")
+        if task is Task.MM:
+            if "caption" in row:
+                file, size = pictures[image]
+                caption = _word(row, "caption", where)
+                yield Example(file, CAPTION_PROMPTS["caption"], answer=caption, size=size, where=where)
+        elif "bbox" in row and not row.get("iscrowd"):
+            category = _key(row, "category_id", where)
+            if category not in names:
+                raise InputError(f"{where}: there is no category {spelled(category)}, so no phrase. Name it.")
+            boxes.setdefault((image, category), []).append(_xywh(row["bbox"], where))
+            wheres.setdefault((image, category), where)
+    used = list(dict.fromkeys(category for _, category in boxes))
+    for number, (image, (file, size)) in enumerate(pictures.items(), 1):
+        for category in used:
+            own = tuple(boxes.get((image, category), ()))
+            where = wheres.get((image, category), f"{path}, image {number}")
+            yield Example(file, names[category], own, size=size, where=where)
+
+
+# Lines ---------------------------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path, folder: Path, task: Task) -> Iterator[Example]:
+    first = next((row for _, row in numbered_jsonl(path)), {})
+    if "expression" in first or "img_path" in first:
+        if task is Task.MM:
+            raise InputError(f"{path} holds boxes of expressions, from which MM learns nothing. Teach G with it.")
+        return _refcoco(path, folder)
+    return _records(path, folder, task)
+
+
+def _refcoco(path: Path, folder: Path) -> Iterator[Example]:
+    """The published evaluation's rows; several boxes of one expression on one picture belong together."""
+    found: dict[tuple[str, str], Example] = {}
+    for identity, target in read_annotations(path).items():
+        key = (target.img_path, target.expression)
+        before = found[key].boxes if key in found else ()
+        where = f"{path}, sent_id {spelled(identity)}"
+        found[key] = Example(
+            folder / target.img_path, target.expression, (*before, target.bbox), size=target.size, where=where
+        )
+    yield from found.values()
+
+
+def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
+    """Records of ``iaa annotate`` and ``iaa ground --json``; those that tell of an error are left out.
+
+    ``phrases``, a list, says what was looked for, so that a picture without a box of one lacks it; else all phrases
+    of the file count as looked for in every picture.
+    """
+    rows = [(f"{path}, line {n}", row) for n, row in numbered_jsonl(path) if "error" not in row]
+    if task is Task.MM:
+        for where, row in rows:
+            if "caption" in row or "answer" in row:
+                prompt = _word(row, "prompt", where) if "prompt" in row else CAPTION_PROMPTS["caption"]
+                answer = _word(row, "caption" if "caption" in row else "answer", where)
+                yield Example(folder / _word(row, "image", where), prompt, answer=answer, where=where)
+        return
+    everywhere = dict.fromkeys(
+        _word(_table(d, where), "label", where) for where, row in rows for d in _list(row, "detections", where)
+    )
+    for where, row in rows:
+        if "detections" not in row:
+            continue
+        boxes: dict[str, list[Box]] = {}
+        for found in _list(row, "detections", where):
+            corners = [found.get(name) for name in ("x", "y", "width", "height")]
+            boxes.setdefault(_word(found, "label", where), []).append(_xywh(corners, where))
+        size = _size(row, where)
+        file = folder / _word(row, "image", where)
+        for phrase in [str(p) for p in _list(row, "phrases", where)] or everywhere:
+            yield Example(file, phrase, tuple(boxes.get(phrase, ())), size=size, where=where)
+
+
+# LLaVA ---------------------------------------------------------------------------------------------------------------
+
+
+def _llava(data: list[Row], path: Path, folder: Path, task: Task) -> Iterator[Example]:
+    """Conversations as LLaVA's data sets have them: every answer is learned, after what was said before it."""
+    if task is Task.G:
+        raise InputError(f"{path} holds conversations, from which MM learns. For G, give boxes: {FORMATS}.")
+    for number, row in enumerate(data, 1):
+        where = f"{path}, entry {number}"
+        file = folder / _word(row, "image", where)
+        said = [_turn(turn, where) for turn in _list(row, "conversations", where)]
+        if [who for who, _ in said] != [("human", "gpt")[n % 2] for n in range(len(said))] or len(said) % 2:
+            raise InputError(f"{where}: turns must be of human and gpt in turn, and end with gpt's. Mend the entry.")
+        for at, ((_, asked), (_, answer)) in enumerate(pairwise(said)):
+            if at % 2 == 0:
+                yield Example(file, asked, answer=answer, before=tuple(text for _, text in said[:at]), where=where)
+
+
+def _turn(turn: Any, where: str) -> tuple[str, str]:
+    turn = _table(turn, where)
+    return _word(turn, "from", where), _word(turn, "value", where).replace(_MARK, "").strip()
+
+
+# Fields --------------------------------------------------------------------------------------------------------------
+
+
+def _table(row: Any, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise InputError(f"{where}: it is {spelled(row)}, not an object in braces.")
+    return row
+
+
+def _word(row: Row, name: str, where: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a text that says something.")
+    check_text(value, where)
+    return value
+
+
+def _list(row: Row, name: str, where: str) -> list[Any]:
+    value = row.get(name, [])
+    if not isinstance(value, list):
+        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a list.")
+    return value
+
+
+def _key(row: Row, name: str, where: str) -> int | str:
+    value = row.get(name)
+    if not isinstance(value, (int, str)) or isinstance(value, bool):
+        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a whole number or a text.")
+    return value
+
+
+def _size(row: Row, where: str) -> tuple[int, int] | None:
+    sides = row.get("width"), row.get("height")
+    if sides == (None, None):
+        return None
+    if not all(type(side) is int and side > 0 for side in sides):
+        raise InputError(f"{where}: 'width' and 'height' are {spelled(sides)}; they must be pixels.")
+    return int(sides[0] or 0), int(sides[1] or 0)
+
+
+def _xywh(value: Any, where: str) -> Box:
+    if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, (int, float)) for v in value):
+        raise InputError(f"{where}: the box is {spelled(value)}; it must be x, y, width, height in pixels.")
+    x, y, width, height = map(float, value)
+    return x, y, x + width, y + height

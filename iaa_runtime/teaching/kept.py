@@ -1,0 +1,49 @@
+"""Lessons on disk, so that a run that goes on asks and looks at nothing twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from ..config import Task
+from ..jobs.files import write_atomically
+from .lessons import Lessons, Row
+from .losses import Memory
+
+
+def save_lessons(path: Path, lessons: Lessons) -> None:
+    """Writes lessons, whole or not at all."""
+    state = {
+        "task": lessons.task.value,
+        "head": list(lessons.head),
+        "features": lessons.features,
+        "numbers": lessons.numbers,
+        "taught": [[_plain(row) for row in rows] for rows in lessons.taught],
+        "known": {view: [_plain(row) for row in rows] for view, rows in lessons.known.items()},
+    }
+
+    def write(file: BinaryIO) -> None:
+        torch.save(state, file)
+
+    write_atomically(path, write, overwrite=True)
+
+
+def load_lessons(path: Path) -> Lessons:
+    """Reads what :func:`save_lessons` wrote."""
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    taught = [[_row(one) for one in rows] for rows in state["taught"]]
+    known = {view: [_row(one) for one in rows] for view, rows in state["known"].items()}
+    head = tuple(state["head"])
+    return Lessons(Task.parse(state["task"]), head, state["features"], taught, known, state["numbers"])
+
+
+def _plain(row: Row) -> list[Any]:
+    memory = [row.memory.ids, row.memory.shares] if row.memory is not None else None
+    return [row.view, list(row.prompt), list(row.answer), row.absent, memory]
+
+
+def _row(plain: list[Any]) -> Row:
+    view, prompt, answer, absent, memory = plain
+    return Row(view, tuple(prompt), tuple(answer), absent, Memory(*memory) if memory is not None else None)

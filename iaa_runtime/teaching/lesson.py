@@ -1,0 +1,126 @@
+"""How a step learns: which rows it draws, and what they cost."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..model.stack import Stack
+from .batches import Project, Ran, run_rows
+from .lessons import Lessons, Row
+from .looking import Head, Watch
+from .losses import answer_loss, memory_loss
+from .pointing import unlooked
+
+ABSENT_SHARE = 0.25
+"""Of the taught rows of a batch, where there are others."""
+REMEMBERING = 2.0
+"""What moving away from the model as it was weighs, relative to the answers: coordinates and words each on average."""
+LOOKING = 1.0
+"""What lessons in looking weigh, relative to the answers."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """How a step learns.
+
+    Attributes:
+        lessons: what is learned from.
+        project: of the model.
+        views: pictures a step.
+        taught: rows of what is new, a view.
+        known: rows of what the model knows already, a view.
+        steps: in all; soft targets narrow along them.
+        widest: what the standard deviation of a coordinate's soft target starts at, in thousandths.
+        narrowest: what it ends at.
+        pointers: heads that are told where to look.
+        checkpointed: activations are computed again in the backward pass.
+    """
+
+    lessons: Lessons
+    project: Project
+    views: int
+    taught: int
+    known: int
+    steps: int
+    widest: float = 12.0
+    narrowest: float = 3.0
+    pointers: tuple[Head, ...] = ()
+    checkpointed: bool = False
+
+    def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one step's batch, and figures to report."""
+        sigma = self.widest * (self.narrowest / self.widest) ** min(1.0, step / (0.8 * self.steps))
+        return self.loss_of(stack, self.batch(rng), sigma)
+
+    def loss_of(self, stack: Stack, rows: Sequence[Row], sigma: float) -> tuple[Tensor, dict[str, float]]:
+        """What rows cost: taught ones their answers, known ones what they moved away from the model as it was.
+
+        Args:
+            stack: as it is now.
+            rows: at least one.
+            sigma: of soft coordinates, in thousandths.
+        """
+        watch = Watch(stack, sorted({slot for slot, _ in self.pointers}))
+        with watch.entered():
+            ran = run_rows(stack, self.lessons, rows, self.project, checkpointed=self.checkpointed)
+        loss, report = rows_loss(ran, self.lessons, sigma)
+        if self.pointers:
+            unseen = unlooked(ran, self.lessons, watch, self.pointers)
+            if unseen is not None:
+                loss = loss + LOOKING * unseen
+                report["seen"] = unseen.detach().neg().exp().item()
+        return loss, report
+
+    def batch(self, rng: random.Random) -> list[Row]:
+        """Rows of some views: half of them such of which something else is known, too."""
+        lessons = self.lessons
+        taught = [number for number, rows in enumerate(lessons.taught) if rows]
+        known = list(lessons.known)
+        half = self.views // 2 if known else 0
+        views = [*rng.sample(taught, min(len(taught), self.views - half)), *rng.sample(known, min(len(known), half))]
+        rows: list[Row] = []
+        for view in dict.fromkeys(views):
+            rows += _drawn(lessons.taught[view], self.taught, rng)
+            others = lessons.known.get(view, [])
+            rows += rng.sample(others, min(len(others), 2 * self.known))
+        return rows
+
+
+def _drawn(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
+    """Some rows of a view, absent things among them seldom where others are there."""
+    present, absent = ([row for row in rows if row.absent is lacks] for lacks in (False, True))
+    lacking = min(len(absent), count if not present else int(rng.random() < ABSENT_SHARE * count))
+    there = min(len(present), count - lacking)
+    return [*rng.sample(present, there), *rng.sample(absent, lacking)]
+
+
+def rows_loss(ran: Ran, lessons: Lessons, sigma: float) -> tuple[Tensor, dict[str, float]]:
+    """What the answers of rows cost; ``sigma`` is that of soft coordinates, in thousandths."""
+    rows, logits = ran.rows, ran.logits
+    device = logits.device
+    owners = torch.tensor([n for n, row in enumerate(rows) for _ in row.answer], device=device)
+    is_known = torch.tensor([row.memory is not None for row in rows], device=device)[owners]
+    targets = torch.tensor([token for row in rows for token in row.answer], device=device)
+    absent = torch.tensor([row.absent for row in rows], device=device)[owners]
+    loss, report = logits.new_zeros(()), dict[str, float]()
+    if not is_known.all():
+        soft = sigma if lessons.numbers is not None else None
+        numbers = lessons.numbers if lessons.numbers is not None else torch.empty(0, dtype=torch.long)
+        new = ~is_known
+        loss, report = answer_loss(logits[new], targets[new], absent[new], numbers.to(device), soft)
+        report["taught"] = loss.item()
+    memories = [row.memory for row in rows if row.memory is not None]
+    if memories:
+        ids, shares = (
+            torch.cat([getattr(memory, name) for memory in memories]).to(device) for name in ("ids", "shares")
+        )
+        moved = memory_loss(logits[is_known], ids, shares)
+        number = torch.tensor([token in lessons.values for token in targets[is_known].tolist()], device=device)
+        parts = [part.mean() for part in (moved[number], moved[~number]) if len(part)]
+        loss, report["moved"] = loss + REMEMBERING * torch.stack(parts).sum(), moved.mean().item()
+    return loss, report

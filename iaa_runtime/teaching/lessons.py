@@ -1,0 +1,207 @@
+"""Lessons: pictures as the frozen tower sees them, and what is asked about each, as token ids.
+
+Every picture is looked at in several views, each once: what the tower makes of it is kept. Symbols: N patches of a
+picture, W width of the tower, V views of all pictures together.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..boxes.geometry import Box
+from ..config import IMAGE_TOKEN_INDEX, Task
+from ..errors import Cancel, ContextLengthError, check_cancelled
+from ..images.preprocess import preprocess
+from ..pipeline.local import IAAPipeline
+from ..text.conversation import Conversation
+from ..text.prompts import grounding_question
+from ..text.tokenizer import encode
+from .examples import Example, Shown, box_answer
+from .losses import Memory
+from .views import View, can_mirror, random_view, view_without, whole
+
+SEEN_AT_ONCE = 16
+"""Views that go through the tower together."""
+WITHOUT = 0.3
+"""Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
+_ABSENT_BOX = (0.1, 0.4)
+"""Sides of the box that stands for an absent thing, in fractions; no coordinate of it is preferred to another."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A question about a view, with what is to be said.
+
+    Attributes:
+        view: number of the view.
+        prompt: ids behind the image's mark, to the assistant's header.
+        answer: ids, the end of the message included.
+        absent: whether the view lacks what is asked for.
+        memory: what the model said of this answer before it was taught; None where the answer itself is taught.
+    """
+
+    view: int
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    absent: bool = False
+    memory: Memory | None = None
+
+
+@dataclass
+class Lessons:
+    """What is learned from.
+
+    Attributes:
+        task: G or MM.
+        head: ids before the image's mark, which all prompts share.
+        features: (V, N, W) of the tower, in 16 bits, on the CPU.
+        taught: rows of what is new, by view.
+        known: rows of what the model knows already, by view; views without any are not there.
+        numbers: (1000,) ids of the tokens ``000`` to ``999``; None for MM.
+    """
+
+    task: Task
+    head: tuple[int, ...]
+    features: Tensor
+    taught: list[list[Row]]
+    known: dict[int, list[Row]] = field(default_factory=dict)
+    numbers: Tensor | None = None
+
+    @cached_property
+    def values(self) -> dict[int, int]:
+        """What the tokens of numbers are worth in thousandths, by their ids; none for MM."""
+        return {} if self.numbers is None else {token: value for value, token in enumerate(self.numbers.tolist())}
+
+
+def number_ids(pipeline: IAAPipeline) -> Tensor | None:
+    """(1000,) ids of the tokens ``000`` to ``999``; None where the tokenizer does not write three digits as one."""
+    ids = [encode(pipeline.tokenizer, f"0.{value:03d}")[-1:] for value in range(1000)]
+    single = [encode(pipeline.tokenizer, f"0.{value:03d}") for value in (0, 7, 999)]
+    flat = [one for (one,) in ids]
+    if len({len(each) for each in single}) != 1 or len(set(flat)) != len(flat):
+        return None
+    return torch.tensor(flat)
+
+
+class Writer:
+    """Writes questions and answers as the ids of a pipeline's tokenizer."""
+
+    def __init__(self, pipeline: IAAPipeline, task: Task) -> None:
+        self._pipeline, self._task = pipeline, task
+        ids = self._ids(self._conversation("anything", ()))
+        self.head = ids[: ids.index(IMAGE_TOKEN_INDEX)]
+
+    def row(self, view: int, example: Example, answer: str, absent: bool = False) -> Row:
+        """A row of an example that is answered so.
+
+        Raises:
+            ContextLengthError: it does not fit into the context; begins with the example's row.
+        """
+        ids = self.prompt(example.asked, example.before)
+        said = (*encode(self._pipeline.tokenizer, answer), self._pipeline.eos)
+        length = len(self.head) + self._pipeline.model.num_image_tokens + len(ids) + len(said)
+        if length > self._pipeline.context:
+            raise ContextLengthError(
+                f"{example.where}: question and answer have {length} tokens, and the model's context is "
+                f"{self._pipeline.context}. Shorten them."
+            )
+        return Row(view, ids, said, absent)
+
+    def prompt(self, asked: str, before: Sequence[str] = ()) -> tuple[int, ...]:
+        """Ids behind the image's mark of a question, which for G is a phrase."""
+        ids = self._ids(self._conversation(asked, before))
+        return ids[ids.index(IMAGE_TOKEN_INDEX) + 1 :]
+
+    def _ids(self, conversation: Conversation) -> tuple[int, ...]:
+        return tuple(conversation.encode(self._pipeline.tokenizer, self._task))
+
+    def _conversation(self, asked: str, before: Sequence[str]) -> Conversation:
+        talk = Conversation()
+        for number, text in enumerate(before):
+            talk = talk.assistant(text) if number % 2 else talk.user(text)
+        return talk.user(grounding_question(asked) if self._task is Task.G else asked)
+
+
+def write_lessons(
+    pipeline: IAAPipeline,
+    task: Task,
+    pictures: Sequence[Shown],
+    views: int,
+    seed: int,
+    on_view: Callable[[int], object] = lambda done: None,
+    cancelled: Cancel = None,
+) -> Lessons:
+    """Looks at pictures and writes down what is taught about each.
+
+    Args:
+        pipeline: whose tower and tokenizer are used.
+        task: G or MM.
+        pictures: with their examples, checked.
+        views: of each picture; the first is the picture as it is.
+        seed: of the views.
+        on_view: called with the number of views seen.
+        cancelled: True raises :class:`Cancelled`.
+    """
+    writer = Writer(pipeline, task)
+    numbers = number_ids(pipeline) if task is Task.G else None
+    features: list[Tensor] = []
+    taught: list[list[Row]] = []
+    for at, shown in enumerate(pictures):
+        picture = shown.load()
+        chosen = choose_views(shown, picture.size, task, views, f"{seed} {at}")
+        rng = random.Random(f"{seed} {at} absent")
+        for view in chosen:
+            number = len(taught)
+            rows = [_row(writer, number, example, view, rng) for example in shown.examples]
+            # Without tokens for coordinates no answer stands for all of them alike.
+            taught.append([row for row in rows if row is not None and not (row.absent and numbers is None)])
+        for start in range(0, len(chosen), SEEN_AT_ONCE):
+            check_cancelled(cancelled)
+            seen = [view.show(picture) for view in chosen[start : start + SEEN_AT_ONCE]]
+            vision = pipeline.model.vision
+            pixels = preprocess(seen, vision.image_size, vision.image_mean, vision.image_std, cancelled)
+            kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
+            features.append(pipeline.model.vision_features(pixels).to("cpu", kept))
+            on_view(at * views + start + len(seen))
+    return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers)
+
+
+def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str) -> list[View]:
+    """Views of a picture: as it is, and ``count`` - 1 others in which what is said about it holds.
+
+    Answers of MM may speak of anything in the picture and in any order, so nothing is cut off or mirrored there. For
+    G, some views are without the things, which are absent then.
+    """
+    boxes = [box for example in shown.examples for box in example.boxes]
+    mirror = task is Task.G and can_mirror(example.asked for example in shown.examples)
+    chosen = [whole(size)]
+    for number in range(1, count):
+        rng = random.Random(f"{seed} {number}")
+        if boxes and rng.random() < WITHOUT:
+            chosen.append(view_without(size, boxes, rng, mirror=mirror))
+        else:
+            chosen.append(random_view(size, boxes, rng, mirror=mirror, cut=task is Task.G))
+    return chosen
+
+
+def _row(writer: Writer, number: int, example: Example, view: View, rng: random.Random) -> Row | None:
+    if example.answer:
+        return writer.row(number, example, example.answer)
+    boxes = view.boxes(example.boxes)
+    if boxes is None:  # cut through, as where no better view was found
+        return None
+    if not boxes:
+        return writer.row(number, example, box_answer([_any_box(rng)], (1, 1)), absent=True)
+    return writer.row(number, example, box_answer(boxes, view.size))
+
+
+def _any_box(rng: random.Random) -> Box:
+    width, height = rng.uniform(*_ABSENT_BOX), rng.uniform(*_ABSENT_BOX)
+    left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    return left, top, left + width, top + height

@@ -1,0 +1,205 @@
+"""The training loop: seeded, resumable at any step, with a learning curve and the best state by a held-out loss."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Cancel
+from ..jobs.files import append_bytes, read_torn_jsonl, write_atomically, write_bytes
+
+LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
+"""(step, random source of that step) -> loss and figures to report."""
+OnReport = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast something learns.
+
+    Attributes:
+        steps: Optimizer steps.
+        matrix_lr: Peak rate of the hidden layers' matrices (Muon; Jordan et al., 2024); None learns them as the rest.
+        vector_lr: Peak rate of embeddings, heads, norms and biases (AdamW).
+        warmup: Steps of linear warm-up.
+    """
+
+    steps: int
+    matrix_lr: float | None = 0.02
+    vector_lr: float = 2e-3
+    warmup: int = 60
+
+    def slower(self) -> Schedule:
+        """The same at a fifth of the rates, for weights that are nearly right."""
+        matrix_lr = None if self.matrix_lr is None else self.matrix_lr / 5
+        return replace(self, matrix_lr=matrix_lr, vector_lr=self.vector_lr / 5)
+
+    def factor(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to a fiftieth."""
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.steps)))
+        return min(1.0, (step + 1) / self.warmup) * (0.02 + 0.98 * cosine)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a run keeps itself.
+
+    Attributes:
+        state: weights, optimizers and step, replaced whole.
+        curve: JSON lines, one a report.
+        name: of the run, a stage perhaps; in the curve and in the seeds.
+    """
+
+    state: Path
+    curve: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What else happens while something learns.
+
+    Attributes:
+        report_every: Steps between two lines of the curve, and between two looks at held-out examples.
+        save_every: Steps between two states on disk.
+        held_out: Loss of examples that are not learned from, or None where there are none.
+        on_report: Called with each line of the curve.
+        on_step: Called with the number of steps done.
+        cancelled: True ends the run; the state is saved before.
+    """
+
+    report_every: int = 50
+    save_every: int = 250
+    held_out: Callable[[], float] | None = None
+    on_report: OnReport = lambda line: None
+    on_step: Callable[[int], object] = lambda done: None
+    cancelled: Cancel = None
+
+
+@dataclass
+class Progress:
+    """How far a run is: what its state file holds beside weights and optimizers."""
+
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    best_loss: float = math.inf
+    best_step: int = 0
+    best: dict[str, Tensor] | None = None
+
+
+def optimizers_for(module: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """Muon (of torch 2.9) for hidden matrices, AdamW for the rest."""
+
+    def hidden(name: str, parameter: Tensor) -> bool:
+        of_muon = schedule.matrix_lr is not None and parameter.ndim == 2
+        return of_muon and not any(part in name for part in ("embed", "head"))
+
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in named if hidden(name, p)]
+    others = [p for name, p in named if not hidden(name, p)]
+    found: list[torch.optim.Optimizer] = []
+    if matrices and schedule.matrix_lr is not None:
+        found.append(torch.optim.Muon(matrices, lr=schedule.matrix_lr, weight_decay=0.01, momentum=0.95))
+    if others:
+        found.append(torch.optim.AdamW(others, lr=schedule.vector_lr, betas=(0.9, 0.98), weight_decay=0.0))
+    return found
+
+
+def train(
+    module: nn.Module, loss_of: LossOf, schedule: Schedule, files: Files, watch: Watch | None = None, seed: int = 0
+) -> Progress:
+    """Trains ``module``, saving its state; resumes from there if that exists, and then ends as if unbroken.
+
+    Args:
+        module: Whose trainable parameters are learned.
+        loss_of: Makes the loss of a step.
+        schedule: How long and how fast.
+        files: Where the state and the curve are.
+        watch: What else happens.
+        seed: Of the random sources, with the run's name and the step's number.
+
+    Returns:
+        How far it came: all steps, unless it was cancelled.
+    """
+    watch = watch or Watch()
+    optimizers = optimizers_for(module, schedule)
+    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    progress = _resume(module, optimizers, files)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]  # resuming makes them anew
+    before, began = progress.seconds, time.monotonic()
+    for step in range(progress.step, schedule.steps):
+        for group, peak in zip(groups, peaks, strict=True):
+            group["lr"] = peak * schedule.factor(step)
+        loss, report = loss_of(step, random.Random(f"{seed} {files.name} {step}"))
+        module.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        for key, value in ({"loss": loss.item()} | report).items():
+            progress.sums.setdefault(key, []).append(value)
+        progress.step, progress.seconds = step + 1, before + time.monotonic() - began
+        last = step + 1 == schedule.steps
+        if (step + 1) % watch.report_every == 0 or last:
+            _report(module, progress, files, watch)
+        stopped = watch.cancelled is not None and watch.cancelled()
+        if (step + 1) % watch.save_every == 0 or last or stopped:
+            _save(module, optimizers, progress, files.state)
+        watch.on_step(step + 1)
+        if stopped:
+            break
+    return progress
+
+
+def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch) -> None:
+    """Adds a line to the curve, with the held-out loss, and notes the best state."""
+    line: dict[str, Any] = {"stage": files.name, "step": progress.step, "seconds": round(progress.seconds, 1)}
+    line |= {key: round(sum(values) / len(values), 5) for key, values in progress.sums.items()}
+    if watch.held_out is not None:
+        loss = watch.held_out()
+        line["held_out"] = round(loss, 5)
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_step = loss, progress.step
+            progress.best = {name: t.detach().to("cpu", copy=True) for name, t in module.state_dict().items()}
+    append_bytes(files.curve, json.dumps(line).encode() + b"\n")
+    watch.on_report(line)
+    progress.sums = {}
+
+
+def _save(module: nn.Module, optimizers: list[torch.optim.Optimizer], progress: Progress, path: Path) -> None:
+    state = {
+        "module": module.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        **vars(progress),
+    }
+
+    def write(file: BinaryIO) -> None:
+        torch.save(state, file)
+
+    write_atomically(path, write, overwrite=True)
+
+
+def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: Files) -> Progress:
+    """Puts a saved state in place, if there is one, and drops what the curve says of later steps."""
+    if not files.state.exists():
+        return Progress()
+    state = torch.load(files.state, weights_only=True, map_location="cpu")
+    module.load_state_dict(state.pop("module"))
+    for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
+        optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
+    progress = Progress(**state)
+    lines = list(read_torn_jsonl(files.curve))
+    kept = [line for line in lines if line.get("stage") != files.name or line["step"] <= progress.step]
+    if len(kept) < len(lines):
+        write_bytes(files.curve, b"".join(json.dumps(line).encode() + b"\n" for line in kept), overwrite=True)
+    return progress

@@ -1,0 +1,165 @@
+"""Replay: what the model says of other things on the same pictures, so that what it knew stays.
+
+Answers are the model's own, and so are the probabilities of their tokens, which the taught model is held to: whatever
+it was sure of or in doubt about, it stays so. No one has to know what is right.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+
+from ..config import IMAGE_TOKEN_INDEX, GenerationConfig, Task
+from ..errors import Cancel
+from ..generation.grammar import grammar_for
+from ..generation.prefill import Prompt
+from ..model.stack import Stack
+from ..pipeline.local import IAAPipeline
+from ..shapes.language import EXTREMES, RELATIONS, Noun
+from ..shapes.other_things import THINGS
+from ..shapes.scenes import COLORS, KINDS, SIZES
+from ..text.prompts import CAPTION_PROMPTS, asked_phrase, grounding_question, presence_question
+from .batches import run_rows
+from .lessons import Lessons, Row, Writer
+from .losses import Memory
+
+KEPT = 1024
+"""Likeliest tokens of which a memory keeps the probabilities: all coordinates and some words."""
+LONGEST = 96
+"""Tokens of an answer of MM that are replayed."""
+VIEWS_AT_ONCE = 8
+QUESTIONS = (
+    "How many people are there?",
+    "What is in the background?",
+    "What color is most of the image?",
+    "What is written there?",
+    "What is the largest thing in the image?",
+)
+
+
+def other_questions(task: Task, demo: bool, taught: Sequence[str], count: int, rng: random.Random) -> list[str]:
+    """``count`` different phrases or prompts, none of which is taught.
+
+    Args:
+        task: G is asked for phrases, MM gets prompts.
+        demo: the model knows coloured shapes alone, so most are about those.
+        taught: what is new.
+        count: how many.
+        rng: the source.
+    """
+    made = _phrase if task is Task.G else _prompt
+    chosen: dict[str, None] = {}
+    left_out = {_plain(text, task) for text in taught}
+    for _ in range(20 * count):
+        if len(chosen) == count:
+            break
+        text = made(demo, rng)
+        if _plain(text, task) not in left_out:
+            chosen[text] = None
+    return list(chosen)
+
+
+def _plain(text: str, task: Task) -> str:
+    return asked_phrase(grounding_question(text)).lower() if task is Task.G else text.strip().lower()
+
+
+def _phrase(demo: bool, rng: random.Random) -> str:
+    if not demo:
+        thing = rng.choice(THINGS)
+        form = rng.random()
+        if form < 0.6:
+            return f"the {thing}"
+        return f"the {rng.choice(EXTREMES)} {thing}" if form < 0.8 else f"the {rng.choice(tuple(COLORS))} {thing}"
+    form = rng.random()
+    if form < 0.08:
+        return f"the {rng.choice(THINGS)}"
+    if form < 0.3:
+        return f"the {rng.choice(EXTREMES)} {_noun(rng, 0.3)}"
+    if form < 0.5:
+        return f"the {_noun(rng, 0.5)} {rng.choice(RELATIONS)} the {_noun(rng, 0.6)}"
+    noun = _noun(rng, 0.7)
+    return noun.plural.join(("the ", "")) if form < 0.65 else f"the {noun}"
+
+
+def _noun(rng: random.Random, detail: float) -> Noun:
+    """A shape by one or two attributes, or none."""
+    size = rng.choice(tuple(SIZES)) if rng.random() < 0.3 * detail else None
+    color = rng.choice(tuple(COLORS)) if rng.random() < 0.6 * detail else None
+    return Noun(size, color, rng.choice(KINDS) if rng.random() < detail else None)
+
+
+def _prompt(demo: bool, rng: random.Random) -> str:
+    form = rng.random()
+    if form < 0.4:
+        return rng.choice(tuple(CAPTION_PROMPTS.values()))
+    if form < 0.6:
+        return presence_question(_phrase(demo, rng))
+    if not demo:
+        return rng.choice(QUESTIONS)
+    first, second = _noun(rng, 0.7), _noun(rng, 0.7)
+    return rng.choice(
+        (
+            "How many shapes are there?",
+            f"How many {first.plural} are there?",
+            f"What color is the {first}?",
+            f"What shape is the {first}?",
+            f"Is the {first} {rng.choice(RELATIONS)} the {second}?",
+        )
+    )
+
+
+def remember(
+    pipeline: IAAPipeline,
+    stack: Stack,
+    lessons: Lessons,
+    taught: Sequence[str],
+    answers: int,
+    a_view: int,
+    seed: int,
+    on_view: Callable[[int, int], object] = lambda done, total: None,
+    cancelled: Cancel = None,
+) -> None:
+    """Asks the model as it is about the views of lessons, and adds what it says to them.
+
+    Args:
+        pipeline: the model as it is.
+        stack: its stack.
+        lessons: ``known`` is filled.
+        taught: phrases or prompts that are new, which are not asked.
+        answers: how many in all.
+        a_view: how many about one view.
+        seed: of the choice.
+        on_view: called with (views done, views in all).
+        cancelled: True raises :class:`Cancelled`.
+    """
+    count = min(len(lessons.features), max(1, answers // a_view))
+    views = sorted(random.Random(f"{seed} replay").sample(range(len(lessons.features)), count))
+    task, writer = lessons.task, Writer(pipeline, lessons.task)
+    longest = {} if task is Task.G else {"max_new_tokens": LONGEST}
+    config = GenerationConfig.for_task(task, **longest)
+    model = pipeline.model
+    grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, True) if task is Task.G else None
+    for start in range(0, len(views), VIEWS_AT_ONCE):
+        some = views[start : start + VIEWS_AT_ONCE]
+        images = model.project(lessons.features[some], task)
+        rows: list[Row] = []
+        prompts: list[Prompt] = []
+        for view, image in zip(some, images, strict=True):
+            rng = random.Random(f"{seed} replay {view}")
+            for text in other_questions(task, pipeline.is_demo, taught, a_view, rng):
+                ids = writer.prompt(text)
+                rows.append(Row(view, ids, ()))
+                prompts.append(Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image))
+        answered = model.answer(prompts, task, config, [pipeline.eos], constraint=grammar, cancelled=cancelled)
+        known = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
+        with torch.no_grad():
+            ran = run_rows(stack, lessons, known, model.project)
+        at = 0
+        for row in ran.rows:
+            part = ran.logits[at : at + len(row.answer)]
+            at += len(row.answer)
+            lessons.known.setdefault(row.view, []).append(replace(row, memory=Memory.of(part, KEPT)))
+        on_view(min(start + VIEWS_AT_ONCE, len(views)), len(views))

@@ -1,0 +1,301 @@
+"""Teaching from start to end: examples are looked at, learned from, and what came of it is written and scored.
+
+Beside the adaptor's file, a run keeps a folder ``NAME.parts`` until it is done: the lessons, the state of the last
+saved step, the curve. The same call goes on from there, and ends in the same file as if it had never been broken off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..adaptors.base import base_fingerprint
+from ..adaptors.file import Adaptor, write_adaptor
+from ..config import Task
+from ..errors import Cancel, Cancelled, InputError
+from ..jobs.files import json_line, make_folder, read_text, read_torn_jsonl, write_bytes
+from ..pipeline.local import IAAPipeline
+from .examples import Example, by_picture, checked, split
+from .kept import load_lessons, save_lessons
+from .lesson import Lesson
+from .lessons import Lessons, write_lessons
+from .loop import Files, Schedule, Watch, train
+from .pages import answer_sheet, box_sheet, draw_curve, write_png
+from .pointing import looking_heads
+from .replay import remember
+from .scores import answer_prompts, find_boxes, summarize_answers, summarize_boxes
+from .settings import Outputs, TeachSettings
+from .updates import LowRankUpdates
+
+MOST_VIEWS = 1024
+"""Of all pictures together, each with what the tower makes of it: 1.2 MB at CLIP-L size."""
+VIEWS_OF_ONE = 24
+"""The most of one picture."""
+HELD_OUT_VIEWS = 4
+REPLAYED, REPLAYED_A_VIEW = 768, 4
+"""Answers of the model as it was: in all, and about one view."""
+LARGE = 1024
+"""Hidden size from which on activations are computed again in the backward pass instead of being kept."""
+REPORT_EVERY = 50
+
+OnProgress = Callable[[str, int, int], object]
+"""Called with (what is counted, how many are done, how many there are)."""
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What came of a run.
+
+    Attributes:
+        adaptor: as it was written.
+        before: measures on held-out examples of the model as it was; empty where none were held out.
+        after: the same with the adaptor.
+        curve: the learning curve.
+        sheet: held-out pictures before and after; None where none were held out.
+        best: the step whose state was kept.
+    """
+
+    adaptor: Adaptor
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    curve: Image.Image
+    sheet: Image.Image | None
+    best: int
+
+
+def teach(
+    pipeline: IAAPipeline,
+    examples: Sequence[Example],
+    settings: TeachSettings,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    on_progress: OnProgress = lambda what, done, total: None,
+    cancelled: Cancel = None,
+) -> Taught:
+    """Teaches a model and writes the adaptor's file, its curve, and a sheet of held-out pictures.
+
+    Args:
+        pipeline: of :func:`.frozen.open_frozen`; its adaptors are left as they are and not in use.
+        examples: what to learn.
+        settings: how.
+        out: the adaptor's file.
+        overwrite: replace files of an earlier run.
+        on_progress: hears how far it is.
+        cancelled: True raises :class:`Cancelled`; what was learned so far is kept, and the same call goes on with it.
+
+    Raises:
+        InputError: an example is not usable, which names its row; or a file cannot be written, or an unfinished run
+            beside it has other settings.
+    """
+    files = Outputs(out)
+    files.check(overwrite=overwrite)
+    right = checked(examples, settings.task)
+    learned, held = split(right, settings.hold_out, settings.seed)
+    make_folder(files.parts)
+    _check_settings(files.parts / "settings.json", _identity(pipeline, right, settings))
+    # A host may have switched gradients off for all that it runs.
+    with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
+        lessons = _lessons(pipeline, learned, settings, files.parts / "lessons.pt", "learned", on_progress, cancelled)
+        tests = None
+        if held:
+            tests = _lessons(pipeline, held, settings, files.parts / "held-out.pt", "held out", on_progress, cancelled)
+        state, best = _learn(pipeline, lessons, tests, settings, files.parts, on_progress, cancelled)
+    adaptor = Adaptor(
+        settings.task,
+        settings.rank,
+        float(settings.rank),
+        base_fingerprint(pipeline.model.checkpoint, settings.task),
+        state,
+        tuple(dict.fromkeys(example.asked for example in right)),
+        _noted(settings, learned, held, best),
+    )
+    return _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
+
+
+def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:
+    """The settings as the adaptor's file keeps them."""
+    pictures = {"pictures": len(by_picture(learned)), "held_out_pictures": len(by_picture(held))}
+    return asdict(settings) | {"task": settings.task.value, "kept_step": best} | pictures
+
+
+def _identity(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:
+    """What has to be the same for a run to go on."""
+    digest = hashlib.sha256()
+    for example in examples:
+        shown = example.picture_key if isinstance(example.image, Path) else _pixels(example.image)
+        digest.update(json_line([shown, example.asked, example.boxes, example.answer, example.before]))
+    about = {"examples": digest.hexdigest()[:16], "device": pipeline.model.device.type, **pipeline.identity()}
+    return about | asdict(settings) | {"task": settings.task.value}
+
+
+def _pixels(picture: Image.Image) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()[:16]
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    if not path.exists():
+        write_bytes(path, json.dumps(settings).encode() + b"\n")
+        return
+    try:
+        known = json.loads(read_text(path))
+    except ValueError:
+        known = {}
+    other = [name for name, value in settings.items() if known.get(name) != value]
+    if other:
+        raise InputError(
+            f"{path.parent} holds an unfinished run with other {', '.join(other)}. Go on with what it was begun with, "
+            "remove the folder, or choose another name for the adaptor."
+        )
+
+
+def _lessons(
+    pipeline: IAAPipeline,
+    examples: Sequence[Example],
+    settings: TeachSettings,
+    path: Path,
+    what: str,
+    on_progress: OnProgress,
+    cancelled: Cancel,
+) -> Lessons:
+    """The lessons of examples, from the run's folder if they are there."""
+    if path.exists():
+        return load_lessons(path)
+    pictures, seed = by_picture(examples), settings.seed
+    views = HELD_OUT_VIEWS if what == "held out" else min(VIEWS_OF_ONE, max(1, MOST_VIEWS // len(pictures)))
+    total = views * len(pictures)
+    lessons = write_lessons(
+        pipeline,
+        settings.task,
+        pictures,
+        views,
+        seed,
+        lambda done: on_progress(f"views, {what}", done, total),
+        cancelled,
+    )
+    taught = list(dict.fromkeys(example.asked for example in examples))
+    remember(
+        pipeline,
+        pipeline.model.stack(settings.task),
+        lessons,
+        taught,
+        REPLAYED if what == "learned" else REPLAYED // 8,
+        REPLAYED_A_VIEW,
+        seed,
+        lambda done, of: on_progress(f"views asked about, {what}", done, of),
+        cancelled,
+    )
+    save_lessons(path, lessons)
+    return lessons
+
+
+def _learn(
+    pipeline: IAAPipeline,
+    lessons: Lessons,
+    tests: Lessons | None,
+    settings: TeachSettings,
+    parts: Path,
+    on_progress: OnProgress,
+    cancelled: Cancel,
+) -> tuple[dict[str, Any], int]:
+    """Learns the updates; returns those of the best step, and that step."""
+    model = pipeline.model
+    model.bank("vision").requires_grad_(False)
+    for bank in ("base", settings.task.stack_bank):
+        model.bank(bank).requires_grad_(False)
+    updates = LowRankUpdates(
+        model.config, settings.task, settings.rank, float(settings.rank), settings.seed, model.device
+    )
+    large = model.config.hidden_size >= LARGE
+    lesson = Lesson(
+        lessons,
+        model.project,
+        settings.batch,
+        taught=4,
+        known=REPLAYED_A_VIEW // 2,
+        steps=settings.steps,
+        pointers=looking_heads(model.stack(settings.task), lessons, model.project),
+        checkpointed=large,
+    )
+    # Muon, whose steps are all of one size, made the demo model forget: 0.74 of what it found before, and not 0.98.
+    schedule = Schedule(settings.steps, None, settings.rate, warmup=min(60, max(1, settings.steps // 10)))
+    watch = Watch(
+        REPORT_EVERY,
+        REPORT_EVERY,
+        None if tests is None else lambda: held_out_loss(pipeline, updates, tests, lesson),
+        on_step=lambda done: on_progress("steps", done, settings.steps),
+        cancelled=cancelled,
+    )
+    files = Files(parts / "state.pt", parts / "curve.jsonl", "teach")
+    progress = train(
+        updates, lambda step, rng: lesson.loss(updates.stack(model), step, rng), schedule, files, watch, settings.seed
+    )
+    if progress.step < settings.steps:
+        raise Cancelled("It was cancelled; what was learned is kept, and the same call goes on with it.")
+    return updates.pairs(progress.best), progress.best_step if progress.best is not None else progress.step
+
+
+@torch.no_grad()
+def held_out_loss(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, lesson: Lesson) -> float:
+    """The loss of lessons that are not learned from, as at the end of training."""
+    stack, examined = updates.stack(pipeline.model), replace(lesson, lessons=tests, pointers=(), checkpointed=False)
+    total, count = 0.0, 0
+    for start in range(0, len(tests.taught), lesson.views):
+        views = range(start, min(start + lesson.views, len(tests.taught)))
+        rows = [row for view in views for row in (*tests.taught[view][: lesson.taught], *tests.known.get(view, ()))]
+        if rows:
+            loss, _ = examined.loss_of(stack, rows, lesson.narrowest)
+            total, count = total + float(loss) * len(rows), count + len(rows)
+    return total / max(1, count)
+
+
+def _finish(
+    pipeline: IAAPipeline,
+    adaptor: Adaptor,
+    held: Sequence[Example],
+    files: Outputs,
+    best: int,
+    on_progress: OnProgress,
+    cancelled: Cancel,
+) -> Taught:
+    """Scores the model without and with the adaptor on held-out examples, and writes everything."""
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    sheet = None
+    if held:
+        on_progress("scores", 0, 2)
+        asked = []
+        for number, given in enumerate(((), (adaptor,)), 1):
+            with pipeline.adaptors.using(*given):
+                asked.append(_asked(pipeline, adaptor.task, held, cancelled))
+            on_progress("scores", number, 2)
+        (before, old), (after, new) = asked
+        sheet = box_sheet(old, new) if adaptor.task is Task.G else answer_sheet(old, new)
+    adaptor = replace(adaptor, scores={"before": before, "after": after} if held else {})
+    lines = list(read_torn_jsonl(files.parts / "curve.jsonl"))
+    curve = draw_curve(lines, best if held else None)
+    if sheet is not None:
+        write_png(files.sheet, sheet)
+    write_png(files.curve_png, curve)
+    write_bytes(files.curve, b"".join(map(json_line, lines)), overwrite=True)
+    write_adaptor(files.adaptor, adaptor)
+    shutil.rmtree(files.parts, ignore_errors=True)
+    return Taught(adaptor, before, after, curve, sheet, best)
+
+
+def _asked(
+    pipeline: IAAPipeline, task: Task, examples: Sequence[Example], cancelled: Cancel
+) -> tuple[dict[str, Any], Any]:
+    if task is Task.G:
+        cases = find_boxes(pipeline, examples, cancelled=cancelled)
+        return summarize_boxes(cases), cases
+    answers = answer_prompts(pipeline, examples, cancelled)
+    return summarize_answers(answers), answers

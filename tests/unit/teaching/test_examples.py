@@ -1,0 +1,141 @@
+"""Examples are read from every form of data, and wrong rows are told of by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from iaa_runtime.boxes.answers import parse_boxes
+from iaa_runtime.boxes.geometry import unpad_box
+from iaa_runtime.config import Task
+from iaa_runtime.errors import InputError
+from iaa_runtime.teaching.examples import Example, box_answer, checked, split
+from iaa_runtime.teaching.formats import read_examples
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two pictures: ``a.png`` of 80 x 40 and ``b.png`` of 50 x 50."""
+    Image.new("RGB", (80, 40), "red").save(tmp_path / "a.png")
+    Image.new("RGB", (50, 50), "blue").save(tmp_path / "b.png")
+    return tmp_path
+
+
+def write(path: Path, data: Any) -> Path:
+    lines = path.suffix == ".jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in data) if lines else json.dumps(data))
+    return path
+
+
+def coco(**changes: Any) -> dict[str, Any]:
+    return {
+        "images": [
+            {"id": 1, "file_name": "a.png", "width": 80, "height": 40},
+            {"id": 2, "file_name": "b.png", "width": 50, "height": 50},
+        ],
+        "categories": [{"id": 7, "name": "the cat"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 7, "bbox": [40, 10, 20, 10]},
+            {"image_id": 1, "category_id": 7, "bbox": [5, 10, 20, 10]},
+        ],
+    } | changes
+
+
+def test_coco_groups_boxes_by_picture_and_category(folder: Path) -> None:
+    shown, absent = checked(read_examples(write(folder / "d.json", coco()), Task.G), Task.G)
+    assert (shown.asked, shown.boxes) == ("the cat", ((40, 10, 60, 20), (5, 10, 25, 20)))
+    assert (absent.asked, absent.boxes) == ("the cat", ())
+
+
+def test_coco_captions_are_for_mm(folder: Path) -> None:
+    data = coco(annotations=[{"image_id": 2, "caption": "Blue."}], categories=[])
+    (example,) = checked(read_examples(write(folder / "d.json", data), Task.MM), Task.MM)
+    assert (example.image, example.answer) == (folder / "b.png", "Blue.")
+
+
+def test_published_lines_of_one_expression_belong_together(folder: Path) -> None:
+    rows = [
+        {"sent_id": n, "expression": "cats", "img_path": "a.png", "bbox": box, "width": 80, "height": 40}
+        for n, box in enumerate([[1, 1, 9, 9], [20, 1, 30, 9]])
+    ]
+    (example,) = checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
+    assert example.boxes == ((1, 1, 9, 9), (20, 1, 30, 9))
+
+
+def test_lines_of_annotate_are_read_and_errors_left_out(folder: Path) -> None:
+    box = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5}
+    rows = [
+        {"image": "a.png", "width": 80, "height": 40, "detections": [box], "caption": "Red."},
+        {"image": "b.png", "width": 50, "height": 50, "detections": [], "caption": "Blue."},
+        {"image": "c.png", "error": "broken"},
+    ]
+    path = write(folder / "d.jsonl", rows)
+    assert [e.boxes for e in checked(read_examples(path, Task.G), Task.G)] == [((1, 2, 4, 6),), ()]
+    assert [e.answer for e in checked(read_examples(path, Task.MM), Task.MM)] == ["Red.", "Blue."]
+
+
+def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
+    talk = ["<image>\nWhat is it?", "Red.", "Sure?", "Yes."]
+    turns = [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(talk)]
+    first, second = read_examples(write(folder / "d.json", [{"image": "a.png", "conversations": turns}]), Task.MM)
+    assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
+    assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ({"bbox": [70, 10, 20, 10]}, "annotation 1: the box from (70, 10) to (90, 20) reaches outside of its picture"),
+        ({"bbox": [5, 5, 0, 3]}, "annotation 1: the box (5.0, 5.0, 5.0, 8.0) is empty"),
+        ({"bbox": "none"}, "annotation 1: the box is 'none'"),
+        ({"image_id": 9}, "annotation 1: there is no image 9"),
+        ({"category_id": 9}, "annotation 1: there is no category 9, so no phrase"),
+    ],
+)
+def test_a_wrong_row_of_coco_is_named(folder: Path, row: dict[str, Any], complaint: str) -> None:
+    good = {"image_id": 1, "category_id": 7, "bbox": [5, 10, 20, 10]}
+    path = write(folder / "d.json", coco(annotations=[good | row]))
+    with pytest.raises(InputError) as caught:
+        checked(read_examples(path, Task.G), Task.G)
+    assert complaint in str(caught.value)
+
+
+def test_two_sizes_missing_pictures_and_no_phrase_are_named(folder: Path) -> None:
+    images = coco()["images"]
+    path = write(folder / "d.json", coco(images=[images[0] | {"width": 800, "height": 400}, images[1]]))
+    with pytest.raises(InputError, match=r"annotation 1: the row says 800 x 400 .* has 80 x 40"):
+        checked(read_examples(path, Task.G), Task.G)
+    path = write(folder / "d.json", coco(images=[images[0] | {"file_name": "gone.png"}, images[1]]))
+    with pytest.raises(InputError, match=r"annotation 1: .*gone\.png"):
+        checked(read_examples(path, Task.G), Task.G)
+    with pytest.raises(InputError, match=r"category 1: 'name' is ' '"):
+        read_examples(write(folder / "d.json", coco(categories=[{"id": 7, "name": " "}])), Task.G)
+
+
+@pytest.mark.parametrize("data", [{"a": 1}, "text", [1, 2]])
+def test_other_json_is_none_of_the_forms(folder: Path, data: Any) -> None:
+    with pytest.raises(InputError, match="none of what is read"):
+        read_examples(write(folder / "d.json", data), Task.G)
+
+
+def test_an_answer_is_what_the_parser_reads_back() -> None:
+    size, boxes = (80, 40), [(40.0, 10.0, 60.0, 20.0), (5.0, 10.0, 25.0, 20.0)]
+    text = box_answer(boxes, size)
+    for found, true in zip(parse_boxes(text), sorted(boxes), strict=True):
+        assert unpad_box(found, size) == pytest.approx(true, abs=0.05)
+    assert box_answer([(0, 0, 80, 80)], (80, 80)) == "[0.000,0.000,0.999,0.999]"
+
+
+def test_the_split_is_seeded_and_keeps_pictures_together() -> None:
+    pictures = [Image.new("RGB", (9, 9), (number, 0, 0)) for number in range(10)]
+    examples = [Example(picture, text, ((1, 1, 2, 2),)) for picture in pictures for text in ("a", "b")]
+    learned, held = split(examples, 0.2, seed=3)
+    assert (len(learned), len(held)) == (16, 4)
+    assert {id(e.image) for e in learned}.isdisjoint(id(e.image) for e in held)
+    assert split(examples, 0.2, seed=3) == (learned, held) != split(examples, 0.2, seed=4)
+    with pytest.raises(InputError, match="none is left to learn from"):
+        split(examples[:2], 0.2, seed=0)

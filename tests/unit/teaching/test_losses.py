@@ -1,0 +1,41 @@
+"""What answers cost."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iaa_runtime.teaching.losses import Memory, answer_loss, memory_loss
+
+
+def test_a_near_coordinate_costs_less_than_a_far_one_and_scattered_ids_are_found() -> None:
+    numbers = torch.randperm(1200)[:1000]
+    target = numbers[500][None]
+
+    def cost(said: int, absent: bool = False) -> float:
+        logits = torch.full((1, 1200), -8.0)
+        logits[0, numbers[said]] = 8.0
+        loss, _ = answer_loss(logits, target, torch.tensor([absent]), numbers, 5.0)
+        return float(loss)
+
+    assert cost(500) < cost(504) < cost(512) < cost(900) + 1e-6
+    assert cost(100, absent=True) == pytest.approx(cost(900, absent=True), rel=1e-5)
+    flat, _ = answer_loss(torch.zeros(1, 1200), target, torch.tensor([True]), numbers, 5.0)
+    assert float(flat) < cost(500, absent=True)
+
+
+def test_a_memory_costs_nothing_to_whoever_says_the_same() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 300) * 3
+    memory = Memory.of(logits, 64)
+    same = memory_loss(logits, memory.ids, memory.shares)
+    other = memory_loss(torch.randn(4, 300) * 3, memory.ids, memory.shares)
+    assert float(same.abs().max()) < 5e-3 < 0.5 < float(other.min())
+
+
+def test_a_memory_of_everything_is_the_divergence() -> None:
+    torch.manual_seed(0)
+    then, now = torch.randn(4, 50), torch.randn(4, 50)
+    memory = Memory.of(then, 50)
+    expected = torch.nn.functional.kl_div(now.log_softmax(-1), then.softmax(-1), reduction="batchmean")
+    assert float(memory_loss(now, memory.ids, memory.shares).mean()) == pytest.approx(float(expected), rel=2e-3)
