@@ -1,4 +1,4 @@
-"""``iaa eval``: runs and scores RefCOCO, MME, and the demo's scenes of shapes."""
+"""``iaa eval``: runs and scores RefCOCO, MME, boxes of one's own, and the demo's scenes of shapes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..jobs.progress import Progress
 from ..pipeline.base import Pipeline
 from ..shapes.evaluate import as_dict, evaluate
 from .arguments.shared import generation_options
+from .eval_boxes import run_boxes
 from .opening import join_processes, open_pipeline
 from .origin import origin_of
 from .output import print_json
@@ -34,7 +35,7 @@ PARTS = ".parts"
 
 def run(options: argparse.Namespace) -> int:
     """Runs a benchmark and scores it, or scores an existing result."""
-    runners = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes, "compare": _compare}
+    runners = {"refcoco": _refcoco, "mme": _mme, "shapes": _shapes, "boxes": run_boxes, "compare": _compare}
     runners[options.benchmark](options, _outputs(options))
     return 0
 

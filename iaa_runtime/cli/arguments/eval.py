@@ -17,6 +17,7 @@ from .shared import (
     add_overwrite_argument,
     add_pipeline_arguments,
     add_server_arguments,
+    add_threshold_argument,
     count,
 )
 
@@ -31,6 +32,9 @@ def add_arguments(parser: CommandParser) -> None:
     _add_refcoco(benchmarks.add_parser("refcoco", help="boxes of expressions (RefCOCO, RefCOCO+, RefCOCOg)"))
     _add_mme(benchmarks.add_parser("mme", help="yes-or-no questions in fourteen categories"))
     _add_compare(benchmarks.add_parser("compare", help="two runs on the same questions: what they differ by"))
+    _add_boxes(
+        benchmarks.add_parser("boxes", help="boxes of your own: COCO JSON, RefCOCO lines, lines of iaa annotate")
+    )
     shapes = benchmarks.add_parser("shapes", help="the demo checkpoint's own scenes")
     shapes.add_argument(
         "--scenes", type=count(MOST_SCENES), default=SCENES, metavar="N", help=f"how many (default {SCENES})"
@@ -42,6 +46,21 @@ def add_arguments(parser: CommandParser) -> None:
     add_message_arguments(shapes)
     add_model_arguments(shapes)
     add_server_arguments(shapes)
+
+
+def _add_boxes(parser: CommandParser) -> None:
+    parser.add_argument("data", metavar="DATA", help="the file: see docs/teaching.md for its forms")
+    parser.add_argument("--images", metavar="DIR", help="the pictures (default: the folder of DATA)")
+    parser.add_argument("--out", metavar="FILE.jsonl", help="write what was found for each phrase")
+    add_threshold_argument(parser)
+    add_overwrite_argument(parser)
+    parser.needs("overwrite", "out")
+    add_dry_run_argument(parser)
+    add_message_arguments(parser)
+    add_model_arguments(parser)
+    parser.add_argument("--adaptor", action="append", metavar="FILE", help="answer with what an adaptor was taught")
+    add_server_arguments(parser)
+    parser.excludes("server", "adaptor")
 
 
 def _add_refcoco(parser: CommandParser) -> None:

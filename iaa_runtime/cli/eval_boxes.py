@@ -1,0 +1,71 @@
+"""``iaa eval boxes``: how many boxes of your own data are found, with adaptors or without."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import Task
+from ..jobs.files import make_folder, write_jsonl
+from ..jobs.progress import Progress
+from ..pipeline.local import IAAPipeline
+from ..teaching.examples import checked
+from ..teaching.formats import read_examples
+from ..teaching.scores import BoxCase, find_boxes, summarize_boxes, told
+from .opening import join_processes, open_pipeline
+from .output import print_json
+from .outputs import Outputs
+
+
+def run_boxes(options: argparse.Namespace, outputs: Outputs) -> None:
+    """Asks for every phrase on its picture and scores what is found."""
+    data = Path(options.data)
+    outputs.reads("the data", data)
+    if options.out:
+        outputs.writes("--out", Path(options.out))
+    examples = read_examples(data, Task.G, Path(options.images) if options.images else None)
+    for path in {example.image for example in examples}:
+        outputs.spares("the picture", str(path))
+    examples = checked(examples, Task.G)
+    group = join_processes(options)
+    if group.is_main:
+        pipeline = open_pipeline(options)
+        for file in options.adaptor or ():
+            assert isinstance(pipeline, IAAPipeline)  # the arguments were checked
+            pipeline.adaptors.load(file)
+        if options.dry_run:
+            print(f"{len(examples):,} phrases on pictures would be asked for. Nothing was written.")
+        else:
+            progress = Progress(len(examples), what="phrases")
+            cases = find_boxes(pipeline, examples, options.threshold, progress.update)
+            progress.finish(len(cases))
+            _report(options, cases)
+    group.leave()
+
+
+def _report(options: argparse.Namespace, cases: Sequence[BoxCase]) -> None:
+    summary = summarize_boxes(cases)
+    if options.out:
+        make_folder(Path(options.out).parent)
+        write_jsonl(Path(options.out), _records(cases), overwrite=options.overwrite)
+    if options.json:
+        print_json(summary)
+        return
+    print(f"{summary['count']:,} phrases that are shown, {summary['absent']:,} that are not")
+    for line in told(summary):
+        print(line)
+    for phrase, group in summary["by_phrase"].items():
+        print(f"  {phrase:<30}{group['precision_at_0.5']:.4f} of {group['count']:,}, mean IoU {group['mean_iou']:.4f}")
+
+
+def _records(cases: Sequence[BoxCase]) -> Iterator[dict[str, Any]]:
+    for case in cases:
+        yield {
+            "image": str(case.example.image),
+            "phrase": case.example.asked,
+            "boxes": [list(box) for box in case.example.boxes],
+            "detections": [found.to_dict() for found in case.found],
+            "iou": [round(overlap, 4) for overlap in case.overlaps],
+        }

@@ -1,0 +1,184 @@
+"""Teaching on the demo model: it learns, what is off stays as it was, and a killed run ends in the same file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from iaa_runtime.adaptors.file import read_adaptor
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
+from iaa_runtime.cli import main
+from iaa_runtime.config import Task
+from iaa_runtime.errors import Cancelled, InputError
+from iaa_runtime.model.linear.quantized import QuantizedLinear
+from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.teaching.batches import run_rows
+from iaa_runtime.teaching.examples import Example, by_picture
+from iaa_runtime.teaching.frozen import KINDS, open_frozen
+from iaa_runtime.teaching.lessons import write_lessons
+from iaa_runtime.teaching.settings import TeachSettings
+from iaa_runtime.teaching.teach import teach
+from iaa_runtime.teaching.updates import LowRankUpdates
+
+
+def mascots(count: int, first: int = 5_000) -> list[Example]:
+    """Pictures of one shape, which is called the mascot."""
+    scenes = [make_scene(seed, shapes=1, long_side=120) for seed in range(first, first + count)]
+    return [Example(draw_scene(scene), "the mascot", (scene.shapes[0].box,)) for scene in scenes]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few views and answers, so that a run takes seconds."""
+    monkeypatch.setattr("iaa_runtime.teaching.teach.VIEWS_OF_ONE", 3)
+    monkeypatch.setattr("iaa_runtime.teaching.teach.REPLAYED", 32)
+    monkeypatch.setattr("iaa_runtime.teaching.teach.REPORT_EVERY", 5)
+
+
+def test_rows_in_a_tree_are_what_the_model_computes() -> None:
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    lessons = write_lessons(pipeline, Task.G, by_picture(mascots(2)), 2, 0)
+    rows = [row for rows in lessons.taught for row in rows]
+    stack = pipeline.model.stack(Task.G)
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        ran = run_rows(stack, lessons, rows, pipeline.model.project)
+    logits, at = ran.logits, 0
+    for row in ran.rows:
+        ids = torch.tensor([[*lessons.head, *row.prompt, *row.answer[:-1]]])
+        image = pipeline.model.project(lessons.features[[row.view]], Task.G)
+        embedded = stack.embed(ids)
+        whole = torch.cat((embedded[:, : len(lessons.head)], image, embedded[:, len(lessons.head) :]), 1)
+        with torch.no_grad():
+            expected = stack.logits(stack.hidden(whole))[0, -len(row.answer) :]
+        found = logits[at : at + len(row.answer)]
+        at += len(row.answer)
+        assert (found - expected).abs().max() < 0.15 * expected.abs().max()  # products may be of bfloat16
+        assert torch.equal(found[1].topk(1).indices, expected[1].topk(1).indices)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("precision", [None, "int8", "int4"])
+def test_gradients_flow_through_frozen_weights(precision: str | None, checkpointed: bool) -> None:
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", precision)
+    lessons = write_lessons(pipeline, Task.G, by_picture(mascots(2)), 1, 0)
+    rows = [row for rows in lessons.taught for row in rows]
+    for bank in ("base", "g", "vision"):
+        pipeline.model.bank(bank).requires_grad_(False)  # type: ignore[arg-type]
+    updates = LowRankUpdates(pipeline.model.config, Task.G, 2, 2.0, 0, torch.device("cpu"))
+    stack = updates.stack(pipeline.model)
+    ran = run_rows(stack, lessons, rows, pipeline.model.project, checkpointed=checkpointed)
+    ran.logits.logsumexp(-1).mean().backward()
+    assert all(float(p.grad.abs().max()) > 0 for p in updates.b.parameters() if p.grad is not None)
+    assert sum(p.grad is not None for p in updates.b.parameters()) == len(updates.names)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_quantized_product_has_the_gradient_of_its_dequantized_weight(precision: str) -> None:
+    kind = KINDS[precision].matrix
+    assert kind is not None and issubclass(kind, QuantizedLinear)
+    torch.manual_seed(0)
+    weight, scale = kind.quantize(torch.randn(48, 64))
+    x = torch.randn(5, 64, requires_grad=True)
+    kind.product(x, weight, scale).square().sum().backward()
+    plain = x.detach().clone().requires_grad_()
+    torch.nn.functional.linear(plain, kind.dequantize(weight, scale, torch.float32)).square().sum().backward()
+    assert x.grad is not None and plain.grad is not None
+    torch.testing.assert_close(x.grad, plain.grad, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None:
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    picture = draw_scene(make_scene(7))
+    before = pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?")
+    out = tmp_path / "mascot.safetensors"
+    taught = teach(pipeline, mascots(6), TeachSettings(steps=20, batch=2, rank=4), out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "mascot.before-after.png",
+        "mascot.curve.jsonl",
+        "mascot.curve.png",
+        "mascot.safetensors",
+    ]
+    for name in ("mascot.before-after.png", "mascot.curve.png"):
+        with Image.open(tmp_path / name, formats=["PNG"]) as image:
+            assert min(image.size) > 100
+    lines = [json.loads(line) for line in (tmp_path / "mascot.curve.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20] and all("held_out" in line for line in lines)
+    read = read_adaptor(out)
+    assert (read.task, read.rank, read.phrases) == (Task.G, 4, ("the mascot",))
+    assert read.scores["after"]["count"] == 1 and read.training["pictures"] == 5
+    assert taught.best == min(lines, key=lambda line: line["held_out"])["step"]
+    assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
+
+
+class Reached:
+    """Hears of progress, and says whether so many of something were done."""
+
+    def __init__(self, what: str, count: int) -> None:
+        self._what, self._count, self._reached = what, count, False
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self._reached |= what == self._what and done >= self._count
+
+    def asked(self) -> bool:
+        return self._reached
+
+
+@pytest.mark.usefixtures("small")
+def test_a_run_that_was_cancelled_ends_as_if_unbroken(tmp_path: Path) -> None:
+    settings, files = TeachSettings(steps=16, batch=2, rank=2), [tmp_path / f"{n}.safetensors" for n in range(2)]
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    examples = mascots(5)
+    teach(pipeline, examples, settings, files[0])
+    for what, count in (("views, learned", 3), ("views asked about, held out", 1), ("steps", 3), ("steps", 9)):
+        note = Reached(what, count)
+        with pytest.raises(Cancelled):
+            teach(pipeline, examples, settings, files[1], on_progress=note, cancelled=note.asked)
+    with pytest.raises(InputError, match="unfinished run with other steps"):
+        teach(pipeline, examples, TeachSettings(steps=17, batch=2, rank=2), files[1])
+    teach(pipeline, examples, settings, files[1])
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_to_the_same_file(tmp_path: Path) -> None:
+    rows = []
+    for number, example in enumerate(mascots(6)):
+        assert isinstance(example.image, Image.Image)
+        example.image.save(tmp_path / f"{number}.png")
+        x1, y1, x2, y2 = example.boxes[0]
+        rows.append({"sent_id": number, "expression": "the mascot", "img_path": f"{number}.png"})
+        rows[-1] |= {"bbox": [x1, y1, x2, y2], "width": example.image.width, "height": example.image.height}
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = [sys.executable, "-m", "iaa_runtime", "teach", str(data), "--task", "G", "--steps", "60", "--batch", "2"]
+    words += ["--device", "cpu", "--dtype", "fp32", "--rank", "2", "--quiet"]
+    whole, broken = tmp_path / "whole.safetensors", tmp_path / "broken.safetensors"
+    subprocess.run([*words, "--out", str(whole)], check=True)
+    state = tmp_path / "broken.safetensors.parts" / "state.pt"
+    process = subprocess.Popen([*words, "--out", str(broken)])
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not broken.exists()
+    subprocess.run([*words, "--out", str(broken)], check=True)
+    assert whole.read_bytes() == broken.read_bytes()
+
+
+def test_wrong_data_is_a_sentence_that_names_the_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    row = {"sent_id": 3, "expression": "cat", "img_path": "a.png", "bbox": [5, 5, 50, 20], "width": 40, "height": 30}
+    (tmp_path / "d.jsonl").write_text(json.dumps(row))
+    out = tmp_path / "cat.safetensors"
+    assert main(["teach", str(tmp_path / "d.jsonl"), "--task", "G", "--out", str(out), "--quiet"]) == 1
+    said = capsys.readouterr().err
+    assert "d.jsonl, sent_id 3: the box from (5, 5) to (50, 20) reaches outside of its picture of 40 x 30" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "d.jsonl"]
