@@ -20,7 +20,7 @@ from .bounding_box import BoxDict, Boxes, check_count, corners, from_corners, la
 from .geometry import pairwise_iou
 
 MOST_IN_FRAME = 1000
-"""Boxes of a frame, and tracks that are looked for in it: assigning so many takes a tenth of a second."""
+"""Boxes of a frame, and tracks that are looked for in it: assigning so many takes a third of a second."""
 MOST_FRAMES = 1000
 """That a gap, or what is averaged, may be long."""
 RECENT = 5
