@@ -178,7 +178,7 @@ class Checkpoint:
             settings: what its config.json says besides.
         """
         twin = copy.copy(self)
-        twin._changes, twin.config_raw = changes, self.config_raw | settings
+        twin._changes, twin.config_raw = changes, {**self.config_raw, **settings}
         return twin
 
     # Checks ----------------------------------------------------------------------------------------------------------
