@@ -25,6 +25,7 @@ from .ground import Ground
 from .help import serve_help
 from .host import register_folder
 from .label_image import LabelImage
+from .load_adaptor import LoadAdaptor
 from .loader import Loader
 from .remote_loader import RemoteLoader
 from .text import Text
@@ -40,7 +41,7 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
     DetectorProvider,
 ]
 ASKING: list[type[io.ComfyNode]] = [Caption, Ground, Text, ChatTurn, Choose, LabelImage, CaptionBoxes]
-NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, *ASKING, DemoScene, *BOX_TOOLS]
+NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, LoadAdaptor, *ASKING, DemoScene, *BOX_TOOLS]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class IAAExtension(ComfyExtension):
     """Everything that this pack adds to ComfyUI."""
 
     async def on_load(self) -> None:
-        """Tells ComfyUI where our checkpoints are kept, and what help there is."""
+        """Tells ComfyUI where our checkpoints and adaptors are kept, and what help there is."""
         register_folder()
         name = Path(__file__).parents[1].name
         if re.fullmatch(r"[\w-]+", name, re.ASCII):  # ComfyUI serves web/ under it, and cuts it at a point

@@ -23,6 +23,7 @@ import comfy.utils
 import folder_paths
 import torch
 
+from ..iaa_runtime.adaptors.file import SUFFIX
 from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, PRECISION, Checkpoint
 from ..iaa_runtime.checkpoint.download import (
     PUBLISHED_BYTES,
@@ -33,7 +34,7 @@ from ..iaa_runtime.checkpoint.download import (
 )
 from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
-from ..iaa_runtime.errors import Cancelled, CheckpointError, spelled
+from ..iaa_runtime.errors import AdaptorError, Cancelled, CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
@@ -48,6 +49,9 @@ log = logging.getLogger(__name__)
 FOLDER = "iaa"
 """The key of our model folders: ``models/iaa`` and whatever ``extra_model_paths.yaml`` adds under that name."""
 
+ADAPTORS = "iaa_adaptors"
+"""The same of adaptor files: ``models/iaa_adaptors``."""
+
 DEMO_NAME = "demo (coloured shapes)"
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 """In what the Loader lets a model compute."""
@@ -59,14 +63,15 @@ WEIGHTS = {AS_STORED: None} | {name: name for name in PRECISIONS}
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
-def own_folder() -> Path:
-    """``models/iaa``, where downloads go: of other roots, some may be read-only or of another program."""
-    return Path(folder_paths.models_dir, FOLDER)
+def own_folder(key: str = FOLDER) -> Path:
+    """``models/iaa``, where what is new goes: of other roots, some may be read-only or of another program."""
+    return Path(folder_paths.models_dir, key)
 
 
 def register_folder() -> None:
-    """Tells ComfyUI about our folder."""
-    folder_paths.add_model_folder_path(FOLDER, str(own_folder()))
+    """Tells ComfyUI about our folders."""
+    for key in (FOLDER, ADAPTORS):
+        folder_paths.add_model_folder_path(key, str(own_folder(key)))
 
 
 def find_checkpoints() -> dict[str, Path]:
@@ -168,6 +173,27 @@ def fingerprint(name: str) -> tuple[Any, ...]:
     return (name, str(folder), *((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files))
 
 
+# Adaptors -------------------------------------------------------------------------------------------------------------
+
+
+def find_adaptors() -> list[str]:
+    """The adaptor files in every root, by their paths below it."""
+    return [name for name in folder_paths.get_filename_list(ADAPTORS) if name.endswith(SUFFIX)]
+
+
+def adaptor_file(name: str) -> Path:
+    """The file of an adaptor that is on offer.
+
+    Raises:
+        AdaptorError: it is not here; says where it belongs.
+    """
+    found = folder_paths.get_full_path(ADAPTORS, name) if name in find_adaptors() else None
+    if found is None:
+        roots = " or ".join(folder_paths.get_folder_paths(ADAPTORS))
+        raise AdaptorError(f"There is no adaptor {spelled(name)}. Put its file ({SUFFIX}) into {roots}.")
+    return Path(found)
+
+
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
@@ -215,11 +241,14 @@ class ModelHandle:
         pipeline: answers.
         patchers: owns the weights.
         device: where it computes.
+        opened: the handle that the Loader gave, where this is the same model with adaptors: while one of them is used,
+            the checkpoint is not opened a second time.
     """
 
     pipeline: IAAPipeline
     patchers: BankPatchers
     device: torch.device
+    opened: ModelHandle | None = None
 
     @property
     def patcher(self) -> Any:
@@ -233,6 +262,11 @@ class ModelHandle:
     def is_dynamic(self) -> bool:
         """Whether dynamic VRAM management has the weights."""
         return any(patcher.is_dynamic() for patcher in self.patchers.all)
+
+    def adapted(self, file: Path, strength: float) -> ModelHandle:
+        """The same model, its weights shared, answering with an adaptor besides those it has."""
+        pipeline = self.pipeline.adapted(*self.pipeline.adaptors.active, (file, strength))
+        return ModelHandle(pipeline, self.patchers, self.device, self)
 
     @contextmanager
     def in_use(self) -> Iterator[IAAPipeline]:

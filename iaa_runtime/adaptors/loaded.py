@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import Task
-from ..errors import AdaptorError, InputError, spelled
+from ..errors import InputError, spelled
 from .file import Adaptor, read_adaptor
 from .low_rank import Update, Updates, joined, placed
 
@@ -20,25 +21,6 @@ Chosen = tuple[Adaptor, float]
 
 Given = str | Path | Adaptor | tuple[str | Path | Adaptor, float]
 """An adaptor as callers name it: a file or what was read of one, at strength 1 or beside another."""
-
-
-def parse_strength(text: str) -> tuple[str, float]:
-    """``FILE`` or ``FILE:STRENGTH`` -> the file and the strength, 1 where none is given.
-
-    A drive's colon (``C:\\cat.safetensors``) is none of ours: what follows ours is a number.
-
-    Raises:
-        InputError: the strength is no number to multiply by, or there is no file.
-    """
-    file, colon, number = text.rpartition(":")
-    try:
-        strength = float(number) if colon else 1.0
-    except ValueError:
-        file, strength = text, 1.0
-    file = file if colon else text
-    if not file:
-        raise InputError(f"{spelled(text)} names no file. Write FILE, or FILE:STRENGTH.")
-    return file, checked_strength(strength)
 
 
 def checked_strength(strength: float) -> float:
@@ -82,7 +64,7 @@ class Adaptors:
         for one in given:
             what, strength = one if isinstance(one, tuple) else (one, 1.0)
             strength = checked_strength(strength)
-            adaptor = what if isinstance(what, Adaptor) else read_adaptor(Path(what).expanduser())
+            adaptor = what if isinstance(what, Adaptor) else read_adaptor(os.path.expanduser(what))
             where = "The adaptor" if isinstance(what, Adaptor) else f"The adaptor {what}"
             adaptor.check_fits(self._checkpoint, where)
             found.append((adaptor, strength))
@@ -137,13 +119,3 @@ class Adaptors:
     def identity(self) -> str:
         """What is in use, as a job's settings note it down: digests and strengths; empty where nothing is."""
         return ", ".join(f"{adaptor.digest}:{strength:g}" for adaptor, strength in self._active if strength)
-
-
-def refuse_other_tasks(chosen: Sequence[Chosen], tasks: Sequence[Task], what: str) -> None:
-    """Raises :class:`AdaptorError` for an adaptor of a task that is not among ``tasks``; ``what`` is done with them."""
-    for adaptor, _ in chosen:
-        if adaptor.task not in tasks:
-            wanted = " and ".join(task.value for task in tasks)
-            raise AdaptorError(
-                f"An adaptor is for task {adaptor.task.value}, and {what} is for {wanted}. Leave it out."
-            )

@@ -22,6 +22,7 @@ def merged(checkpoint: Checkpoint, chosen: Sequence[Chosen]) -> Checkpoint:
         AdaptorError: an adaptor was taught on another model.
         ConfigError: the checkpoint was converted to fewer bits.
     """
+    chosen = [(adaptor, strength) for adaptor, strength in chosen if strength]
     if not chosen:
         return checkpoint
     if checkpoint.precision is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..boxes.bounding_box import as_boxes, label_of
+from ..config import Task
 from ..errors import InputError
 from ..jobs.files import numbered_jsonl
 from .arguments.shared import generation_options
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     prompt = asked(options)
     boxes = read_boxes(options.boxes, options.image) if options.boxes else {}
     pictures = check_images("caption", options.image)
-    pipeline = open_pipeline(options)
+    pipeline = open_pipeline(options, Task.MM)
     done = 0
     for _, path, image in load_images("caption", pictures):
         counter = TokenCounter(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..config import Task
 from ..pipeline.choices import Choice
 from .opening import open_pipeline
 from .output import print_json
@@ -15,7 +16,7 @@ def run(options: argparse.Namespace) -> int:
     """Chooses for each image; fails in the end if one could not be opened."""
     question = given_text(options.question)
     pictures = check_images("choose", options.image)
-    pipeline = open_pipeline(options)
+    pipeline = open_pipeline(options, Task.MM if options.image else Task.TEXT)
     if not options.image:
         (choice,) = pipeline.choose(None, question, options.choice)
         _tell(options, None, choice)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..checkpoint.download import free_bytes
 from ..checkpoint.writer import check_new_folder
+from ..config import Task
 from ..export.convert import convert, converted_files
 from .opening import open_checkpoint
 from .output import log, print_json, size_text
@@ -14,7 +15,7 @@ from .output import log, print_json, size_text
 
 def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
-    source, out = open_checkpoint(options), Path(options.out)
+    source, out = open_checkpoint(options, *map(Task.parse, options.task)), Path(options.out)
     if options.dry_run:
         check_new_folder(out)
         files = converted_files(source, options.precision, options.task)

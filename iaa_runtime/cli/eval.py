@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..config import Task
 from ..errors import InputError
 from ..evaluation import mme, refcoco
 from ..evaluation.compare import compare_mme, compare_refcoco, compare_shapes
@@ -75,7 +76,7 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
     grammar = getattr(options, "grammar", False)
     check_origin(result)
     settings = EvalSettings(options.batch, grammar, generation_options(options), options.dry_run)
-    pipeline = open_pipeline(options)
+    pipeline = open_pipeline(options, Task.MM if options.benchmark == "mme" else Task.G)
     job = answer(pipeline, parts, settings, group)
     if options.dry_run:
         if group.is_main:

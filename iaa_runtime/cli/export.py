@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
     task = Task.parse(options.task)
     _check(task, options)
-    out = _write(open_checkpoint(options), task, options)
+    out = _write(open_checkpoint(options, task), task, options)
     if options.json:
         print_json({"task": task.value, "format": options.to, "folder": str(out)})
     else:

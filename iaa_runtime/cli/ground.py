@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ..config import Task
 from ..text.prompts import distinct_phrases
 from .arguments.shared import generation_options
 from .found import FoundFiles, tell
@@ -18,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     files = FoundFiles(options)
     phrases = distinct_phrases(options.phrase)
     pictures = check_images("ground", options.image)
-    pipeline = open_pipeline(options)
+    pipeline = open_pipeline(options, Task.G, *[Task.MM] * options.check)
     done = 0
     for number, path, image in load_images("ground", pictures):
         counter, answers = TokenCounter(path), []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from ..adaptors.loaded import Adaptors, Chosen
+from ..adaptors.merge import merged
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
-from ..errors import InputError, spelled
+from ..config import Task
+from ..errors import AdaptorError, InputError, spelled
 from ..jobs.process_group import ProcessGroup, join_process_group
 from ..pipeline.base import Pipeline
 from ..pipeline.local import IAAPipeline
@@ -15,17 +19,27 @@ from ..pipeline.remote.pipeline import CONCURRENCY
 from .output import log
 
 
-def open_pipeline(options: argparse.Namespace) -> Pipeline:
-    """Connects to the servers that the options name, or else opens the checkpoint."""
+def open_pipeline(options: argparse.Namespace, *tasks: Task) -> Pipeline:
+    """Connects to the servers that the options name, or else opens the checkpoint; see :func:`open_model`."""
     if getattr(options, "server", None):
         concurrency = getattr(options, "batch", CONCURRENCY)
         timeouts = Timeouts() if options.server_timeout is None else Timeouts(silence=options.server_timeout)
         return RemotePipeline.connect(options.server, concurrency, timeouts)
-    return open_model(options)
+    return open_model(options, *tasks)
 
 
-def open_model(options: argparse.Namespace) -> IAAPipeline:
-    """Opens the checkpoint that the options name, on this machine; a message says when it is the demo one."""
+def open_model(options: argparse.Namespace, *tasks: Task) -> IAAPipeline:
+    """Opens the checkpoint that the options name, on this machine, with their adaptors.
+
+    A message says when it is the demo one.
+
+    Args:
+        options: of the command.
+        *tasks: those that answer; none where any may.
+
+    Raises:
+        AdaptorError: an adaptor is broken, was taught on another model, or is of none of ``tasks``.
+    """
     pipeline = IAAPipeline.from_pretrained(
         _folder(options),
         dtype=options.dtype,
@@ -36,12 +50,37 @@ def open_model(options: argparse.Namespace) -> IAAPipeline:
     )
     if pipeline.is_demo:
         log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
+    for chosen in _chosen(options, pipeline.adaptors, tasks or tuple(Task)):
+        pipeline.adaptors.load(*chosen)
     return pipeline
 
 
-def open_checkpoint(options: argparse.Namespace) -> Checkpoint:
-    """Opens the headers of the checkpoint that the options name; no weights."""
-    return Checkpoint(_folder(options), _place("--vision-tower", options.vision_tower))
+def open_checkpoint(options: argparse.Namespace, *tasks: Task) -> Checkpoint:
+    """Opens the headers of the checkpoint that the options name, its adaptors merged in as it is read; no weights.
+
+    Args:
+        options: of the command.
+        *tasks: those that are read of it; none where any may be.
+
+    Raises:
+        AdaptorError: as :func:`open_model`.
+        ConfigError: nothing can be merged into a checkpoint that was converted.
+    """
+    checkpoint = Checkpoint(_folder(options), _place("--vision-tower", options.vision_tower))
+    return merged(checkpoint, _chosen(options, Adaptors(checkpoint), tasks or tuple(Task)))
+
+
+def _chosen(options: argparse.Namespace, adaptors: Adaptors, tasks: Sequence[Task]) -> Sequence[Chosen]:
+    """The adaptors that the options name, read and checked."""
+    chosen = adaptors.read(*(getattr(options, "adaptor", None) or ()))
+    for adaptor, _ in chosen:
+        if adaptor.task not in tasks:
+            wanted = " and ".join(task.value for task in tasks)
+            raise AdaptorError(
+                f"The adaptor is for task {adaptor.task.value}, and what is asked here is {wanted}: it would change "
+                "nothing. Leave it out."
+            )
+    return chosen
 
 
 def _folder(options: argparse.Namespace) -> str | Path:

@@ -38,6 +38,8 @@ class Outputs:
             given = getattr(options, name, None) or []
             for path in [given] if isinstance(given, str) else given:
                 self.reads(_option(name), path)
+        for path, _ in getattr(options, "adaptor", None) or ():
+            self.reads("--adaptor", path)
         for name in CHECKPOINTS:
             if given := getattr(options, name, None):
                 self._reads_checkpoint(_option(name), str(given))

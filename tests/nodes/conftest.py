@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from comfyui_server import PACK, Client, Server, find_comfyui, link_pack, run_inside, running
+from make_adaptor import write_random
 from make_checkpoint import Geometry, make_checkpoint
 
-from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.export.convert import convert
 from iaa_runtime.model.linear.kinds import PRECISIONS
 
@@ -65,13 +66,19 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder outside ComfyUI: the checkpoint ``sub/tiny``, of random weights, behind a link; and converted."""
+    """A model folder outside ComfyUI: the checkpoint ``sub/tiny``, of random weights, behind a link; and converted.
+
+    And random adaptors, for it and for the demo model.
+    """
     folder = tmp_path_factory.mktemp("models")
     (folder / "iaa" / "sub").mkdir(parents=True)
     tiny = make_checkpoint(folder / "elsewhere" / "tiny")
     (folder / "iaa" / "sub" / "tiny").symlink_to(tiny)
     for precision in PRECISIONS:
         convert(Checkpoint(tiny), precision, folder / "iaa" / f"tiny-{precision}")
+    for name, checkpoint in (("tiny", tiny), ("demo", DEMO_CHECKPOINT)):
+        for task in ("MM", "G"):
+            write_random(folder / "iaa_adaptors" / "sub" / f"{name}-{task}.safetensors", checkpoint, task)
     return folder
 
 
@@ -81,7 +88,7 @@ def server(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPath
     base = tmp_path_factory.mktemp("comfyui")
     link_pack(PROJECT, base)
     paths = base / "extra_model_paths.yaml"
-    paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n")
+    paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n  iaa_adaptors: iaa_adaptors\n")
     with running(comfyui, base, "--extra-model-paths-config", str(paths)) as started:
         yield started
 
@@ -93,7 +100,7 @@ def dynamic_client(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.
     link_pack(PROJECT, base)
     (base / "custom_nodes" / "dynamic_vram.py").symlink_to(INSIDE / "dynamic_vram.py")
     paths = base / "extra_model_paths.yaml"
-    paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n")
+    paths.write_text(f"shared:\n  base_path: {shared_models}\n  iaa: iaa\n  iaa_adaptors: iaa_adaptors\n")
     more = ("--extra-model-paths-config", str(paths), "--whitelist-custom-nodes", PACK, "dynamic_vram.py")
     with running(comfyui, base, *more) as started:
         assert "dynamic VRAM management is forced on" in started.log

@@ -19,6 +19,7 @@ SCENE: Graph = {
 }
 BOX = {"x": 1, "y": 2, "width": 30, "height": 40, "label": "it"}
 NODES: dict[str, dict[str, Any]] = {
+    "IAA_LoadAdaptor": {"model": ["loader", 0], "adaptor": "sub/tiny-G.safetensors"},
     "IAA_Caption": {"model": ["loader", 0], "image": ["scene", 0], "max_new_tokens": 2},
     "IAA_Ground": {"model": ["loader", 0], "image": ["scene", 0], "phrases": "the star"},
     "IAA_Chat": {"model": ["loader", 0], "image": ["scene", 0], "message": "What?", "max_new_tokens": 2},

@@ -11,6 +11,7 @@ from ...annotate.annotator import AnnotateSettings, Annotator, is_record, load_p
 from ...annotate.listed import Listed
 from ...annotate.parquet import Parquet
 from ...annotate.sources import STDIN, PassedOver, check_sources, list_images
+from ...config import Task
 from ...errors import InputError
 from ...images.names import slashed
 from ...jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     if not check_folder(Path(options.out)):
         check_sources(options.source, options.images)
     group = join_processes(options)
-    pipeline = open_pipeline(options)
+    pipeline = open_pipeline(options, *[Task.MM] * (settings.prompt is not None), *[Task.G] * settings.ground)
     annotator = Annotator(pipeline, settings)
     job_settings = _job_settings(options, settings, annotator)
     if group.is_main:

@@ -11,6 +11,7 @@ from ..parser import CommandParser
 from .shared import (
     MOST_ROWS,
     STDIN,
+    add_adaptor_argument,
     add_dry_run_argument,
     add_overwrite_argument,
     add_pipeline_arguments,
@@ -100,6 +101,7 @@ def add_arguments(parser: CommandParser) -> None:
         help="what becomes of texts that are there and say something else (default: nothing is written)",
     )
     add_pipeline_arguments(parser)
+    add_adaptor_argument(parser)
     parser.needs("threshold one", "boxes", "phrase")
     parser.needs("sidecars", "caption", "prompt", "preset")
     parser.needs("overwrite", "coco", "page", "imagefolder", "webdataset", "sidecars")

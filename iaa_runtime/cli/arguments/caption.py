@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from ..parser import CommandParser
-from .shared import add_picture_arguments, add_pipeline_arguments, add_question_arguments
+from .shared import (
+    add_adaptor_argument,
+    add_picture_arguments,
+    add_pipeline_arguments,
+    add_question_arguments,
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -16,3 +21,4 @@ def add_arguments(parser: CommandParser) -> None:
         help="what each box shows, not the whole picture: a file that iaa ground --json or iaa label --json wrote",
     )
     add_pipeline_arguments(parser)
+    add_adaptor_argument(parser)

@@ -7,7 +7,7 @@ import argparse
 from ...config import Task
 from ...errors import UsageError
 from ..parser import CommandParser
-from .shared import STDIN, add_overwrite_argument, add_pipeline_arguments, checked
+from .shared import STDIN, add_adaptor_argument, add_overwrite_argument, add_pipeline_arguments, checked
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -31,6 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
+    add_adaptor_argument(parser)
     parser.excludes("script", "overwrite forget")
     parser.rule(_check)
 

@@ -6,7 +6,14 @@ import argparse
 
 from ...errors import InputError, UsageError
 from ..parser import CommandParser
-from .shared import STDIN, add_message_arguments, add_model_arguments, add_picture_arguments, add_server_arguments
+from .shared import (
+    STDIN,
+    add_adaptor_argument,
+    add_message_arguments,
+    add_model_arguments,
+    add_picture_arguments,
+    add_server_arguments,
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -22,6 +29,7 @@ def add_arguments(parser: CommandParser) -> None:
     )
     add_message_arguments(parser)
     add_model_arguments(parser)
+    add_adaptor_argument(parser)
     add_server_arguments(parser)
     parser.rule(_check)
 

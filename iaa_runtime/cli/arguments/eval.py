@@ -11,6 +11,7 @@ from .shared import (
     GENERATION,
     HERE,
     MOST_ROWS,
+    add_adaptor_argument,
     add_dry_run_argument,
     add_message_arguments,
     add_model_arguments,
@@ -45,6 +46,7 @@ def add_arguments(parser: CommandParser) -> None:
     add_dry_run_argument(shapes)
     add_message_arguments(shapes)
     add_model_arguments(shapes)
+    add_adaptor_argument(shapes)
     add_server_arguments(shapes)
 
 
@@ -140,3 +142,4 @@ def _add_run_arguments(parser: CommandParser) -> None:
         help=f"questions at once (default {BATCH_ROWS})",
     )
     add_pipeline_arguments(parser)
+    add_adaptor_argument(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...config import Task
 from ..parser import CommandParser
-from .shared import add_checkpoint_arguments, add_message_arguments
+from .shared import add_adaptor_argument, add_checkpoint_arguments, add_message_arguments
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -21,4 +21,5 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
     add_checkpoint_arguments(parser)
+    add_adaptor_argument(parser, "merge it into the weights")
     add_message_arguments(parser)

@@ -12,6 +12,7 @@ from ...errors import InputError, UsageError
 from ...text.prompts import grounding_question
 from ..parser import CommandParser
 from .shared import (
+    add_adaptor_argument,
     add_overwrite_argument,
     add_picture_arguments,
     add_pipeline_arguments,
@@ -35,6 +36,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")
     add_found_arguments(parser)
     add_pipeline_arguments(parser)
+    add_adaptor_argument(parser)
     parser.excludes("raw", "one check")
     parser.rule(_check)
 

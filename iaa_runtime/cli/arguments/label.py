@@ -5,7 +5,13 @@ from __future__ import annotations
 from ...text.prompts import CAPTION_PROMPTS
 from ..parser import CommandParser
 from .ground import add_found_arguments
-from .shared import add_message_arguments, add_model_arguments, add_picture_arguments, add_server_arguments
+from .shared import (
+    add_adaptor_argument,
+    add_message_arguments,
+    add_model_arguments,
+    add_picture_arguments,
+    add_server_arguments,
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -20,4 +26,5 @@ def add_arguments(parser: CommandParser) -> None:
     add_found_arguments(parser)
     add_message_arguments(parser)
     add_model_arguments(parser)
+    add_adaptor_argument(parser)
     add_server_arguments(parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from dataclasses import fields
@@ -22,7 +23,7 @@ MOST_SECONDS = 7 * 24 * 3600
 """That a server may be silent."""
 STDIN = "-"
 """Stands for standard input where a file or a text is asked for."""
-HERE = "model vision_tower device dtype precision download"
+HERE = "model vision_tower device dtype precision download adaptor"
 """Options of a model on this machine, which servers and ready answers have no use for."""
 GENERATION = "max_new_tokens do_sample temperature top_k top_p min_p seed repetition_penalty num_beams stop"
 
@@ -195,6 +196,39 @@ def add_model_arguments(parser: CommandParser) -> None:
             raise UsageError("--download has no effect without --model. Say which repository it is to fetch.")
 
     parser.rule(check)
+
+
+def add_adaptor_argument(parser: argparse._ActionsContainer, purpose: str = "answer with what it was taught") -> None:
+    """Adds ``--adaptor``: files and strengths, in a list; None where there are none."""
+    parser.add_argument(
+        "--adaptor",
+        action="append",
+        type=checked(parse_adaptor),
+        metavar="FILE[:STRENGTH]",
+        help=f"an adaptor file: {purpose}, at a strength (default 1; repeatable: they add up)",
+    )
+
+
+def parse_adaptor(text: str) -> tuple[str, float]:
+    """``FILE`` or ``FILE:STRENGTH`` -> the file and the strength.
+
+    A file of the whole name, and the colon of a drive (``C:\\cat.safetensors``), are not taken apart.
+
+    Raises:
+        InputError: the strength is no number to multiply by, or there is no name of a file.
+    """
+    file, colon, number = text.rpartition(":")
+    if not colon or os.path.exists(text):
+        file, number = text, "1"
+    try:
+        strength = float(number)
+    except ValueError:
+        file, strength = text, 1.0
+    if not file:
+        raise InputError(f"{spelled(text)} names no file. Write FILE, or FILE:STRENGTH.")
+    if not math.isfinite(strength):
+        raise InputError(f"{spelled(number)} is no strength. Give a number: 1 as it was taught, 0 off.")
+    return file, strength
 
 
 def add_device_arguments(group: argparse._ActionsContainer) -> None:

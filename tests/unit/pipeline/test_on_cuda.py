@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from fake_cuda import COMPUTING, CUDA, alive_on_cuda, inside
+from make_adaptor import random_adaptor
 from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 from torch import Tensor
@@ -120,6 +121,20 @@ def test_every_format_answers_every_task(
     pipeline.ground(PICTURES[:1], ["a", "the other one"], max_new_tokens=12)
     pipeline.text("Hello", max_new_tokens=4)
     assert host.asked > 6
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_adaptors_are_where_the_model_computes(
+    form: str, folder: Path, open_as: Callable[[str], IAAPipeline], host: Host
+) -> None:
+    pipeline = open_as(form)
+    for task in ("MM", "G"):
+        pipeline.adaptors.load(random_adaptor(folder, task), 0.5)
+    pipeline.adaptors.load(random_adaptor(folder, "G", rank=3), -1)
+    pipeline.caption(PICTURES, max_new_tokens=3)
+    pipeline.ground(PICTURES[:1], ["a", "the other one"], max_new_tokens=12)
+    assert host.asked > 4
+    pipeline.adaptors.clear()  # or they would be among what is left on the device
 
 
 @pytest.mark.parametrize(
