@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def test_pictures_seen_are_shared_and_answers_are_not(folder: Path) -> None:
     assert adapted.identity()["adaptors"].endswith(":1") and "adaptors" not in pipeline.identity()
 
 
-def boxes(pipeline: IAAPipeline, scenes: int) -> list[tuple[float, float, float, float]]:
+def boxes(pipeline: IAAPipeline, scenes: int) -> list[Sequence[float]]:
     """The box of one phrase in each of some scenes that the demo model never saw."""
     exams = [make_exam(EVALUATION_SEED + number) for number in range(scenes)]
     pictures, phrases = [draw_scene(exam.scene) for exam in exams], [[exam.phrases[0].phrase] for exam in exams]
