@@ -21,7 +21,7 @@ def random_adaptor(
     checkpoint, alpha = Checkpoint(folder), 2.0 * rank
     pairs: dict[str, Pair] = {}
     for name, (outputs, inputs) in adapted_matrices(checkpoint.config, Task(task)).items():
-        random = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed << 32))
+        random = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1 % 2**32))
         a = torch.randn((rank, inputs), generator=random) / math.sqrt(inputs)
         b = torch.randn((outputs, rank), generator=random) * size / math.sqrt(rank) * rank / alpha
         pairs[name] = Pair(a.to(dtype), b.to(dtype))

@@ -183,7 +183,7 @@ CLIP_TEXT_SHAPES: Shapes = {
 
 def random_tensor(name: str, shape: tuple[int, ...], seed: int = 0) -> Tensor:
     """The float32 values of a tensor: of a size that keeps activations near 1 through any number of layers."""
-    random = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed << 32))
+    random = torch.Generator().manual_seed(zlib.crc32(name.encode()) ^ (seed * 0x9E3779B1 % 2**32))
     values = torch.randn(shape, generator=random)
     if "norm" in name and name.endswith("weight"):
         return 1 + 0.2 * values
