@@ -10,7 +10,6 @@ from typing import Any
 from ..config import Task
 from ..jobs.files import make_folder, write_jsonl
 from ..jobs.progress import Progress
-from ..pipeline.local import IAAPipeline
 from ..teaching.examples import checked
 from ..teaching.formats import read_examples
 from ..teaching.scores import BoxCase, find_boxes, summarize_boxes, told
@@ -31,10 +30,7 @@ def run_boxes(options: argparse.Namespace, outputs: Outputs) -> None:
     examples = checked(examples, Task.G)
     group = join_processes(options)
     if group.is_main:
-        pipeline = open_pipeline(options)
-        for file in options.adaptor or ():
-            assert isinstance(pipeline, IAAPipeline)  # the arguments were checked
-            pipeline.adaptors.load(file)
+        pipeline = open_pipeline(options, Task.G)
         if options.dry_run:
             print(f"{len(examples):,} phrases on pictures would be asked for. Nothing was written.")
         else:

@@ -60,9 +60,8 @@ def _add_boxes(parser: CommandParser) -> None:
     add_dry_run_argument(parser)
     add_message_arguments(parser)
     add_model_arguments(parser)
-    parser.add_argument("--adaptor", action="append", metavar="FILE", help="answer with what an adaptor was taught")
+    add_adaptor_argument(parser)
     add_server_arguments(parser)
-    parser.excludes("server", "adaptor")
 
 
 def _add_refcoco(parser: CommandParser) -> None:
