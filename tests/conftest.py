@@ -24,22 +24,8 @@ if importlib.util.find_spec("iaa_runtime") is None:
 sys.path.append(str(PROJECT / "tests"))  # for make_checkpoint, stock_models and their like
 
 
-IN_COMFYUI = ("browser", "contract", "nodes")
-"""Folders whose tests share a ComfyUI, so one process runs them all."""
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Makes known what tells tests of several processes apart, where pytest-xdist does not."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        config.addinivalue_line("markers", "xdist_group(name): run by one process.")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups tests for several processes: by file, and all that need a ComfyUI; skips ``gpu`` where there is none."""
-    for item in items:
-        folder = item.path.relative_to(PROJECT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group("comfyui" if folder in IN_COMFYUI else str(item.path)))
+    """Skips tests marked ``gpu`` where torch finds no accelerator."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
