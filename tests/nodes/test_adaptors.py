@@ -14,7 +14,7 @@ from iaa_runtime import IAAPipeline
 from iaa_runtime.boxes.geometry import iou
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.model.linear.kinds import PRECISIONS
-from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 
 DEMO, TINY, OPENED = "demo (coloured shapes)", "sub/tiny", "IAA: opened"
 FORMS: list[dict[str, Any]] = [
@@ -53,7 +53,7 @@ def test_the_same_boxes_in_every_form_and_with_dynamic_vram_management(
 ) -> None:
     chosen = random_adaptor(DEMO_CHECKPOINT, "G", size=0.3)
     exact = IAAPipeline.from_pretrained(dtype="fp32").adapted(chosen)
-    picture = draw_scene(make_scene(3, (96, 96)))
+    picture = draw_scene(make_scene(EVALUATION_SEED + 3, long_side=96, aspect=1))
     expected = exact.ground(picture, ["the leftmost shape"], threshold=0.0)[0]
     runs = [there.run(graph(**loader)) for there in (client, dynamic_client)]
     assert found(runs[0], "with") == found(runs[1], "with") and found(runs[0], "without") == found(runs[1], "without")
