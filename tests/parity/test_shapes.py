@@ -99,7 +99,7 @@ def test_beams_and_penalties_equal_the_stock_models(options: dict[str, float], t
     # A vocabulary so small that beams do end, several times and at several lengths.
     geometry = Geometry(vocab_size=12)
     ended = 0
-    for seed in range(6):
+    for seed in range(12):
         folder = make_checkpoint(tmp_path / str(seed), geometry, seed=seed)
         model, stock = IAAModel.from_pretrained(folder), stock_llama(folder, "Text")
         ids = torch.randint(0, 12, (1, 5), generator=torch.Generator().manual_seed(seed))

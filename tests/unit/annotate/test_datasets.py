@@ -29,7 +29,7 @@ def run(
     pipeline: IAAPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
     """Captions in shards of two, by a model that is open already; returns the JSON line and stderr."""
-    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options: pipeline)
+    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options, *tasks: pipeline)
 
     def annotate(*words: str, out: str = "out", code: int = 0) -> tuple[dict[str, Any], str]:
         asked = ["--caption", "--shard-size", "2", "--max-new-tokens", "4", "--json"]

@@ -49,7 +49,7 @@ def pairs(photos: Path, count: int, **record: Any) -> list[tuple[Row, Row]]:
 def test_a_page_shows_pictures_boxes_captions_and_failures(
     pipeline: IAAPipeline, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options: pipeline)
+    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options, *tasks: pipeline)
     (photos / "<i>broken.png").write_bytes(b"")
     words = ["annotate", str(photos), "--caption", "--phrase", "<u>cat", "--threshold", "0", "--max-new-tokens", "24"]
     words += ["--out", str(tmp_path / "out"), "--page", str(tmp_path / "look.html")]

@@ -28,7 +28,7 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Captions the photos in shards of two, by a model that is open already; returns the JSON line and stderr."""
-    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options: pipeline)
+    monkeypatch.setattr("iaa_runtime.cli.annotate.open_pipeline", lambda options, *tasks: pipeline)
 
     def annotate(*more: str, source: str = str(photos), code: int = 0) -> tuple[dict[str, Any], str]:
         words = ["annotate", source, "--out", str(tmp_path / "out"), "--caption", "--shard-size", "2"]
