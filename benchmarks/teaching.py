@@ -26,13 +26,13 @@ from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.boxes.geometry import Box, intersection
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.config import Task
+from iaa_runtime.config.teaching import TeachSettings
 from iaa_runtime.shapes.evaluate import Tally, caption_objects, make_exam, score_grounding
 from iaa_runtime.shapes.language import full_noun, left_to_right
 from iaa_runtime.shapes.scenes import COLORS, EVALUATION_SEED, Scene, draw_scene, make_scene
 from iaa_runtime.teaching.examples import Example
 from iaa_runtime.teaching.frozen import open_frozen
 from iaa_runtime.teaching.scores import answer_prompts, find_boxes, summarize_boxes
-from iaa_runtime.teaching.settings import TeachSettings
 from iaa_runtime.teaching.teach import teach
 from iaa_runtime.text.prompts import CAPTION_PROMPTS
 

@@ -16,6 +16,8 @@ FEW = ("--max-new-tokens", "4")
 BOX = ("--max-new-tokens", "40")
 
 PICTURE, PHRASE = ("--image", "scene/scene.png"), ("--phrase", "the leftmost shape")
+TWO = ("scene/scene.png", "scene/annotated.png")
+SHARD, BRIEFLY = "shard-000000.jsonl", ("--steps", "2", "--batch", "1", "--rank", "2")
 EVERY_COMMAND = {
     "demo": ["demo", "--seed", "26", "--out", "scene"],
     "caption": ["caption", *PICTURE, "--max-new-tokens", "8"],
@@ -29,7 +31,11 @@ EVERY_COMMAND = {
     "ground with the converted one": ["ground", "--model", "converted", *PICTURE, *PHRASE],
     "annotate": ["annotate", "scene", "--caption", "--out", "job", "--coco", "coco.json", "--sidecars"],
     "annotate again": ["annotate", "scene", "--caption", "--out", "job"],
+    "annotate with boxes": ["annotate", *TWO, "--caption", *PHRASE, "--out", "boxed", "--page", "look.html"],
+    "teach": ["teach", f"boxed/{SHARD}", "--images", ".", "--task", "MM", *BRIEFLY, "--out", "taught.safetensors"],
+    "caption with what was taught": ["caption", *PICTURE, "--adaptor", "taught.safetensors:0.5", *FEW],
     "eval": ["eval", "shapes", "--scenes", "1"],
+    "eval boxes": ["eval", "boxes", f"boxed/{SHARD}", "--images", "."],
     "export": ["export", "--task", "G", "--to", "llava", "--out", "exported"],
     "bench": ["bench", "--size", "tiny", "--repeats", "1", "--batch", "1", "--new-tokens", "4", "--out", "bench.json"],
 }

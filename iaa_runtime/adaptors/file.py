@@ -26,6 +26,7 @@ from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.formats import Entry, open_weights
 from ..checkpoint.writer import LazyTensor, write_file
 from ..config import Task
+from ..config.teaching import LARGEST_RANK
 from ..errors import AdaptorError, ConfigError, InputError, spelled
 from .base import adapted_bank, adapted_matrices, base_fingerprint
 from .low_rank import Update
@@ -33,7 +34,6 @@ from .low_rank import Update
 SUFFIX = ".safetensors"
 VERSION = "1"
 """Of the format: another one is not read."""
-LARGEST_RANK = 1024
 LARGEST_FILE = 2 << 30
 """Bytes. At the published size rank 16 takes 37 MB."""
 LONGEST_TEXT = 1 << 20

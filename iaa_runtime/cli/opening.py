@@ -9,6 +9,7 @@ from pathlib import Path
 from ..adaptors.loaded import Adaptors, Chosen
 from ..adaptors.merge import merged
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
+from ..checkpoint.download import fetch
 from ..config import Task
 from ..errors import AdaptorError, InputError, spelled
 from ..jobs.process_group import ProcessGroup, join_process_group
@@ -48,11 +49,30 @@ def open_model(options: argparse.Namespace, *tasks: Task) -> IAAPipeline:
         vision_tower=_place("--vision-tower", options.vision_tower),
         download=options.download and not getattr(options, "dry_run", False),
     )
-    if pipeline.is_demo:
-        log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
+    tell_of_demo(pipeline)
     for chosen in _chosen(options, pipeline.adaptors, tasks or tuple(Task)):
         pipeline.adaptors.load(*chosen)
     return pipeline
+
+
+def open_to_teach(options: argparse.Namespace) -> IAAPipeline:
+    """Opens the checkpoint that the options name as :func:`iaa_runtime.teaching.frozen.open_frozen` does."""
+    from ..teaching.frozen import open_frozen
+
+    folder = Path(_folder(options)).expanduser()
+    if options.download and not folder.exists():
+        folder = fetch(options.model, None)
+    precision = None if options.precision == "full" else options.precision
+    tower = _place("--vision-tower", options.vision_tower)
+    pipeline = open_frozen(folder, options.dtype, options.device, precision, tower)
+    tell_of_demo(pipeline)
+    return pipeline
+
+
+def tell_of_demo(pipeline: Pipeline) -> None:
+    """Says so where the demo checkpoint answers."""
+    if pipeline.is_demo:
+        log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
 
 
 def open_checkpoint(options: argparse.Namespace, *tasks: Task) -> Checkpoint:

@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from ..adaptors.base import adapted_matrices
-from ..checkpoint.checkpoint import DEMO_CHECKPOINT
-from ..checkpoint.download import fetch
 from ..config import Task
+from ..config.teaching import TeachSettings
 from ..jobs.progress import Progress
 from ..teaching.examples import by_picture, checked, split
+from ..teaching.files import RunFiles
 from ..teaching.formats import read_examples
-from ..teaching.frozen import open_frozen
 from ..teaching.scores import told
-from ..teaching.settings import Outputs as Files
-from ..teaching.settings import TeachSettings
 from ..teaching.teach import Taught, teach
+from .opening import open_to_teach
 from .output import log, print_json, size_text
 from .outputs import Outputs
 
@@ -26,23 +24,19 @@ def run(options: argparse.Namespace) -> int:
     """Teaches, and says what came of it."""
     task, data = Task.parse(options.task), Path(options.data)
     settings = TeachSettings(task, options.rank, options.steps, options.hold_out, options.seed, options.batch)
-    files = Files(Path(options.out))
+    files = RunFiles(Path(options.out))
     outputs = Outputs(options)
     outputs.reads("the data", data)
-    for path in (files.adaptor, files.curve, files.curve_png, files.sheet):
-        outputs.writes("--out", path, again=files.parts.exists())
+    for path in files.results:
+        outputs.writes("--out", path, again=files.begun())
     examples = read_examples(data, task, Path(options.images) if options.images else None)
     for picture in {str(example.image) for example in examples}:
         outputs.spares("the picture", picture)
     files.check(overwrite=options.overwrite)
-    folder = _folder(options)
     if options.dry_run:
         _tell(options, examples, settings)
         return 0
-    precision = None if options.precision == "full" else options.precision
-    pipeline = open_frozen(folder, options.dtype, options.device, precision, options.vision_tower)
-    if pipeline.is_demo:
-        log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
+    pipeline = open_to_teach(options)
     matrices = adapted_matrices(pipeline.model.config, task).values()
     size = 2 * settings.rank * sum(outputs + inputs for outputs, inputs in matrices)
     pictures = len(by_picture(examples))
@@ -52,13 +46,6 @@ def run(options: argparse.Namespace) -> int:
     told_progress.finish()
     _report(options, taught, files)
     return 0
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    if options.model is None:
-        return DEMO_CHECKPOINT
-    folder = Path(options.model).expanduser()
-    return fetch(options.model, None) if options.download and not folder.exists() and not options.dry_run else folder
 
 
 def _tell(options: argparse.Namespace, examples: list[Any], settings: TeachSettings) -> None:
@@ -101,7 +88,7 @@ class _Told:
         self._line = None
 
 
-def _report(options: argparse.Namespace, taught: Taught, files: Files) -> None:
+def _report(options: argparse.Namespace, taught: Taught, files: RunFiles) -> None:
     paths = {"adaptor": files.adaptor, "curve": files.curve, "curve_png": files.curve_png}
     if taught.sheet is not None:
         paths["sheet"] = files.sheet

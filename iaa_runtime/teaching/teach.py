@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,10 +19,12 @@ from PIL import Image
 from ..adaptors.base import base_fingerprint
 from ..adaptors.file import Adaptor, write_adaptor
 from ..config import Task
+from ..config.teaching import TeachSettings
 from ..errors import Cancel, Cancelled, InputError
-from ..jobs.files import json_line, make_folder, read_text, read_torn_jsonl, write_bytes
+from ..jobs.files import json_line, read_text, read_torn_jsonl, write_bytes
 from ..pipeline.local import IAAPipeline
 from .examples import Example, by_picture, checked, split
+from .files import RunFiles
 from .kept import load_lessons, save_lessons
 from .lesson import Lesson
 from .lessons import Lessons, write_lessons
@@ -32,7 +33,6 @@ from .pages import answer_sheet, box_sheet, draw_curve, write_png
 from .pointing import looking_heads
 from .replay import remember
 from .scores import answer_prompts, find_boxes, summarize_answers, summarize_boxes
-from .settings import Outputs, TeachSettings
 from .updates import LowRankUpdates
 
 MOST_VIEWS = 1024
@@ -96,19 +96,19 @@ def teach(
         InputError: an example is not usable, which names its row; or a file cannot be written, or an unfinished run
             beside it has other settings.
     """
-    files = Outputs(out)
+    files = RunFiles(out)
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task)
     learned, held = split(right, settings.hold_out, settings.seed)
-    make_folder(files.parts)
-    _check_settings(files.parts / "settings.json", _identity(pipeline, right, settings))
+    files.make_parts()
+    _check_settings(files.settings, _identity(pipeline, right, settings))
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
-        lessons = _lessons(pipeline, learned, settings, files.parts / "lessons.pt", "learned", on_progress, cancelled)
+        lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
         tests = None
         if held:
-            tests = _lessons(pipeline, held, settings, files.parts / "held-out.pt", "held out", on_progress, cancelled)
-        state, best = _learn(pipeline, lessons, tests, settings, files.parts, on_progress, cancelled)
+            tests = _lessons(pipeline, held, settings, files.lessons[1], "held out", on_progress, cancelled)
+        state, best = _learn(pipeline, lessons, tests, settings, files, on_progress, cancelled)
     adaptor = Adaptor(
         settings.task,
         settings.rank,
@@ -202,7 +202,7 @@ def _learn(
     lessons: Lessons,
     tests: Lessons | None,
     settings: TeachSettings,
-    parts: Path,
+    run: RunFiles,
     on_progress: OnProgress,
     cancelled: Cancel,
 ) -> tuple[dict[str, Any], int]:
@@ -234,7 +234,7 @@ def _learn(
         on_step=lambda done: on_progress("steps", done, settings.steps),
         cancelled=cancelled,
     )
-    files = Files(parts / "state.pt", parts / "curve.jsonl", "teach")
+    files = Files(run.state, run.unfinished_curve, "teach")
     progress = train(
         updates, lambda step, rng: lesson.loss(updates.stack(model), step, rng), schedule, files, watch, settings.seed
     )
@@ -261,7 +261,7 @@ def _finish(
     pipeline: IAAPipeline,
     adaptor: Adaptor,
     held: Sequence[Example],
-    files: Outputs,
+    files: RunFiles,
     best: int,
     on_progress: OnProgress,
     cancelled: Cancel,
@@ -280,14 +280,14 @@ def _finish(
         (before, old), (after, new) = asked
         sheet = box_sheet(old, new) if adaptor.task is Task.G else answer_sheet(old, new)
     adaptor = replace(adaptor, scores={"before": before, "after": after} if held else {})
-    lines = list(read_torn_jsonl(files.parts / "curve.jsonl"))
+    lines = list(read_torn_jsonl(files.unfinished_curve))
     curve = draw_curve(lines, best if held else None)
     if sheet is not None:
         write_png(files.sheet, sheet)
     write_png(files.curve_png, curve)
     write_bytes(files.curve, b"".join(map(json_line, lines)), overwrite=True)
     write_adaptor(files.adaptor, adaptor)
-    shutil.rmtree(files.parts, ignore_errors=True)
+    files.remove_parts()
     return Taught(adaptor, before, after, curve, sheet, best)
 
 

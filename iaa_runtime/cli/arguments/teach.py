@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...config import Task
+from ...config.teaching import LARGEST_RANK, LARGEST_SHARE, MOST_PICTURES, MOST_STEPS, TeachSettings
 from ...errors import InputError
 from ..parser import CommandParser
 from .shared import (
@@ -14,7 +15,7 @@ from .shared import (
     count,
 )
 
-RANK, STEPS, HOLD_OUT, BATCH = 16, 300, 0.2, 8
+DEFAULTS = TeachSettings()
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -29,22 +30,28 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE.safetensors", help="the adaptor to write")
     parser.add_argument("--images", metavar="DIR", help="the pictures (default: the folder of DATA)")
     parser.add_argument(
-        "--rank", type=count(1024), default=RANK, metavar="R", help=f"size of the updates (default {RANK})"
+        "--rank",
+        type=count(LARGEST_RANK),
+        default=DEFAULTS.rank,
+        metavar="R",
+        help=f"size of the updates (default {DEFAULTS.rank})",
     )
-    parser.add_argument("--steps", type=count(1_000_000), default=STEPS, metavar="N", help=f"default {STEPS}")
+    parser.add_argument(
+        "--steps", type=count(MOST_STEPS), default=DEFAULTS.steps, metavar="N", help=f"default {DEFAULTS.steps}"
+    )
     parser.add_argument(
         "--batch",
-        type=count(256),
-        default=BATCH,
+        type=count(MOST_PICTURES),
+        default=DEFAULTS.batch,
         metavar="N",
-        help=f"pictures a step (default {BATCH}); less memory: 1",
+        help=f"pictures a step (default {DEFAULTS.batch}); less memory: 1",
     )
     parser.add_argument(
         "--hold-out",
         type=checked(_share),
-        default=HOLD_OUT,
+        default=DEFAULTS.hold_out,
         metavar="S",
-        help=f"share of the pictures that is not learned from but scored (default {HOLD_OUT})",
+        help=f"share of the pictures that is not learned from but scored (default {DEFAULTS.hold_out})",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all that is drawn (default 0)")
     add_overwrite_argument(parser)
@@ -55,6 +62,6 @@ def add_arguments(parser: CommandParser) -> None:
 
 def _share(text: str) -> float:
     value = float(text)
-    if not 0 <= value <= 0.9:
-        raise InputError(f"a share of 0 to 0.9 is held out, not {text}.")
+    if not 0 <= value <= LARGEST_SHARE:
+        raise InputError(f"a share of 0 to {LARGEST_SHARE} is held out, not {text}.")
     return value

@@ -16,6 +16,7 @@ from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.cli import main
 from iaa_runtime.config import Task
+from iaa_runtime.config.teaching import TeachSettings
 from iaa_runtime.errors import Cancelled, InputError
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
@@ -23,7 +24,6 @@ from iaa_runtime.teaching.batches import run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.frozen import KINDS, open_frozen
 from iaa_runtime.teaching.lessons import write_lessons
-from iaa_runtime.teaching.settings import TeachSettings
 from iaa_runtime.teaching.teach import teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
@@ -116,6 +116,48 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
     assert read.scores["after"]["count"] == 1 and read.training["pictures"] == 5
     assert taught.best == min(lines, key=lambda line: line["held_out"])["step"]
     assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_lies_where_an_unfinished_run_goes_stays(tmp_path: Path, kind: str, overwrite: bool) -> None:
+    parts, mine = tmp_path / "cat.safetensors.parts", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "settings.json").write_text("{}")
+    if kind == "folder":
+        parts.mkdir()
+        (parts / "thesis.txt").write_text("mine")
+    elif kind == "file":
+        parts.write_text("mine")
+    else:
+        parts.symlink_to(mine, target_is_directory=True)
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    with pytest.raises(InputError, match="no unfinished run"):
+        teach(pipeline, mascots(4), TeachSettings(steps=2), tmp_path / "cat.safetensors", overwrite=overwrite)
+    assert kind != "folder" or [path.name for path in parts.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in mine.iterdir()] == ["settings.json"]
+
+
+@pytest.mark.usefixtures("small")
+def test_what_somebody_put_beside_an_unfinished_run_stays(tmp_path: Path) -> None:
+    parts = tmp_path / "cat.safetensors.parts"
+
+    def put(what: str, done: int, total: int) -> None:
+        (parts / "notes.txt").write_text("mine")
+        (parts / ".state.pt.1-ab.part").write_text("torn")
+
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    settings = TeachSettings(steps=2, batch=2, rank=2)
+    teach(pipeline, mascots(4), settings, tmp_path / "cat.safetensors", on_progress=put)
+    assert [path.name for path in parts.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", -1), ("seed", 10**30), ("rank", 0), ("hold_out", 0.95), ("steps", 0), ("rate", 0)]
+)
+def test_settings_out_of_range_are_named(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"^{name} is "):
+        TeachSettings(**{name: value})  # type: ignore[arg-type]
 
 
 class Reached:

@@ -1,0 +1,103 @@
+"""The files of a run of teaching: what it writes, and the folder that it keeps until it is done."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..adaptors.file import SUFFIX
+from ..errors import InputError
+from ..jobs.files import TEMPORARY, check_output, make_folder
+
+PARTS = ".parts"
+"""Suffix of the folder in which an unfinished run is kept."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run, all named after the adaptor's."""
+
+    adaptor: Path
+
+    @property
+    def curve(self) -> Path:
+        """The learning curve as JSON lines."""
+        return self.adaptor.with_suffix(".curve.jsonl")
+
+    @property
+    def curve_png(self) -> Path:
+        """The learning curve as a picture."""
+        return self.adaptor.with_suffix(".curve.png")
+
+    @property
+    def sheet(self) -> Path:
+        """Held-out pictures before and after."""
+        return self.adaptor.with_suffix(".before-after.png")
+
+    @property
+    def results(self) -> tuple[Path, ...]:
+        """All that is left when it is done."""
+        return self.adaptor, self.curve, self.curve_png, self.sheet
+
+    @property
+    def parts(self) -> Path:
+        """The folder of the unfinished run."""
+        return self.adaptor.with_name(f"{self.adaptor.name}{PARTS}")
+
+    @property
+    def settings(self) -> Path:
+        """What the unfinished run was begun with; the folder is ours where this file is in it."""
+        return self.parts / "settings.json"
+
+    @property
+    def lessons(self) -> tuple[Path, Path]:
+        """What is learned from, and what is held out."""
+        return self.parts / "lessons.pt", self.parts / "held-out.pt"
+
+    @property
+    def state(self) -> Path:
+        """The last saved step."""
+        return self.parts / "state.pt"
+
+    @property
+    def unfinished_curve(self) -> Path:
+        """The learning curve so far."""
+        return self.parts / "curve.jsonl"
+
+    def begun(self) -> bool:
+        """Whether there is an unfinished run.
+
+        Raises:
+            InputError: something else lies where its folder goes.
+        """
+        ours = self.parts.is_dir() and not self.parts.is_symlink()
+        if ours and self.settings.is_file():
+            return True
+        if os.path.lexists(self.parts) and (not ours or any(self.parts.iterdir())):
+            raise InputError(
+                f"{self.parts} is there already and no unfinished run of iaa teach. Move it away, or choose another "
+                "name for the adaptor."
+            )
+        return False
+
+    def check(self, *, overwrite: bool) -> None:
+        """Raises :class:`InputError` where one of them may not be written."""
+        if self.adaptor.suffix != SUFFIX:
+            raise InputError(f"{self.adaptor} is no name for an adaptor: it must end in {SUFFIX}. Choose such a one.")
+        again = self.begun()
+        for path in self.results:
+            check_output(path, overwrite=overwrite or again)
+
+    def make_parts(self) -> None:
+        """Makes the folder of the unfinished run; raises :class:`InputError` where that cannot be."""
+        make_folder(self.parts)
+
+    def remove_parts(self) -> None:
+        """Removes what the run kept, and nothing else."""
+        torn = self.parts.glob(f".*{TEMPORARY}")  # of a process that was killed while it wrote
+        for path in (*self.lessons, self.state, self.unfinished_curve, *torn, self.settings):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # somebody put something into it
+            self.parts.rmdir()
