@@ -131,6 +131,19 @@ def iou(a: Sequence[float], b: Sequence[float]) -> float:
     return float(pairwise_iou([a], [b])[0, 0])
 
 
+def paired_overlaps(found: Sequence[Box], true: Sequence[Box]) -> list[float]:
+    """IoU of each true box with the found one that it is paired with: best pairs first, each box once; else 0."""
+    best = [0.0] * len(true)
+    if not found or not true:
+        return best
+    table = pairwise_iou(found, true)
+    while table.max() > 0:
+        row, column = np.unravel_index(int(table.argmax()), table.shape)
+        best[int(column)] = float(table[row, column])
+        table[row, :] = table[:, column] = 0.0
+    return best
+
+
 def pairwise_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Intersection over union of every box of ``a`` with every box of ``b``.
 

@@ -18,7 +18,7 @@ from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pic
 from ..evaluation.shapes import MEANINGS, details, read_scenes
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
-from ..jobs.origin import check_origin, read_origin, write_origin
+from ..jobs.origin import check_origin, origin_file, read_origin, write_origin
 from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..pipeline.base import Pipeline
@@ -53,6 +53,8 @@ def _outputs(options: argparse.Namespace) -> Outputs:
                 outputs.writes("--out", mme.result_file(Path(result), category), again=True)
             else:
                 outputs.reads("--results", mme.result_file(Path(options.results), category))
+    if result and options.benchmark in ("refcoco", "mme"):
+        outputs.writes("--out", origin_file(Path(result)), again=True)
     if getattr(options, "report", None):
         outputs.writes("--report", Path(options.report))
     return outputs

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 from PIL import Image
 
 from ..boxes.answers import Detection
-from ..boxes.geometry import Box, iou, pairwise_iou
+from ..boxes.geometry import Box, iou, paired_overlaps
 from .language import Expression, Question, absent_expression, caption, expression
 from .other_things import other_expression
 from .questions import visual_questions
@@ -34,15 +33,7 @@ class Pipeline(Protocol):
 
 def count_matches(found: Sequence[Box], true: Sequence[Box]) -> int:
     """How many found boxes pair up with a true one at IoU 0.5 or more: best pairs first, each box at most once."""
-    overlaps = pairwise_iou(found, true)
-    pairs = [(overlaps[i, j], i, j) for i, j in np.argwhere(overlaps >= IOU_HIT)]
-    left: set[int] = set()
-    right: set[int] = set()
-    for _, i, j in sorted(pairs, reverse=True):
-        if i not in left and j not in right:
-            left.add(i)
-            right.add(j)
-    return len(left)
+    return sum(overlap >= IOU_HIT for overlap in paired_overlaps(found, true))
 
 
 def area_under_curve(positives: Sequence[float], negatives: Sequence[float]) -> float:

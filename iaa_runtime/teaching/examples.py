@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def _checked(example: Example, task: Task, size: tuple[int, int]) -> Example:
     boxes = tuple(_inside(box, size, example.where) for box in example.boxes)
     # All that asks for one thing is written alike, however the data spell it.
     asked = asked_phrase(grounding_question(example.asked))
-    return Example(example.image, asked, boxes, "", example.before, example.size, example.where)
+    return replace(example, asked=asked, boxes=boxes, answer="")
 
 
 def _inside(box: Box, size: tuple[int, int], where: str) -> Box:

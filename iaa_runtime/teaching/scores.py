@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from ..boxes.answers import Detection
-from ..boxes.geometry import pairwise_iou
+from ..boxes.geometry import paired_overlaps
 from ..config import BATCH_ROWS
 from ..errors import Cancel
 from ..evaluation.statistics import bootstrap_interval, wilson_interval
@@ -31,14 +29,7 @@ class BoxCase:
     @property
     def overlaps(self) -> tuple[float, ...]:
         """IoU of each true box with the found one that it is paired with, best pairs first; 0 without one."""
-        true = self.example.boxes
-        table = pairwise_iou([d.xyxy for d in self.found], true) if self.found and true else np.zeros((0, len(true)))
-        best = [0.0] * len(true)
-        while table.size and table.max() > 0:
-            row, column = np.unravel_index(int(table.argmax()), table.shape)
-            best[int(column)] = float(table[row, column])
-            table[row, :] = table[:, column] = 0.0
-        return tuple(best)
+        return tuple(paired_overlaps([d.xyxy for d in self.found], self.example.boxes))
 
     def right(self, threshold: float) -> float:
         """The share that is right, 0 to 1, of as many boxes as there are or were found: one too many costs as well."""

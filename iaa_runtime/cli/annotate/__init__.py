@@ -15,7 +15,7 @@ from ...config import Task
 from ...errors import InputError
 from ...images.names import slashed
 from ...jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
-from ...jobs.origin import check_origin, read_origin, write_origin
+from ...jobs.origin import check_origin, origin_file, read_origin, write_origin
 from ...jobs.process_group import ProcessGroup
 from ...jobs.progress import Progress
 from ...jobs.run import retry_failed, run_job
@@ -87,6 +87,7 @@ def _outputs(options: argparse.Namespace, exports: list[Export]) -> Outputs:
     """The files of this run; raises if it would write one that it reads, or one that is there."""
     outputs, manifest = Outputs(options), Path(options.out) / MANIFEST
     outputs.reads("the job's", manifest)
+    outputs.writes("--out", origin_file(Path(options.out)), again=True)
     for export in exports:
         outputs.writes(export.option, export.first, again=manifest.exists())
     return outputs

@@ -82,6 +82,12 @@ def test_where_records_come_from_lies_beside_them_and_on_the_page(annotate: Any,
     assert json.loads(about.read_text(encoding="utf-8"))["count"] == 4
 
 
+def test_no_export_goes_where_the_record_does(annotate: Any, tmp_path: Path) -> None:
+    code, _, err = annotate("--caption", "--coco", str(tmp_path / "out.about.json"))
+    assert code == 2 and "--coco would write" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_lies_where_the_record_goes_stays(annotate: Any, tmp_path: Path) -> None:
     about = tmp_path / "out.about.json"
     about.write_text("mine")
