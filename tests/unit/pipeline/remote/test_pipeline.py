@@ -83,7 +83,7 @@ def test_a_picture_that_cannot_be_sent_is_an_error_for_all_who_ask(remote: Remot
 def test_rows_keep_their_order_and_so_many_go_at_once(server: ModelServer, remote: RemotePipeline) -> None:
     def answer(exchange: Any, body: dict[str, Any]) -> None:
         red = picture_of(body).getpixel((1, 1))[0]
-        says(str(red), slowly=0.02 if red % 2 else 0.0)(exchange, body)
+        says(str(red), slowly=0.08 if red % 2 else 0.03)(exchange, body)
 
     server.behaves(answer)
     pictures = [Image.new("RGB", (4, 4), (red, 0, 0)) for red in range(20)]
