@@ -54,7 +54,8 @@ class TrackBoxes(Node):
         image: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         """Tracks."""
-        tracked = track_boxes(as_boxes(bboxes), Tracking(iou, same_label, gap, smoothing), check_interrupt)
+        tracking = Tracking(iou, same_label, gap, smoothing)
+        tracked = track_boxes(as_boxes(bboxes, check_interrupt), tracking, check_interrupt)
         count = max((box["track"] for found in tracked for box in found), default=0)
         tracked = named_tracks(tracked) if number_labels else tracked
         return io.NodeOutput(tracked, count, ui=view(image, tracked, cls))
