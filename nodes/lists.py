@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.text.prompts import filled
+
+INDEX = "{index}"
+"""Stands in a text for the number of the image that it is about."""
 
 
 def first_of(value: Any) -> Any:
@@ -21,7 +25,8 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
     """The inputs of a node that takes lists -> those of one run after the other, each over one batch of images.
 
     As with other nodes, the n-th run has the n-th of every list, or the last of a shorter one. But texts of as many as
-    there are images in all batches go to one image each: then a run has a list of them, one an image of its batch.
+    there are images in all batches go to one image each: then a run has a list of them, one an image of its batch. So
+    do texts that say ``{index}``, which is replaced by the image's number, from 1.
 
     Args:
         inputs: as ComfyUI gives them: lists, and defaults without one; a group of inputs is a dict of such.
@@ -41,6 +46,8 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
             f"{texts!r} came as a list of {len(said)} texts for {sum(sizes)} images. Give one text for all images, or "
             "one an image: with other numbers, nobody knows which belongs to which."
         )
+    if any(isinstance(text, str) and INDEX in text for text in said):
+        paired[texts] = _numbered(_listed(paired[texts]), sizes)
     for name, value in paired.items():
         if 0 in _lengths(value):
             raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
@@ -56,6 +63,18 @@ def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:
         for name, items in output.ui.items():
             shown.setdefault(name, []).extend(items)
     return io.NodeOutput(*([item for each in lists for item in each] for lists in values), ui=shown)
+
+
+def _numbered(texts: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
+    """The texts of every run, one an image, with the image's number in place of ``{index}``."""
+    firsts, numbered = list(accumulate(sizes, initial=1)), list[list[Any]]()
+    for run in range(max(len(texts), len(sizes))):
+        batch = min(run, len(sizes) - 1)
+        text = texts[min(run, len(texts) - 1)]
+        own = text if isinstance(text, list) else [text] * sizes[batch]
+        values = ({"index": number} for number in range(firsts[batch], firsts[batch + 1]))
+        numbered.append([filled(t, value) if isinstance(t, str) else t for t, value in zip(own, values, strict=True)])
+    return numbered
 
 
 def _listed(value: Any) -> Sequence[Any]:

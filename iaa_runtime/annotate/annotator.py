@@ -14,7 +14,7 @@ from ..errors import IAAError, InputError
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
-from ..text.prompts import grounding_question
+from ..text.prompts import filled, grounding_question, picture_fields
 from .listed import Listed
 
 SCORE_DIGITS = 4
@@ -26,8 +26,9 @@ class AnnotateSettings:
     """What to ask about every picture.
 
     Attributes:
-        prompt: the question that captions answer; None for no captions.
-        phrases: what to find in every picture; phrases that a list gives for a single picture follow them.
+        prompt: the question that captions answer; ``{name}`` and ``{folder}`` stand for those of the picture's file.
+            None for no captions.
+        phrases: what to find in every picture, likewise; phrases that a list gives for a single picture follow them.
         ground: whether to find boxes; all phrases may come from the list.
         threshold: boxes with a lower score are dropped; None is the model's own.
         several: allow several boxes a phrase.
@@ -156,26 +157,30 @@ class Annotator:
     def _check_any_is_answered(self) -> None:
         """Raises what asking about a grey picture raises: then no picture is at fault, and all would fail alike."""
         phrases = self.settings.phrases or ("anything",)
-        self._fill([({}, {"image": "", "path": "", "phrases": phrases}, Image.new("RGB", (64, 64), "grey"))])
+        self._fill(
+            [({}, {"image": "grey/grey", "path": "grey/grey", "phrases": phrases}, Image.new("RGB", (64, 64), "grey"))]
+        )
 
     def _fill(self, batch: list[tuple[Row, Row, Any]]) -> None:
         """Adds captions and detections to the records of a batch of (record, item, picture)."""
         for record, _, picture in batch:
             record["width"], record["height"] = picture.size
         if self.settings.prompt is not None:
-            questions = [Question.about(picture, self.settings.prompt) for _, _, picture in batch]
+            prompt = self.settings.prompt
+            questions = [Question.about(picture, filled(prompt, _fields(row))) for _, row, picture in batch]
             answers = self.pipeline.answer(questions, self._caption)
             for (record, _, _), answer in zip(batch, answers, strict=True):
                 record["caption"] = answer.text
         if self.settings.ground:
             self._find(batch)
 
+    def _phrases(self, row: Row) -> dict[str, None]:
+        """What to find in a picture, each once."""
+        fields = _fields(row)
+        return dict.fromkeys((*(filled(p, fields) for p in self.settings.phrases), *Listed.from_row(row).phrases))
+
     def _find(self, batch: list[tuple[Row, Row, Any]]) -> None:
-        wanted = [
-            (record, picture, phrase)
-            for record, row, picture in batch
-            for phrase in dict.fromkeys((*self.settings.phrases, *Listed.from_row(row).phrases))
-        ]
+        wanted = [(record, picture, phrase) for record, row, picture in batch for phrase in self._phrases(row)]
         questions = [Question.about(picture, grounding_question(phrase)) for _, picture, phrase in wanted]
         answers = self.pipeline.answer(questions, self._ground)
         for record, _, _ in batch:
@@ -185,6 +190,11 @@ class Annotator:
             record["detections"] += [
                 d.to_dict() | {"score": round(d.score, SCORE_DIGITS)} for d in found if d.score >= self.threshold
             ]
+
+
+def _fields(row: Row) -> dict[str, str]:
+    """What questions may say of an item's picture."""
+    return picture_fields(Listed.from_row(row).path)
 
 
 def is_record(row: Row) -> bool:

@@ -13,7 +13,7 @@ from ..jobs.files import numbered_jsonl
 from .arguments.shared import generation_options
 from .opening import open_pipeline
 from .output import TokenCounter, print_json
-from .pictures import check_images, load_images
+from .pictures import about_picture, check_images, load_images
 from .stdin import asked
 
 
@@ -25,12 +25,14 @@ def run(options: argparse.Namespace) -> int:
     pictures = check_images("caption", options.image)
     pipeline = open_pipeline(options, Task.MM)
     done = 0
-    for _, path, image in load_images("caption", pictures):
+    for number, path, image in load_images("caption", pictures):
         counter = TokenCounter(path)
         if options.boxes:
-            (said,) = pipeline.caption_boxes([image], [boxes[path]], prompt, on_token=counter, **settings)
+            question = about_picture(prompt, path)
+            (said,) = pipeline.caption_boxes([image], [boxes[path]], question, on_token=counter, **settings)
         else:
-            said = pipeline.caption([image], prompt, on_token=counter, **settings)
+            question = about_picture(prompt, path, index=number)
+            said = pipeline.caption([image], question, on_token=counter, **settings)
         counter.clear()
         _tell(options, path, said, boxes.get(path))
         done += 1

@@ -8,7 +8,7 @@ from ..config import Task
 from ..pipeline.choices import Choice
 from .opening import open_pipeline
 from .output import print_json
-from .pictures import check_images, load_images
+from .pictures import about_picture, check_images, load_images
 from .stdin import given_text
 
 
@@ -22,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
         _tell(options, None, choice)
         return 0
     done = 0
-    for _, path, image in load_images("choose", pictures):
-        (choice,) = pipeline.choose([image], question, options.choice)
+    for number, path, image in load_images("choose", pictures):
+        (choice,) = pipeline.choose([image], about_picture(question, path, index=number), options.choice)
         _tell(options, path, choice)
         done += 1
     return 0 if done == len(options.image) else 1

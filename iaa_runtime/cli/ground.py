@@ -10,18 +10,18 @@ from .arguments.shared import generation_options
 from .found import FoundFiles, tell
 from .opening import open_pipeline
 from .output import TokenCounter
-from .pictures import check_images, load_images
+from .pictures import about_picture, check_images, load_images
 
 
 def run(options: argparse.Namespace) -> int:
     """Grounds every phrase in each image; fails in the end if one could not be opened."""
     settings = generation_options(options) | {"several": not options.one}
     files = FoundFiles(options)
-    phrases = distinct_phrases(options.phrase)
     pictures = check_images("ground", options.image)
     pipeline = open_pipeline(options, Task.G, *[Task.MM] * options.check)
     done = 0
     for number, path, image in load_images("ground", pictures):
+        phrases = distinct_phrases(about_picture(phrase, path, index=number) for phrase in options.phrase)
         counter, answers = TokenCounter(path), []
         if options.raw:
             (answers,) = pipeline.ground_answers([image], phrases, grammar=False, on_token=counter, **settings)

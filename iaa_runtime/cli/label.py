@@ -7,7 +7,7 @@ import argparse
 from .found import FoundFiles, tell
 from .opening import open_pipeline
 from .output import TokenCounter
-from .pictures import check_images, load_images
+from .pictures import about_picture, check_images, load_images
 from .stdin import given_text
 
 
@@ -20,8 +20,9 @@ def run(options: argparse.Namespace) -> int:
     done = 0
     for number, path, image in load_images("label", pictures):
         counter = TokenCounter(path)
+        question = about_picture(prompt, path, index=number)
         (found,) = pipeline.label(
-            [image], prompt=prompt, threshold=options.threshold, check=options.check, on_token=counter
+            [image], prompt=question, threshold=options.threshold, check=options.check, on_token=counter
         )
         counter.clear()
         tell(options, path, image, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from ..errors import IAAError, InputError
 from ..images.load import check_image, load_image
 from ..jobs.files import make_folder, write_atomically
+from ..text.prompts import filled, picture_fields
 from .arguments.ground import picture_path
 from .arguments.shared import STDIN
 from .failures import too_long
@@ -46,6 +48,11 @@ def load_images(command: str, pictures: list[tuple[int, str]]) -> Iterator[tuple
             complain(f"iaa {command}: {error}{too_long(error)}")
         else:
             yield number, path, image
+
+
+def about_picture(text: str, path: str, **more: object) -> str:
+    """The text with ``{name}`` and ``{folder}`` of a picture's file filled in, and with what else is given."""
+    return filled(text, {**picture_fields("" if path == STDIN else os.path.abspath(path)), **more})
 
 
 def save_picture(picture: Image.Image, path: Path, *, overwrite: bool = False) -> Path:

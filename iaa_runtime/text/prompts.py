@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 from ..errors import InputError
 
@@ -80,3 +81,9 @@ def asked_phrase(message: str) -> str:
 def filled(prompt: str, values: Mapping[str, object]) -> str:
     """The prompt with ``{name}`` replaced by what ``values`` has under that name; other braces stay as they are."""
     return re.sub(r"\{(\w+)\}", lambda match: str(values.get(match[1], match[0])), prompt)
+
+
+def picture_fields(path: str) -> dict[str, str]:
+    """What prompts may say of a picture's file: its ``name`` without the ending, and the ``folder`` that it lies in."""
+    file = PurePath(path)
+    return {"name": file.stem, "folder": file.parent.name}

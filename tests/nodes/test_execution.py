@@ -164,6 +164,26 @@ def test_one_text_serves_all_images_and_one_image_all_texts(client: Client) -> N
         assert len(client.run(lists_graph(count, texts, CAPTION_TEXTS)).outputs["ask"]["text"]) == count * texts
 
 
+def test_a_text_may_say_the_number_of_its_image(client: Client) -> None:
+    """Counted through all batches of a list; the brackets of JSON stay."""
+    graph = lists_graph(3, 1, node("IAA_Ground", phrases='shape {index}\n{"a": 1}')) | {
+        "batches": node("RebatchImages", images=["scene", 0], batch_size=2),
+        "json": node("PreviewAny", source=["ask", 3]),
+    }
+    graph["ask"]["inputs"]["image"] = ["batches", 0]
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    images = [image for text in run.outputs["json"]["text"] for image in json.loads(text)]
+    assert [{box["label"] for box in boxes} for boxes in images] == [{f"shape {n}", '{"a": 1}'} for n in (1, 2, 3)]
+    for asks in (
+        node("IAA_Caption", preset="question", prompt="What is in {index}?", max_new_tokens=4),
+        node("IAA_Choose", question="Is it {index}?", choices="yes\nno"),
+        node("IAA_LabelImage", prompt="What is in {index}?"),
+    ):
+        run = client.run(lists_graph(2, 1, asks))
+        assert run.status == "success", run.error
+
+
 @pytest.mark.parametrize("asks", [GROUND_TEXTS, CAPTION_TEXTS], ids=["ground", "caption"])
 def test_texts_of_which_nobody_knows_the_image_are_refused(client: Client, asks: dict[str, Any]) -> None:
     error = client.run(lists_graph(3, 2, asks)).error

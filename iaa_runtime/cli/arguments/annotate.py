@@ -9,6 +9,7 @@ from ...config import BATCH_ROWS
 from ...errors import InputError, UsageError
 from ..parser import CommandParser
 from .shared import (
+    FILE_FIELDS,
     MOST_ROWS,
     STDIN,
     add_adaptor_argument,
@@ -112,9 +113,11 @@ def add_arguments(parser: CommandParser) -> None:
 def _add_questions(parser: CommandParser) -> None:
     group = parser.add_argument_group("what is asked")
     group.add_argument("--caption", action="store_true", help="caption every picture")
-    add_question_arguments(parser, group, "; implies --caption")
+    add_question_arguments(parser, group, "; implies --caption", FILE_FIELDS)
     parser.needs("length extra forbid language", "caption", "prompt", "preset")
-    group.add_argument("--phrase", action="append", default=[], metavar="TEXT", help="what to find (repeatable)")
+    group.add_argument(
+        "--phrase", action="append", default=[], metavar="TEXT", help=f"what to find (repeatable); {FILE_FIELDS}"
+    )
     group.add_argument(
         "--boxes", action="store_true", help="find the phrases of the list's column; --phrase implies it"
     )

@@ -18,7 +18,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--boxes",
         metavar="FILE",
-        help="what each box shows, not the whole picture: a file that iaa ground --json or iaa label --json wrote",
+        help="what each box shows, not the whole picture: a file that iaa ground --json or iaa label --json wrote; "
+        "in --prompt, {label} then stands for the box's label, {index} for its number",
     )
     add_pipeline_arguments(parser)
     add_adaptor_argument(parser)

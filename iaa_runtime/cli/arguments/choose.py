@@ -7,6 +7,7 @@ import argparse
 from ...errors import InputError, UsageError
 from ..parser import CommandParser
 from .shared import (
+    FIELDS,
     STDIN,
     add_adaptor_argument,
     add_message_arguments,
@@ -19,7 +20,9 @@ from .shared import (
 def add_arguments(parser: CommandParser) -> None:
     """Declares them."""
     add_picture_arguments(parser, required=False)
-    parser.add_argument("--question", required=True, metavar="TEXT", help="what to decide; - reads it from stdin")
+    parser.add_argument(
+        "--question", required=True, metavar="TEXT", help=f"what to decide; - reads it from stdin; {FIELDS}"
+    )
     parser.add_argument(
         "--choice",
         action="append",

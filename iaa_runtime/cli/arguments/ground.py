@@ -12,6 +12,7 @@ from ...errors import InputError, UsageError
 from ...text.prompts import grounding_question
 from ..parser import CommandParser
 from .shared import (
+    FIELDS,
     add_adaptor_argument,
     add_overwrite_argument,
     add_picture_arguments,
@@ -30,7 +31,7 @@ def add_arguments(parser: CommandParser) -> None:
         action="append",
         required=True,
         metavar="TEXT",
-        help="what to find (repeatable)",
+        help=f"what to find (repeatable); {FIELDS}",
     )
     parser.add_argument("--one", action="store_true", help="at most one box a phrase")
     parser.add_argument("--raw", action="store_true", help="no grammar: print what the model says, box or not")

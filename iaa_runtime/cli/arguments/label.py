@@ -6,6 +6,7 @@ from ...text.prompts import CAPTION_PROMPTS
 from ..parser import CommandParser
 from .ground import add_found_arguments
 from .shared import (
+    FIELDS,
     add_adaptor_argument,
     add_message_arguments,
     add_model_arguments,
@@ -21,7 +22,7 @@ def add_arguments(parser: CommandParser) -> None:
         "--prompt",
         default=CAPTION_PROMPTS["objects"],
         metavar="TEXT",
-        help="how the model is asked for the list (default: %(default)s)",
+        help=f"how the model is asked for the list (default: %(default)s); {FIELDS}",
     )
     add_found_arguments(parser)
     add_message_arguments(parser)

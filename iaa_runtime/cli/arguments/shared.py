@@ -23,6 +23,9 @@ MOST_SECONDS = 7 * 24 * 3600
 """That a server may be silent."""
 STDIN = "-"
 """Stands for standard input where a file or a text is asked for."""
+FILE_FIELDS = "{name} and {folder} stand for the file's"
+FIELDS = f"{FILE_FIELDS}, {{index}} for the picture's number"
+"""What may be said of a picture in what is asked about it."""
 HERE = "model vision_tower device dtype precision download adaptor"
 """Options of a model on this machine, which servers and ready answers have no use for."""
 GENERATION = "max_new_tokens do_sample temperature top_k top_p min_p seed repetition_penalty num_beams stop"
@@ -97,16 +100,19 @@ class _Pictures(argparse.Action):
         setattr(namespace, self.dest, [*before, *(path for word in words for path in expanded(word))])
 
 
-def add_question_arguments(parser: CommandParser, group: argparse._ActionsContainer, implied: str = "") -> None:
+def add_question_arguments(
+    parser: CommandParser, group: argparse._ActionsContainer, implied: str = "", fields: str = FIELDS
+) -> None:
     """Adds what captions are asked with: ``--prompt`` or ``--style``, and how long they are to be, and so on.
 
     Args:
         parser: the command's.
         group: where they stand in its help.
         implied: what is said of the first two besides.
+        fields: what the question may say of a picture.
     """
     question = group.add_mutually_exclusive_group()
-    question.add_argument("--prompt", metavar="TEXT", help=f"the question; - reads it from stdin{implied}")
+    question.add_argument("--prompt", metavar="TEXT", help=f"the question; - reads it from stdin; {fields}{implied}")
     question.add_argument(
         "--style", "--preset", dest="preset", choices=KINDS, help=f"a ready question (default: caption){implied}"
     )

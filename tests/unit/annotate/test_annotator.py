@@ -50,6 +50,17 @@ GOOD_BOX = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.
 GOOD = {"image": "a", "id": "7", "width": 9, "height": 8, "caption": "A cat.", "detections": [GOOD_BOX]}
 
 
+def test_questions_may_name_the_picture_and_its_folder(pipeline: IAAPipeline) -> None:
+    settings = AnnotateSettings(prompt="a {folder} named {name}? {x}", phrases=("the {folder}", "{name}"), ground=True)
+    rows = [{"image": f"x/{kind}/1.png", "path": f"/x/{kind}/1.png", "phrases": ["{name}"]} for kind in ("cat", "dog")]
+    pictures: list[Image.Image | InputError] = [Image.new("RGB", (40, 30), "red")] * 2
+    annotator = Annotator(pipeline, settings)
+    annotator.threshold = 0.0
+    for record, kind in zip(annotator.annotate(list(rows), pictures), ("cat", "dog"), strict=True):
+        assert {box["label"] for box in record["detections"]} == {f"the {kind}", "1", "{name}"}
+        assert record["caption"] == pipeline.caption(pictures[0], f"a {kind} named 1? {{x}}")[0]  # type: ignore[arg-type]
+
+
 def test_records_are_told_from_what_somebody_made_of_them(pipeline: IAAPipeline) -> None:
     settings = AnnotateSettings(prompt="What is it?", phrases=("cat",), ground=True, generation=SHORT)
     made = Annotator(pipeline, settings).annotate(rows("a", "b"), [Image.new("RGB", (30, 30)), InputError("no")])

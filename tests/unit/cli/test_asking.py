@@ -101,3 +101,34 @@ def test_a_check_lowers_the_score_of_what_is_not_there(scenes: list[str], capsys
         ((box,),) = [record["detections"] for record in records(capsys)]
         scores.append(box["score"])
     assert scores[1] < scores[0]
+
+
+def test_what_is_asked_may_say_whose_picture_it_is(
+    scenes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels are the phrases as they were asked; what else is in braces stays."""
+    folder = Path(scenes[0]).parent.name
+    asks = ["ground", *scenes, "--phrase", "{name} of {folder}, {index} {x}", "--threshold", "0"]
+    assert main([*asks, "--json", *FP32]) == 0
+    told = [{box["label"] for box in record["detections"]} for record in records(capsys)]
+    assert told == [{f"0 of {folder}, 1 {{x}}"}, {f"1 of {folder}, 2 {{x}}"}]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [["caption", "--prompt"], ["choose", "--choice", "one", "--choice", "two", "--question"], ["label", "--prompt"]],
+    ids=["caption", "choose", "label"],
+)
+def test_a_file_may_be_named_as_what_is_asked(
+    asks: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = ["How many shapes are there", "What color is the largest shape", "List every object in this image once"]
+    paths = [str(tmp_path / f"{question}.png") for question in questions]
+    for path in paths:
+        draw_scene(make_scene(EVALUATION_SEED + 1)).save(path)
+    assert main([*asks, "{name}?", *paths, "--json", *FP32]) == 0
+    told = records(capsys)
+    for path, question, record in zip(paths, questions, told, strict=True):
+        assert main([*asks, f"{question}?", path, "--json", *FP32]) == 0
+        assert records(capsys) == [record]
+    assert len({json.dumps(record | {"image": ""}) for record in told}) > 1
