@@ -218,7 +218,7 @@ def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) 
         called[words] = done.stdout.splitlines()
     common = ["ruff check", "ruff format --check", "mypy ", "mypy --package iaa_nodes.nodes"]
     assert called["--quick"][:4] == called[""][:4] == common
-    assert called[""][-1] == "pytest tests -k boxes"
+    assert called[""][-1] == "pytest tests --numprocesses 2 --dist loadfile -k boxes"
     assert not any("QUICK" in line for line in called[""])
     quick, says, _ = called["--quick"][4:]
     folders = [word for word in quick.split() if word.startswith("tests/")]
