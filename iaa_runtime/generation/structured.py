@@ -39,7 +39,7 @@ class FormatGrammar:
         return FormatRows([self._formats.matcher(self._format) for _ in limits], self._vocab_size, device)
 
     def accepts(self, ids: Sequence[int]) -> bool:
-        """Whether tokens, the end token included or not, are a whole answer."""
+        """Whether tokens, without the end token, are a whole answer."""
         matcher = self._formats.matcher(self._format)
         return bool(matcher.try_consume_tokens(list(ids)) == len(ids) and matcher.is_accepting())
 

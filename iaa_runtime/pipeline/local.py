@@ -221,7 +221,7 @@ class IAAPipeline(Pipeline):
         texts = []
         for row, (stream, answer) in enumerate(zip(streams, answers, strict=True)):
             tell(row, stream.finish() if streaming else stream.decode(answer.ids))
-            if held is not None and not held.accepts(answer.ids):
+            if held is not None and not held.accepts([i for i in answer.ids if i != self.eos]):
                 raise InputError(cut_off(first + row, len(answer.ids), config.max_new_tokens))
             tokens = token_texts(self.tokenizer, answer.ids) if request.task is Task.G else []
             texts.append(TextAnswer(stream.text, tokens, answer.logprobs))
