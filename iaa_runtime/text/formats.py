@@ -1,8 +1,8 @@
 """Formats as grammars over tokens, by the library llguidance (MIT; no torch), which is an extra.
 
 A schema's answers are written on one line with ``", "`` and ``": "``, as Python's json does, its properties in the
-schema's order; where it lists some and is silent on ``additionalProperties``, there are no others. Nothing is fetched: a
-reference to elsewhere is an error.
+schema's order; where it lists some and is silent on ``additionalProperties``, there are no others. Nothing is fetched:
+a reference to elsewhere is an error.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ class RemotePipeline(Pipeline):
         endpoint = self._endpoint(request.task)
         if request.config.format:
             raise InputError(
-                "Answers of servers are not held to a format yet. Leave format out, or load the model here."
+                "Servers are not asked for a format yet. Leave format out, or open the model here."
             )
         if request.task is Task.G and endpoint.llama_cpp and endpoint not in self._checked:
             check_boxes(endpoint, lambda known: self._known(known, request.listener))
