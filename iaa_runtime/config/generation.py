@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, TypedDict
 
 from ..errors import InputError, spelled
+from .formats import checked_format
 from .task import Task
 
 MOST_BEAMS = 256
@@ -33,6 +34,7 @@ class GenerationOptions(TypedDict, total=False):
     length_penalty: float | None
     early_stopping: bool | None
     stop: str | Sequence[str] | None
+    format: str | Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class GenerationConfig:
         length_penalty: beam scores are divided by ``length ** length_penalty``.
         early_stopping: end a beam search as soon as ``num_beams`` answers are finished.
         stop: the answer ends before the first of these strings.
+        format: what answers of MM and Text are held to: a JSON schema (a dict, or a text that begins with ``{``) or a
+            regular expression (any other text); empty for free answers. See :mod:`iaa_runtime.text.formats`.
     """
 
     max_new_tokens: int = 512
@@ -70,6 +74,7 @@ class GenerationConfig:
     length_penalty: float = 1.0
     early_stopping: bool = False
     stop: tuple[str, ...] = ()
+    format: str = ""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -84,16 +89,24 @@ class GenerationConfig:
             "num_beams": (1 <= self.num_beams <= MOST_BEAMS, f"from 1 to {MOST_BEAMS}"),
             "seed": (-(1 << 63) <= self.seed < 1 << 64, "a number of 64 bits"),
         }
+        object.__setattr__(self, "format", checked_format(self.format))
         for name, (fine, limit) in checks.items():
             if not fine:
                 raise InputError(f"{name} is {spelled(getattr(self, name))}; it must be {limit}.")
         if self.num_beams > 1 and self.do_sample:
             raise InputError("Beam search and sampling do not go together: set num_beams to 1 or do_sample to False.")
+        if self.format and (self.num_beams > 1 or self.stop):
+            raise InputError(
+                "An answer held to a format goes neither with beam search nor with stop, which would cut it: set "
+                "num_beams to 1 and leave stop out, or leave format out."
+            )
 
     def _check_type(self, name: str, default: object) -> None:
         value = getattr(self, name)
         if isinstance(default, tuple):
             fine, wanted = isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value), "texts"
+        elif isinstance(default, str):
+            return  # the format, which is read and checked as a whole
         elif isinstance(default, bool):
             fine, wanted = isinstance(value, bool), "True or False"
         else:
@@ -115,4 +128,6 @@ class GenerationConfig:
         chosen |= {name: value for name, value in changes.items() if value is not None}
         if isinstance(chosen.get("stop"), str):  # a string is a sequence too, of stops a character long
             chosen["stop"] = (chosen["stop"],)
+        if task is Task.G and chosen.get("format"):
+            raise InputError("Answers of task G are boxes, held to a grammar of their own. Leave format out.")
         return cls(**chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -23,3 +23,43 @@ class Constraint(Protocol):
 
     def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
         """The states (B,) after ``tokens`` (B,)."""
+
+
+class Held(Protocol):
+    """The rows of a batch under a grammar, as the token loop moves them."""
+
+    def allowed(self, remaining: Tensor) -> Tensor:
+        """(B, V) bool, as :meth:`Constraint.allowed`."""
+
+    def advance(self, tokens: Tensor, ids: Sequence[int]) -> None:
+        """Goes on by a token a row, given on the device (B,) and on the host."""
+
+    def select(self, rows: Tensor, kept: Sequence[int]) -> None:
+        """Keeps the rows at these positions, given on the device and on the host."""
+
+
+@runtime_checkable
+class Grammar(Protocol):
+    """A grammar whose states stay on the host, where they are no numbers."""
+
+    def hold(self, limits: Sequence[int], device: torch.device) -> Held:
+        """Rows before their first tokens, of which each may take ``limits``."""
+
+
+class InTensors:
+    """Rows under a :class:`Constraint`, whose states are a tensor on its device; ``limits`` as it takes them."""
+
+    def __init__(self, constraint: Constraint, limits: Sequence[int]) -> None:
+        self._constraint, self._states = constraint, constraint.start(limits)
+
+    def allowed(self, remaining: Tensor) -> Tensor:
+        """See :class:`Held`."""
+        return self._constraint.allowed(self._states, remaining)
+
+    def advance(self, tokens: Tensor, ids: Sequence[int]) -> None:
+        """See :class:`Held`."""
+        self._states = self._constraint.advance(self._states, tokens)
+
+    def select(self, rows: Tensor, kept: Sequence[int]) -> None:
+        """See :class:`Held`."""
+        self._states = self._states.index_select(0, rows)

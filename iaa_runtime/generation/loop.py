@@ -14,7 +14,7 @@ from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
 from ..errors import Cancel, check_cancelled
 from ..model.stack import Stack
 from . import sampling
-from .constraint import Constraint
+from .constraint import Constraint, Grammar, Held, InTensors
 from .decode import EagerSteps, MakeSteps
 from .drafting import Drafting, generate_drafted
 from .host import to_host
@@ -39,7 +39,7 @@ def generate(
     config: GenerationConfig,
     eos: Sequence[int],
     *,
-    constraint: Constraint | None = None,
+    constraint: Constraint | Grammar | None = None,
     steps: MakeSteps = EagerSteps,
     on_token: OnToken = None,
     cancelled: Cancel = None,
@@ -65,7 +65,8 @@ def generate(
         NumericsError: the model computes NaN.
     """
     rows = Rows(token_budgets(prompts, stack, config.max_new_tokens), eos, on_token)
-    constraint = constraint.on(stack.device) if constraint is not None else None
+    if constraint is not None and not isinstance(constraint, Grammar):
+        constraint = constraint.on(stack.device)
     greedy = not config.do_sample and config.repetition_penalty == 1
     if isinstance(constraint, Drafting) and greedy and stack.few_rows_cost_as_one:
         generate_drafted(stack, prompts, constraint, rows, cancelled)
@@ -85,9 +86,10 @@ def generate(
             rows.keep(kept)
             index = torch.tensor(kept, device=stack.device)
             run_on.select(index)
-            sampler.select(index)
+            sampler.select(index, kept)
             tokens = tokens.index_select(0, index)
         logits = run_on(tokens)
+        sampler.advance(tokens, [ids[n] for n in kept])
     return rows.answers
 
 
@@ -99,12 +101,16 @@ class _Sampler:
         stack: Stack,
         prompts: Sequence[Prompt],
         config: GenerationConfig,
-        constraint: Constraint | None,
+        constraint: Constraint | Grammar | None,
         limits: Sequence[int],
     ) -> None:
-        self.config, self.constraint = config, constraint
+        self.config = config
         self.limits = torch.tensor(limits, device=stack.device)
-        self.states = constraint.start(limits) if constraint else None
+        self.held: Held | None = None
+        if isinstance(constraint, Grammar):
+            self.held = constraint.hold(limits, stack.device)
+        elif constraint is not None:
+            self.held = InTensors(constraint, limits)
         self.seen: Tensor | None = None
         if config.repetition_penalty != 1:
             self.seen = seen_tokens([p.ids for p in prompts], stack.config.vocab_size, stack.device)
@@ -115,9 +121,8 @@ class _Sampler:
         raw = logits
         if self.seen is not None:
             logits = sampling.penalize_repetition(logits, self.seen, self.config.repetition_penalty)
-        if self.constraint is not None and self.states is not None:
-            allowed = self.constraint.allowed(self.states, self.limits - step)
-            logits = logits.masked_fill(~allowed, sampling.DROPPED)
+        if self.held is not None:
+            logits = logits.masked_fill(~self.held.allowed(self.limits - step), sampling.DROPPED)
         if self.uniforms is not None:
             logits = sampling.warp(logits, self.config)
             tokens = sampling.draw(logits, self.uniforms[step].expand(len(logits)))
@@ -125,18 +130,21 @@ class _Sampler:
             tokens = logits.argmax(-1)
         if self.seen is not None:
             self.seen.scatter_(1, tokens[:, None], True)
-        if self.constraint is not None and self.states is not None:
-            self.states = self.constraint.advance(self.states, tokens)
         chosen = raw.gather(-1, tokens[:, None])[:, 0] - raw.logsumexp(-1)
         return tokens, chosen
 
-    def select(self, rows: Tensor) -> None:
-        """Keeps the rows at these positions."""
+    def advance(self, tokens: Tensor, ids: Sequence[int]) -> None:
+        """Tells the grammar which tokens its rows go on with, on the device (B,) and on the host."""
+        if self.held is not None:
+            self.held.advance(tokens, ids)
+
+    def select(self, rows: Tensor, kept: Sequence[int]) -> None:
+        """Keeps the rows at these positions, given on the device and on the host."""
         self.limits = self.limits.index_select(0, rows)
         if self.seen is not None:
             self.seen = self.seen.index_select(0, rows)
-        if self.states is not None:
-            self.states = self.states.index_select(0, rows)
+        if self.held is not None:
+            self.held.select(rows, kept)
 
 
 def seen_tokens(rows: Sequence[Sequence[int]], vocab_size: int, device: torch.device) -> Tensor:

@@ -20,11 +20,13 @@ from ..errors import Cancel, CheckpointError, ContextLengthError, InputError
 from ..generation.grammar import BoxGrammar, grammar_for
 from ..generation.prefill import Prompt
 from ..generation.rows import Answer
+from ..generation.structured import FormatGrammar
 from ..images.picture import Picture
 from ..images.preprocess import preprocess
 from ..model.dtypes import Dtype
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
+from ..text.formats import Formats
 from ..text.streaming import TextStream
 from ..text.tokenizer import encode, fits, load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
@@ -67,6 +69,7 @@ class IAAPipeline(Pipeline):
         self.eos = token_id(tokenizer, EOT)
         self.vision_cache = VisionCache(model)
         self._grammars: dict[bool, BoxGrammar] = {}
+        self._formats: Formats | None = None
 
     @classmethod
     def from_pretrained(
@@ -151,9 +154,10 @@ class IAAPipeline(Pipeline):
         """See :meth:`Pipeline.answer`."""
         answers: list[TextAnswer] = []
         seen: Seen = {}
+        held = self._held(request.config.format) if request.config.format else None  # raises before anything is loaded
         for batch in _batches(questions, request.batch_rows):
             seen = self._look(batch, seen, request.listener.cancelled)
-            answers += self._answer_batch(batch, seen, request, len(answers))
+            answers += self._answer_batch(batch, seen, request, len(answers), held)
         return answers
 
     def rate(self, questions: Iterable[Question], choices: Sequence[str], request: Request) -> list[list[float]]:
@@ -183,7 +187,9 @@ class IAAPipeline(Pipeline):
             seen[id(picture)] = known
         return seen
 
-    def _answer_batch(self, batch: Sequence[Question], seen: Seen, request: Request, first: int) -> list[TextAnswer]:
+    def _answer_batch(
+        self, batch: Sequence[Question], seen: Seen, request: Request, first: int, held: FormatGrammar | None
+    ) -> list[TextAnswer]:
         config, listener = request.config, request.listener
         streams = [TextStream(self.tokenizer, config.stop) for _ in batch]
         # Beams change their minds, so their text is taken at the end.
@@ -206,7 +212,7 @@ class IAAPipeline(Pipeline):
             request.task,
             config,
             [self.eos],
-            constraint=self._grammar(request.several) if request.grammar else None,
+            constraint=self._grammar(request.several) if request.grammar else held,
             on_token=on_token if streaming or listener.on_token is not None else None,
             cancelled=listener.cancelled,
         )
@@ -215,6 +221,8 @@ class IAAPipeline(Pipeline):
         texts = []
         for row, (stream, answer) in enumerate(zip(streams, answers, strict=True)):
             tell(row, stream.finish() if streaming else stream.decode(answer.ids))
+            if held is not None and not held.accepts([i for i in answer.ids if i != self.eos]):
+                raise InputError(cut_off(first + row, len(answer.ids), config.max_new_tokens))
             tokens = token_texts(self.tokenizer, answer.ids) if request.task is Task.G else []
             texts.append(TextAnswer(stream.text, tokens, answer.logprobs))
         return texts
@@ -251,6 +259,21 @@ class IAAPipeline(Pipeline):
             vocabulary = self.model.config.vocab_size
             self._grammars[several] = grammar_for(self.tokenizer, vocabulary, self.eos, several)
         return self._grammars[several]
+
+    def _held(self, format: str) -> FormatGrammar:
+        vocabulary = self.model.config.vocab_size
+        if self._formats is None:
+            self._formats = Formats(self.tokenizer, vocabulary, self.eos)
+        return FormatGrammar(self._formats, format, vocabulary)
+
+
+def cut_off(row: int, tokens: int, most: int) -> str:
+    """Says that an answer ended before it had its format: at ``most`` tokens, or where the context was full."""
+    remedy = "Raise max_new_tokens" if tokens >= most else "The context is full: shorten the prompt"
+    return (
+        f"Answer {row + 1} was cut off after {tokens} tokens, before it had its format. {remedy}; or "
+        "bound what the format leaves open (maxLength, maxItems, {0,20} for *)."
+    )
 
 
 def _batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:

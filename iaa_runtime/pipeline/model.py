@@ -29,7 +29,7 @@ from ..config import (
 )
 from ..errors import Cancel, InputError
 from ..generation.beam import beam_search
-from ..generation.constraint import Constraint
+from ..generation.constraint import Constraint, Grammar
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
 from ..generation.likelihood import mean_logprobs
 from ..generation.loop import generate
@@ -321,6 +321,8 @@ class IAAModel:
         """
         task = Task.parse(task)
         config = GenerationConfig.for_task(task, **options)
+        if config.format:
+            raise InputError("A format is held over a tokenizer's tokens, and here are ids alone. Use IAAPipeline.")
         eos = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
         prompts = self._prompts(input_ids, pixel_values, task)
         answers = self.answer(prompts, task, config, eos, on_token=on_token, cancelled=cancelled)
@@ -335,7 +337,7 @@ class IAAModel:
         config: GenerationConfig,
         eos: Sequence[int],
         *,
-        constraint: Constraint | None = None,
+        constraint: Constraint | Grammar | None = None,
         on_token: OnToken = None,
         cancelled: Cancel = None,
     ) -> list[Answer]:

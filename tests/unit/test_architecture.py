@@ -41,7 +41,7 @@ __main__
 OUTSIDE = {
     "images": "torch numpy PIL",
     "boxes": "torch numpy PIL scipy",
-    "text": "transformers",
+    "text": "transformers llguidance",
     "shapes": "torch numpy PIL",
     "checkpoint": "torch safetensors huggingface_hub tqdm",
     "model": "torch comfy_kitchen",

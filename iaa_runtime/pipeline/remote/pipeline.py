@@ -113,6 +113,8 @@ class RemotePipeline(Pipeline):
                 beside what they are of, which is tried once.
         """
         endpoint = self._endpoint(request.task)
+        if request.config.format:
+            raise InputError("Servers are not asked for a format yet. Leave format out, or open the model here.")
         if request.task is Task.G and endpoint.llama_cpp and endpoint not in self._checked:
             check_boxes(endpoint, lambda known: self._known(known, request.listener))
             self._checked.add(endpoint)

@@ -1,0 +1,142 @@
+"""Formats as grammars over tokens, by the library llguidance (MIT; no torch), which is an extra.
+
+A schema's answers are written on one line with ``", "`` and ``": "``, as Python's json does, its properties in the
+schema's order; where it lists some and is silent on ``additionalProperties``, there are no others. Nothing is fetched:
+a reference to elsewhere is an error.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from typing import Any
+
+from ..config.formats import DATA, is_schema
+from ..errors import CheckpointError, InputError
+from .printable import printable
+
+KEPT = 8
+"""Compiled formats of a tokenizer."""
+MISSING = (
+    "Answers are held to a format by the package llguidance, which is not installed. Install it with: pip install "
+    "llguidance (for ComfyUI, with the Python that runs it: python -m pip install llguidance), or leave format empty."
+)
+_LIMITS = {"step_lexer_fuel": 50_000, "verbose_errors": False}
+"""A step of the worst expressions takes half a second then."""
+_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+def is_available() -> bool:
+    """Whether the library is installed."""
+    try:
+        _library()
+    except InputError:
+        return False
+    return True
+
+
+def check_format(format: str) -> None:
+    """Compiles a format for no tokenizer in particular.
+
+    Raises:
+        InputError: the library is not installed, or cannot hold answers to this; says why.
+    """
+    _compiled(_library().LLTokenizer("byte"), format, _FORM)
+
+
+def matches(format: str, text: str) -> bool:
+    """Whether a text, however its JSON is spaced, has the format; raises what :func:`check_format` does."""
+    byte_tokens = _library().LLTokenizer("byte")
+    matcher = _compiled(byte_tokens, format, {"whitespace_flexible": True}).deep_copy()
+    read = text.encode()
+    return bool(matcher.try_consume_tokens(list(read)) == len(read) and matcher.is_accepting())
+
+
+class Formats:
+    """Formats over the tokens of one tokenizer; the compiled ones are kept. Threads may share it.
+
+    Args:
+        tokenizer: a fast one.
+        vocab_size: V, of the model; ids that the tokenizer does not know are never allowed.
+        eos: the id that ends an answer.
+
+    Raises:
+        InputError: the library is not installed.
+        CheckpointError: the library cannot read the tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any, vocab_size: int, eos: int) -> None:
+        backend = copy.copy(tokenizer.backend_tokenizer)
+        backend.no_padding()
+        backend.no_truncation()
+        known = 1 + max(tokenizer.get_vocab().values())
+        try:
+            self._tokens = _library().LLTokenizer(backend.to_str(), n_vocab=max(known, vocab_size), eos_token=eos)
+        except ValueError as error:
+            raise CheckpointError(
+                f"Answers of this tokenizer cannot be held to a format ({_reason(str(error))}). Leave format empty."
+            ) from None
+        self._compiled: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def matcher(self, format: str) -> Any:
+        """A matcher before its first token, the caller's own; raises what :func:`check_format` does."""
+        with self._lock:
+            if format not in self._compiled:
+                if len(self._compiled) >= KEPT:
+                    del self._compiled[next(iter(self._compiled))]
+                self._compiled[format] = _compiled(self._tokens, format, _FORM)
+            return self._compiled[format].deep_copy()
+
+
+def _compiled(tokens: Any, format: str, form: dict[str, Any]) -> Any:
+    library = _library()
+    matcher = library.LLMatcher
+    try:
+        if is_schema(format):
+            fixed = {"lenient": False, "coerce_one_of": False}
+            schema = format if form is not _FORM else json.dumps(_closed(json.loads(format)))
+            grammar = matcher.grammar_from_json_schema(schema, overrides=form | fixed)
+        else:
+            grammar = matcher.grammar_from_regex(format)
+        made = matcher(tokens, grammar, log_level=0, limits=library.LLParserLimits(**_LIMITS))
+    except ValueError as error:
+        raise InputError(_refusal(str(error))) from None
+    trial = made.deep_copy()
+    if not trial.is_error():
+        trial.compute_bitmask()  # the first step is where expressions explode
+    if trial.is_error():
+        raise InputError(_refusal(trial.get_error()))
+    return made
+
+
+def _closed(part: Any) -> Any:
+    """A schema whose objects have no properties but those listed; parts of an ``allOf`` list each other's."""
+    if isinstance(part, list):
+        return [_closed(child) for child in part]
+    if not isinstance(part, dict):
+        return part
+    closed = {key: child if key in ("allOf", *DATA) else _closed(child) for key, child in part.items()}
+    if isinstance(part.get("properties"), dict) and "allOf" not in part:
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def _refusal(reason: str) -> str:
+    return f"Answers cannot be held to this format: {_reason(reason)}. Change it, or leave format empty."
+
+
+def _reason(text: str) -> str:
+    """The library's words, on one line and not long; it puts a drawing of the place around them."""
+    stated = [line.strip() for line in text.splitlines() if line.strip().startswith("error:")]
+    words = printable(" ".join((stated[0].removeprefix("error:") if stated else text).split())).rstrip(".")
+    return words if len(words) <= 200 else f"{words[:200]}…"
+
+
+def _library() -> Any:
+    try:
+        import llguidance
+    except ImportError:
+        raise InputError(MISSING) from None
+    return llguidance
