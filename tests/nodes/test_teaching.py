@@ -122,7 +122,7 @@ def test_what_is_refused(client: Client, server: Server) -> None:
     assert "'model' is answered by servers" in client.run(remote).error
     linked = graph("refused") | {
         "text": node("PrimitiveString", value=str(server.base / "secret.safetensors")),
-        "teach": node("ConvertStringToComboNode", string=["text", 0]),
+        "teach": node("CreateList", **{"inputs.input0": ["text", 0]}),
     }
     for name in ("path", "curve", "sheet"):
         del linked[name]
