@@ -57,7 +57,7 @@ class Teach(Node):
                 model_input(),
                 io.Image.Input("image"),
                 io.String.Input("name", default="my_adaptor"),
-                io.String.Input("phrase", default="", optional=True, placeholder="What the boxes show: the mascot"),
+                io.String.Input("phrase", default="", optional=True),
                 box_input("bboxes", optional=True),
                 io.String.Input("captions", optional=True, force_input=True),
                 io.Int.Input("steps", default=DEFAULTS.steps, min=1, max=MOST_STEPS, optional=True),

@@ -87,7 +87,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _merged(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """The adaptors whose updates are in the weights, as what merged them noted them down; rows of others are skipped."""
+    """The adaptors whose updates are in the weights, as they were noted down; what is no such note is skipped."""
     noted = checkpoint.config_raw.get(MERGED)
     return [
         {"digest": row[0], "strength": row[1]}
