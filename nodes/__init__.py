@@ -8,6 +8,7 @@ from pathlib import Path
 
 from comfy_api.latest import ComfyExtension, io
 
+from .adaptor_files import register_adaptors
 from .boxes_convert import ConvertBoxes
 from .boxes_crop import CropBoxes
 from .boxes_detector import DetectorProvider
@@ -28,6 +29,7 @@ from .label_image import LabelImage
 from .load_adaptor import LoadAdaptor
 from .loader import Loader
 from .remote_loader import RemoteLoader
+from .teach import Teach
 from .text import Text
 
 BOX_TOOLS: list[type[io.ComfyNode]] = [
@@ -41,7 +43,7 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
     DetectorProvider,
 ]
 ASKING: list[type[io.ComfyNode]] = [Caption, Ground, Text, ChatTurn, Choose, LabelImage, CaptionBoxes]
-NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, LoadAdaptor, *ASKING, DemoScene, *BOX_TOOLS]
+NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, LoadAdaptor, Teach, *ASKING, DemoScene, *BOX_TOOLS]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class IAAExtension(ComfyExtension):
     async def on_load(self) -> None:
         """Tells ComfyUI where our checkpoints and adaptors are kept, and what help there is."""
         register_folder()
+        register_adaptors()
         name = Path(__file__).parents[1].name
         if re.fullmatch(r"[\w-]+", name, re.ASCII):  # ComfyUI serves web/ under it, and cuts it at a point
             serve_help(name)

@@ -1,4 +1,5 @@
-"""Everything that is ComfyUI's business: model folders, memory, interrupt. No other module touches these.
+"""Everything that is ComfyUI's business: model folders, memory, interrupt. No other module touches these, but for
+:mod:`.adaptor_files` and :mod:`.room`.
 
 A checkpoint's banks are owned by model patchers, so ComfyUI can move, stream and evict them like any other model. The
 patcher class is looked up when it is needed: ComfyUI replaces it when dynamic VRAM management is on.
@@ -23,7 +24,6 @@ import comfy.utils
 import folder_paths
 import torch
 
-from ..iaa_runtime.adaptors.file import SUFFIX
 from ..iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, PRECISION, Checkpoint
 from ..iaa_runtime.checkpoint.download import (
     PUBLISHED_BYTES,
@@ -34,7 +34,7 @@ from ..iaa_runtime.checkpoint.download import (
 )
 from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
-from ..iaa_runtime.errors import AdaptorError, Cancelled, CheckpointError, spelled
+from ..iaa_runtime.errors import Cancelled, CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
@@ -49,9 +49,6 @@ log = logging.getLogger(__name__)
 FOLDER = "iaa"
 """The key of our model folders: ``models/iaa`` and whatever ``extra_model_paths.yaml`` adds under that name."""
 
-ADAPTORS = "iaa_adaptors"
-"""The same of adaptor files: ``models/iaa_adaptors``."""
-
 DEMO_NAME = "demo (coloured shapes)"
 DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 """In what the Loader lets a model compute."""
@@ -63,15 +60,14 @@ WEIGHTS = {AS_STORED: None} | {name: name for name in PRECISIONS}
 # Checkpoints ----------------------------------------------------------------------------------------------------------
 
 
-def own_folder(key: str = FOLDER) -> Path:
+def own_folder() -> Path:
     """``models/iaa``, where what is new goes: of other roots, some may be read-only or of another program."""
-    return Path(folder_paths.models_dir, key)
+    return Path(folder_paths.models_dir, FOLDER)
 
 
 def register_folder() -> None:
-    """Tells ComfyUI about our folders."""
-    for key in (FOLDER, ADAPTORS):
-        folder_paths.add_model_folder_path(key, str(own_folder(key)))
+    """Tells ComfyUI about it."""
+    folder_paths.add_model_folder_path(FOLDER, str(own_folder()))
 
 
 def find_checkpoints() -> dict[str, Path]:
@@ -173,27 +169,6 @@ def fingerprint(name: str) -> tuple[Any, ...]:
     return (name, str(folder), *((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files))
 
 
-# Adaptors -------------------------------------------------------------------------------------------------------------
-
-
-def find_adaptors() -> list[str]:
-    """The adaptor files in every root, by their paths below it."""
-    return [name for name in folder_paths.get_filename_list(ADAPTORS) if name.endswith(SUFFIX)]
-
-
-def adaptor_file(name: str) -> Path:
-    """The file of an adaptor that is on offer.
-
-    Raises:
-        AdaptorError: it is not here; says where it belongs.
-    """
-    found = folder_paths.get_full_path(ADAPTORS, name) if name in find_adaptors() else None
-    if found is None:
-        roots = " or ".join(folder_paths.get_folder_paths(ADAPTORS))
-        raise AdaptorError(f"There is no adaptor {spelled(name)}. Put its file ({SUFFIX}) into {roots}.")
-    return Path(found)
-
-
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
@@ -220,6 +195,10 @@ class BankPatchers:
     def all(self) -> list[Any]:
         """Every patcher so far."""
         return list(self._patchers.values())
+
+    def forget(self) -> None:
+        """Owns no bank any more, so that nothing of them stays in memory once a model has unloaded them."""
+        self._patchers.clear()
 
 
 def _make_interruptible(module: torch.nn.Module) -> None:

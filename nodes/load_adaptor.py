@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.errors import AdaptorError, InputError, spelled
 from . import host
+from .adaptor_files import adaptor_file, find_adaptors
 from .inputs import Node
 from .options import CATEGORY, IAAModelType, model_input
 
@@ -26,7 +27,7 @@ class LoadAdaptor(Node):
             search_aliases=["LoRA", "low rank", "fine-tune", "load adapter", "teach"],
             inputs=[
                 model_input(),
-                io.Combo.Input("adaptor", options=host.find_adaptors()),
+                io.Combo.Input("adaptor", options=find_adaptors()),
                 io.Float.Input("strength", default=1.0, min=-STRONGEST, max=STRONGEST, step=0.05, optional=True),
             ],
             outputs=[IAAModelType.Output("IAA_MODEL")],
@@ -40,7 +41,7 @@ class LoadAdaptor(Node):
         if not isinstance(adaptor, str):
             return f"'adaptor' is {spelled(adaptor)}, which is no name. Choose one of the list."
         try:
-            host.adaptor_file(adaptor)
+            adaptor_file(adaptor)
         except AdaptorError as error:
             return str(error)
         return True
@@ -49,7 +50,7 @@ class LoadAdaptor(Node):
     def fingerprint_inputs(cls, adaptor: Any = None, **_: Any) -> Any:
         """Changes when the file does."""
         try:
-            about = host.adaptor_file(adaptor).stat()
+            about = adaptor_file(adaptor).stat()
         except (AdaptorError, OSError, TypeError):
             return None
         return (adaptor, about.st_mtime_ns, about.st_size)
@@ -62,4 +63,4 @@ class LoadAdaptor(Node):
                 "'model' is answered by servers, and an adaptor works where the weights are. Connect IAA Loader; or "
                 "let the server have it: iaa export --adaptor merges it into what is served."
             )
-        return io.NodeOutput(model.adapted(host.adaptor_file(adaptor), strength))
+        return io.NodeOutput(model.adapted(adaptor_file(adaptor), strength))

@@ -53,6 +53,11 @@ def boxes_ui(
     }
 
 
+def pictures_ui(images: Iterable[Picture], cls: type[io.ComfyNode]) -> dict[str, list[Any]]:
+    """Pictures alone."""
+    return {"images": [_saved(image, cls) for image in images]}
+
+
 def texts_ui(texts: Sequence[str]) -> dict[str, list[Any]]:
     """Captions or an answer: in ``text`` too, where other programs look for them, and as a file, which apps show."""
     return {"iaa_texts": list(texts), "text": list(texts), "files": [_saved_text("\n\n".join(texts))]}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import comfy.utils
 
+from ..iaa_runtime.jobs.progress import duration
 from ..iaa_runtime.pipeline.base import BATCH_ROWS
+from .room import interrupt_kept
 
 LIKELY = 64
 """Tokens of an answer, as long as none is finished: a few sentences."""
@@ -82,6 +84,37 @@ class Progress:
                 if room <= 0:
                     break
             self._send(_encodable("\n\n".join(reversed(newest))), _encodable(self._node_id))
+
+
+class Phases:
+    """A bar and words for a run of several phases, each of which counts what it does; hearing Cancel is left to others.
+
+    Args:
+        node_id: shows the words on that node.
+        words: what is going on, by what is counted, up to a comma; that itself for others.
+    """
+
+    def __init__(self, node_id: str, words: Mapping[str, str]) -> None:
+        self._node_id, self._words, self._send = _encodable(node_id), words, _text_sender()
+        self._what, self._began, self._first, self._sent_at = "", 0.0, 0, 0.0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Hears how many are done of what is counted."""
+        now = time.monotonic()
+        if what != self._what:
+            self._what, self._began, self._first, self._sent_at = what, now, done, 0.0
+            self._bar = comfy.utils.ProgressBar(total)  # one that never went back
+        with interrupt_kept():
+            self._bar.update_absolute(done)
+        if done >= total or now - self._sent_at >= TEXT_INTERVAL:
+            self._sent_at = now
+            self._send(self._described(done, total, now), self._node_id)
+
+    def _described(self, done: int, total: int, now: float) -> str:
+        words = self._words.get(self._what.split(",")[0], self._what)
+        line = f"{words}: {done:,} of {total:,}"
+        fresh, elapsed = done - self._first, now - self._began
+        return f"{line}, {duration((total - done) * elapsed / fresh)} left" if fresh and done < total else line
 
 
 def _encodable(text: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.checkpoint import MERGED, Checkpoint
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
@@ -17,6 +17,7 @@ from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
 from ..model.dtypes import default_dtype
 from ..model.linear.kinds import stored_kinds
+from ..text.printable import printable
 from .opening import open_checkpoint
 from .output import print_json, size_text
 
@@ -55,6 +56,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "folder": str(checkpoint.folder),
         "precision": checkpoint.precision,
+        "merged_adaptors": _merged(checkpoint),
         "config": asdict(config),
         "vision": asdict(vision) if vision else None,
         "banks": {
@@ -82,6 +84,20 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "here": _here(),
         "missing": missing,
     }
+
+
+def _merged(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """The adaptors whose updates are in the weights, as they were noted down; what is no such note is skipped."""
+    noted = checkpoint.config_raw.get(MERGED)
+    return [
+        {"digest": row[0], "strength": row[1]}
+        for row in (noted if isinstance(noted, list) else [])
+        if isinstance(row, list)
+        and len(row) == 2
+        and isinstance(row[0], str)
+        and isinstance(row[1], (int, float))
+        and not isinstance(row[1], bool)
+    ]
 
 
 def _here() -> dict[str, str]:
@@ -112,6 +128,8 @@ def _print(about: dict[str, Any]) -> None:
     print("{num_key_value_heads} for keys and values,".format(**llama))
     print("         vocabulary {vocab_size}, context {max_position_embeddings}".format(**llama))
     print(f"  adaptors behind layers {', '.join(map(str, llama['iaa_insert_layers']))}")
+    for adaptor in about["merged_adaptors"]:
+        print(f"  merged: adaptor {printable(adaptor['digest'])} at strength {adaptor['strength']:g}")
     if clip:
         print("  CLIP: {num_hidden_layers} layers of {hidden_size},".format(**clip), end=" ")
         print("images of {image_size} pixels in patches of {patch_size};".format(**clip), end=" ")

@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 
 from ..adaptors.base import base_fingerprint
-from ..adaptors.file import Adaptor, write_adaptor
+from ..adaptors.file import Adaptor, read_adaptor, write_adaptor
 from ..config import Task
 from ..config.teaching import TeachSettings
 from ..errors import Cancel, Cancelled, InputError
+from ..images.load import load_image
 from ..jobs.files import json_line, read_text, read_torn_jsonl, write_bytes
 from ..pipeline.local import IAAPipeline
 from .examples import Example, by_picture, checked, split
@@ -45,6 +46,8 @@ REPLAYED, REPLAYED_A_VIEW = 768, 4
 LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
 REPORT_EVERY = 50
+_RUN = "run"
+"""Where an adaptor's file notes a digest of all that made it."""
 
 OnProgress = Callable[[str, int, int], object]
 """Called with (what is counted, how many are done, how many there are)."""
@@ -101,7 +104,8 @@ def teach(
     right = checked(examples, settings.task)
     learned, held = split(right, settings.hold_out, settings.seed)
     files.make_parts()
-    _check_settings(files.settings, _identity(pipeline, right, settings))
+    identity = _identity(pipeline, right, settings)
+    _check_settings(files.settings, identity)
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
         lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
@@ -116,15 +120,40 @@ def teach(
         base_fingerprint(pipeline.model.checkpoint, settings.task),
         state,
         tuple(dict.fromkeys(example.asked for example in right)),
-        _noted(settings, learned, held, best),
+        _noted(settings, learned, held, best) | {_RUN: _digest(identity)},
     )
     return _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
+
+
+def taught_before(
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path
+) -> Taught | None:
+    """What the same call of :func:`teach` made before; None unless all its files are there and no run is under way.
+
+    Raises:
+        InputError: as :func:`teach`; or a file that is there is broken.
+    """
+    files = RunFiles(out)
+    if files.begun() or not all(path.is_file() for path in (files.adaptor, files.curve_png)):
+        return None
+    adaptor = read_adaptor(files.adaptor)
+    identity = _identity(pipeline, checked(examples, settings.task), settings)
+    if adaptor.training.get(_RUN) != _digest(identity) or (adaptor.scores and not files.sheet.is_file()):
+        return None
+    sheet = load_image(files.sheet) if adaptor.scores else None
+    before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
+    best = adaptor.training.get("kept_step", settings.steps)
+    return Taught(adaptor, before, after, load_image(files.curve_png), sheet, best)
 
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:
     """The settings as the adaptor's file keeps them."""
     pictures = {"pictures": len(by_picture(learned)), "held_out_pictures": len(by_picture(held))}
     return asdict(settings) | {"task": settings.task.value, "kept_step": best} | pictures
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _identity(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:

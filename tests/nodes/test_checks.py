@@ -15,11 +15,22 @@ INSIDE = Path(__file__).parent / "inside"
 TINY = "sub/tiny"
 SCENE: Graph = {
     "scene": node("IAA_DemoScene", seed=5, width=120, height=80),
+    "pair": node("IAA_DemoScene", seed=5, width=120, height=80, count=2),
     "loader": node("IAA_Loader", checkpoint=TINY),
 }
 BOX = {"x": 1, "y": 2, "width": 30, "height": 40, "label": "it"}
 NODES: dict[str, dict[str, Any]] = {
     "IAA_LoadAdaptor": {"model": ["loader", 0], "adaptor": "sub/tiny-G.safetensors"},
+    "IAA_Teach": {
+        "model": ["loader", 0],
+        "image": ["pair", 0],
+        "name": "checks",
+        "phrase": "it",
+        "bboxes": {"__value__": [[BOX], [BOX]]},
+        "steps": 1,
+        "rank": 1,
+        "batch": 1,
+    },
     "IAA_Caption": {"model": ["loader", 0], "image": ["scene", 0], "max_new_tokens": 2},
     "IAA_Ground": {"model": ["loader", 0], "image": ["scene", 0], "phrases": "the star"},
     "IAA_Chat": {"model": ["loader", 0], "image": ["scene", 0], "message": "What?", "max_new_tokens": 2},

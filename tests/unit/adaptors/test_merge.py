@@ -130,3 +130,21 @@ def test_gguf_holds_it(folder: Path, tmp_path: Path) -> None:
     pair, scale = adaptor.pairs["layers.0.mlp.down_proj"], adaptor.alpha / adaptor.rank
     difference = read["merged"]["blk.1.ffn_down.weight"] - read["plain"]["blk.1.ffn_down.weight"]
     torch.testing.assert_close(difference, scale * pair.b @ pair.a, atol=1e-6, rtol=1e-4)
+
+
+def test_info_tells_what_is_merged(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a converted checkpoint as of one that an adaptor is put on as it is read."""
+    file = write_random(tmp_path / "cat.safetensors", folder, "G")
+    out = tmp_path / "int8"
+    assert (
+        main(["convert", "--model", str(folder), "--precision", "int8", "--adaptor", f"{file}:0.5", "--out", str(out)])
+        == 0
+    )
+    digest = random_adaptor(folder, "G").digest
+    capsys.readouterr()
+    assert main(["info", "--model", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["merged_adaptors"] == [{"digest": digest, "strength": 0.5}]
+    assert main(["info", "--model", str(out)]) == 0
+    assert f"merged: adaptor {digest} at strength 0.5" in capsys.readouterr().out
+    assert main(["info", "--model", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["merged_adaptors"] == []

@@ -114,6 +114,9 @@ class Combo(ComfyTypeIO):
             advanced: bool | None = None,
         ) -> None: ...
 
+    class Output(Output):
+        def __init__(self, id: str | None = None) -> None: ...
+
 class BoundingBox(ComfyTypeIO):
     class Input(WidgetInput):
         def __init__(

@@ -1,0 +1,130 @@
+"""IAA Teach in a real ComfyUI: teach, load and ask in one graph; Cancel keeps what is learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfyui_server import Client, Graph, PromptError, Run, Server, node
+
+from iaa_runtime.adaptors.file import read_adaptor
+from iaa_runtime.config import Task
+
+DEMO = "demo (coloured shapes)"
+BOXES = [[{"x": 10, "y": 12, "width": 40, "height": 30}], [{"x": 20, "y": 8, "width": 30, "height": 44}]]
+
+
+def graph(name: str, **changed: Any) -> Graph:
+    """Teaches a few steps, loads what came of it, and asks with it and without."""
+    asked = {"image": ["scene", 0], "phrases": "the mascot", "threshold": 0.0}
+    taught = {"phrase": "the mascot", "bboxes": {"__value__": BOXES}, "steps": 3, "rank": 2, "batch": 1} | changed
+    return {
+        "scene": node("IAA_DemoScene", seed=3, width=96, height=96, count=2),
+        "loader": node("IAA_Loader", checkpoint=DEMO),
+        "teach": node("IAA_Teach", model=["loader", 0], image=["scene", 0], name=name, **taught),
+        "adaptor": node("IAA_LoadAdaptor", model=["loader", 0], adaptor=["teach", 0]),
+        "with": node("IAA_Ground", model=["adaptor", 0], **asked),
+        "without": node("IAA_Ground", model=["loader", 0], **asked),
+        "path": node("PreviewAny", source=["teach", 1]),
+        "curve": node("PreviewImage", images=["teach", 2]),
+        "sheet": node("PreviewImage", images=["teach", 3]),
+    }
+
+
+def file_of(run: Run) -> Path:
+    assert run.error == ""
+    return Path(run.outputs["path"]["text"][0])
+
+
+def test_teach_load_and_ground_in_one_graph(client: Client, server: Server) -> None:
+    run = client.run(graph("cat"))
+    file = file_of(run)
+    assert file == server.base / "models" / "iaa_adaptors" / "cat.safetensors"
+    adaptor = read_adaptor(file)
+    assert (adaptor.task, adaptor.rank, adaptor.phrases) == (Task.G, 2, ("the mascot",))
+    assert not file.with_name("cat.safetensors.parts").exists()
+    assert run.outputs["with"]["iaa_boxes"][0] and run.outputs["without"]["iaa_boxes"][0]
+    for name in ("curve", "sheet"):
+        assert min(client.image(run.outputs[name]["images"][0]).size) > 100
+    assert any("Learning: 3 of 3" in text for _, text in run.texts)
+    assert "before: precision_at_0.5" in run.outputs["teach"]["text"][0]
+    written = file.stat().st_mtime_ns
+    client.free()  # the same inputs give the same file out
+    again = client.run(graph("cat"))
+    assert "teach" in again.executed and file_of(again).stat().st_mtime_ns == written
+    other = client.run(graph("cat", steps=2))
+    assert "'name'" in other.error and "'overwrite'" in other.error and file.stat().st_mtime_ns == written
+    replaced = client.run(graph("cat", steps=2, overwrite=True))
+    assert read_adaptor(file_of(replaced)).training["steps"] == 2
+
+
+@pytest.mark.slow
+def test_dynamic_vram_management_changes_nothing(client: Client, dynamic_client: Client) -> None:
+    files = [file_of(there.run(graph("same"))) for there in (client, dynamic_client)]
+    assert read_adaptor(files[0]).digest == read_adaptor(files[1]).digest
+
+
+def test_cancel_keeps_what_is_learned(client: Client, server: Server) -> None:
+    pressed = []
+
+    def press(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 400 and data["value"] >= 2 and not pressed:
+            pressed.append(data["value"])
+            client.interrupt()
+
+    run = client.run(graph("dog", steps=400), press)
+    assert run.status == "interrupted" and pressed
+    folder = server.base / "models" / "iaa_adaptors"
+    assert (folder / "dog.safetensors.parts" / "state.pt").is_file() and not (folder / "dog.safetensors").exists()
+    seen: list[int] = []
+
+    def look(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 400:
+            seen.append(data["value"])
+            client.interrupt()
+
+    assert client.run(graph("dog", steps=400), look).status == "interrupted"
+    assert seen and seen[0] > pressed[0], "it went on and did not begin anew"
+
+
+def test_captions(client: Client) -> None:
+    texts = {
+        "first": node("PrimitiveString", value="Seen: a cat."),
+        "second": node("PrimitiveString", value="Seen: a dog."),
+        "texts": node("CreateList", **{"inputs.input0": ["first", 0], "inputs.input1": ["second", 0]}),
+    }
+    made = graph("style", bboxes=None, captions=["texts", 0]) | texts
+    del made["teach"]["inputs"]["bboxes"], made["with"], made["without"]
+    made["caption"] = node("IAA_Caption", model=["adaptor", 0], image=["scene", 0], max_new_tokens=4)
+    run = client.run(made)
+    assert read_adaptor(file_of(run)).task is Task.MM and run.outputs["caption"]["text"]
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "C:x", ".hidden", "con", "a\nb", "a" * 300])
+def test_a_name_is_that_of_one_file(client: Client, name: str) -> None:
+    with pytest.raises(PromptError) as refused:
+        client.run(graph(name))
+    assert "no name of one file" in str(refused.value)
+
+
+def test_what_is_refused(client: Client, server: Server) -> None:
+    def error(**changed: Any) -> str:
+        return client.run(graph("refused", **changed)).error
+
+    assert "Either 'bboxes' or 'captions'" in error(captions="a text")
+    assert "'bboxes' came as 1 lists of boxes for 2 images" in error(bboxes={"__value__": BOXES[:1]})
+    outside = {"__value__": [BOXES[0], [{"x": 90, "y": 0, "width": 60, "height": 10}]]}
+    assert "'bboxes', image 2: the box" in error(bboxes=outside)
+    assert "a box has no label" in error(phrase="")
+    remote = graph("refused") | {"loader": node("IAA_RemoteLoader", servers="http://127.0.0.1:9")}
+    del remote["without"]
+    assert "'model' is answered by servers" in client.run(remote).error
+    linked = graph("refused") | {
+        "text": node("PrimitiveString", value=str(server.base / "secret.safetensors")),
+        "teach": node("CreateList", **{"inputs.input0": ["text", 0]}),
+    }
+    for name in ("path", "curve", "sheet"):
+        del linked[name]
+    assert "'adaptor' is" in client.run(linked).error, "nodes open no paths"
+    assert not (server.base / "models" / "iaa_adaptors" / "refused.safetensors").exists()
