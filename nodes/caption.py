@@ -14,7 +14,7 @@ from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .lists import first_of
 from .notes import notes_ui
-from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
+from .options import CATEGORY, DEFAULTS, format_input, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 from .progress import Progress
 from .values import pictures
@@ -52,6 +52,7 @@ class Caption(Node):
                 io.String.Input("extras", default="", optional=True, advanced=True),
                 io.String.Input("forbid", default="", optional=True, advanced=True),
                 io.Combo.Input("language", options=list(LANGUAGES), default=ENGLISH, optional=True, advanced=True),
+                format_input(),
             ],
             outputs=[io.String.Output("captions", is_output_list=True)],
             hidden=[io.Hidden.unique_id],
@@ -86,6 +87,7 @@ class Caption(Node):
         extras: str = "",
         forbid: str = "",
         language: str = ENGLISH,
+        format: str = "",
     ) -> io.NodeOutput:
         """Captions the batch."""
         style = {"length": length, "extras": items(extras), "forbid": items(forbid), "language": language}
@@ -97,7 +99,7 @@ class Caption(Node):
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
-                **generation_options(max_new_tokens, sampling),
+                **generation_options(max_new_tokens, sampling, format),
             )
         progress.done()
         return io.NodeOutput(captions, ui=texts_ui(captions) | notes_ui(pipeline))

@@ -36,6 +36,11 @@ def length_input(default: int = DEFAULTS.max_new_tokens) -> io.Input:
     return io.Int.Input("max_new_tokens", default=default, min=1, max=8192, optional=True, advanced=True)
 
 
+def format_input() -> io.Input:
+    """What answers are held to: a JSON schema or a regular expression; free ones where it is empty."""
+    return io.String.Input("format", multiline=True, default="", optional=True, advanced=True)
+
+
 def sampling_input() -> io.Input:
     """How words are chosen: a group that unfolds for random choice."""
     random = [
@@ -67,9 +72,11 @@ def sampling_input() -> io.Input:
     )
 
 
-def generation_options(max_new_tokens: int, sampling: dict[str, Any] | None) -> dict[str, Any]:
+def generation_options(max_new_tokens: int, sampling: dict[str, Any] | None, format: str = "") -> dict[str, Any]:
     """A node's generation inputs as fields of :class:`GenerationConfig`."""
     options: dict[str, Any] = {"max_new_tokens": max_new_tokens}
+    if format.strip():
+        options["format"] = format
     if sampling and sampling.get("sampling") == RANDOM:
         chosen = {name: value for name, value in sampling.items() if name != "sampling" and value is not None}
         options |= RANDOM_DEFAULTS | chosen | {"do_sample": True}

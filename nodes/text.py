@@ -13,7 +13,7 @@ from ..iaa_runtime.text.prompts import DEFAULT_SYSTEM
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .notes import notes_ui
-from .options import CATEGORY, DEFAULTS, generation_options, length_input, model_input, sampling_input
+from .options import CATEGORY, DEFAULTS, format_input, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
 from .progress import Progress
 
@@ -34,6 +34,7 @@ class Text(Node):
                 io.String.Input("system", multiline=True, default=DEFAULT_SYSTEM, optional=True, advanced=True),
                 length_input(),
                 sampling_input(),
+                format_input(),
             ],
             outputs=[io.String.Output("text")],
             hidden=[io.Hidden.unique_id],
@@ -55,6 +56,7 @@ class Text(Node):
         system: str = DEFAULT_SYSTEM,
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         sampling: dict[str, Any] | None = None,
+        format: str = "",
     ) -> io.NodeOutput:
         """Answers the prompt."""
         if not prompt.strip():
@@ -67,7 +69,7 @@ class Text(Node):
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
-                **generation_options(max_new_tokens, sampling),
+                **generation_options(max_new_tokens, sampling, format),
             )
         progress.done()
         return io.NodeOutput(reply.text, ui=texts_ui([reply.text]) | notes_ui(pipeline))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, node
+from comfyui_server import Client, Graph, node, python_of
 from PIL import Image
 
 from iaa_runtime import IAAPipeline
@@ -126,3 +128,22 @@ def test_a_check_lowers_scores(client: Client) -> None:
     plain, checked = scores("off"), scores("ask")
     assert len(plain) == len(checked) > 0
     assert all(after < before for before, after in zip(plain, checked, strict=True))
+
+
+def test_answers_are_held_to_a_format(client: Client, comfyui: Path) -> None:
+    """Where ComfyUI's Python has the library; elsewhere the node says what to install."""
+    schema = {"type": "object", "properties": {"count": {"type": "integer", "maximum": 9}}, "required": ["count"]}
+    asks = {
+        "held": node("IAA_Caption", image=["scene", 0], prompt="How many?", format=json.dumps(schema)),
+        "text": node("IAA_Text", prompt="What is the opposite of left?", format="(Right|Up)!"),
+    }
+    run = client.run(asking(2, **asks))
+    looked = subprocess.run([python_of(comfyui), "-c", "import llguidance"], capture_output=True)
+    if looked.returncode:
+        assert "python -m pip install llguidance" in (run.error or "")
+        return
+    assert run.status == "success", run.error
+    assert [list(json.loads(text)) for text in run.outputs["held"]["text"]] == [["count"]] * 2
+    assert run.outputs["text"]["text"][0] in ("Right!", "Up!")
+    asks = {"text": node("IAA_Text", prompt="Hi", format="(a")}
+    assert "Answers cannot be held to this format" in (client.run(asking(1, **asks)).error or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..parser import CommandParser
 from .shared import (
     add_adaptor_argument,
+    add_format_argument,
     add_picture_arguments,
     add_pipeline_arguments,
     add_question_arguments,
@@ -22,4 +23,5 @@ def add_arguments(parser: CommandParser) -> None:
         "in --prompt, {label} then stands for the box's label, {index} for its number",
     )
     add_pipeline_arguments(parser)
+    add_format_argument(parser)
     add_adaptor_argument(parser)

@@ -7,11 +7,14 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
+from ...config.formats import checked_format
 from ...errors import IAAError, InputError, UsageError, spelled
 from ...images.names import expanded
+from ...jobs.files import read_text
 from ...text.styles import ANY, ENGLISH, EXTRAS, KINDS, LANGUAGES, LENGTHS, LISTS
 from ..parser import CommandParser
 
@@ -328,6 +331,29 @@ def add_generation_arguments(parser: CommandParser) -> None:
     parser.rule(generation_options)
 
 
+def add_format_argument(parser: CommandParser) -> None:
+    """Adds ``--format``, what answers are held to."""
+    parser.add_argument(
+        "--format",
+        dest="answer_format",  # annotate has a --format of its own
+        type=checked(_format),
+        metavar="TEXT",
+        help="hold the answer to a JSON schema, typed or as FILE.json, or to a regular expression "
+        "(pip install llguidance)",
+    )
+    parser.excludes("server", "answer_format")
+
+
+def _format(text: str) -> str:
+    from ...text.formats import check_format
+
+    format = checked_format(read_text(Path(text)) if text.lower().endswith(".json") else text)
+    if not format:
+        raise InputError("it is empty. Leave it out for free answers.")
+    check_format(format)
+    return format
+
+
 def _limited(field: str, kind: type[Value]) -> Callable[[str], Value]:
     """Parses a generation option, within the limits of :class:`GenerationConfig`."""
 
@@ -346,8 +372,8 @@ def generation_options(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: they do not go together.
     """
-    names = [field.name for field in fields(GenerationConfig)]
-    given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    names = {field.name: field.name for field in fields(GenerationConfig)} | {"format": "answer_format"}
+    given = {name: value for name, option in names.items() if (value := getattr(options, option, None)) is not None}
     if "stop" in given:
         given["stop"] = tuple(given["stop"])
     try:
