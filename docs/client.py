@@ -97,6 +97,11 @@ class ComfyUI:
         self._ask("/queue", {"delete": [prompt_id]})
         self._ask("/interrupt", {"prompt_id": prompt_id})
 
+    def has_input(self, kind: str, name: str) -> bool:
+        """Whether a kind of node has an input; those of a group are named ``GROUP.INPUT``."""
+        known = self._ask(f"/object_info/{urllib.parse.quote(kind)}").get(kind, {}).get("input", {})
+        return any(name.partition(".")[0] in inputs for inputs in known.values())
+
     def answers(self, job: dict[str, Any]) -> dict[str, Any]:
         """What a run gave: texts and boxes by node, and the addresses of files as ``comfy run`` lists them."""
         found: dict[str, dict[str, Any]] = {"texts_by_node": {}, "boxes_by_node": {}, "outputs_by_node": {}}
@@ -198,6 +203,17 @@ def _sentence(node_errors: dict[str, Any]) -> str:
     return "\n".join(found)
 
 
+def read_graph(path: Path) -> Graph:
+    """A graph in API format; raises :class:`RefusedError` for what is none."""
+    graph = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(graph, dict) and all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+        return graph
+    raise RefusedError(
+        f"{path} is no graph in API format. Export it as such (Workflow > Export (API)); those of the templates are in "
+        "workflows/api."
+    )
+
+
 def picture_places(graph: Graph) -> list[str]:
     """The nodes that a picture can take the place of."""
     places = [node for node, of_it in graph.items() if of_it["class_type"] in ("LoadImage", "IAA_DemoScene")]
@@ -211,8 +227,12 @@ def with_picture(graph: Graph, places: Sequence[str], name: str) -> Graph:
     return graph | {node: {"class_type": "LoadImage", "inputs": {"image": name}} for node in places}
 
 
-def with_inputs(graph: Graph, changes: Sequence[str]) -> Graph:
-    """The graph with other values of inputs, each as ``NODE.INPUT=VALUE``; a value is JSON, or else a text."""
+def with_inputs(graph: Graph, changes: Sequence[str], has_input: Callable[[str, str], bool]) -> Graph:
+    """The graph with other values of inputs, each as ``NODE.INPUT=VALUE``; a value is JSON, or else a text.
+
+    Raises:
+        RefusedError: there is no such node, or it has no such input, which ComfyUI would pass over.
+    """
     for change in changes:
         place, _, value = change.partition("=")
         node, _, name = place.partition(".")
@@ -220,6 +240,8 @@ def with_inputs(graph: Graph, changes: Sequence[str]) -> Graph:
             raise RefusedError(
                 f"--set {change}: the graph has no such node. Write NODE.INPUT=VALUE; it has {', '.join(graph)}."
             )
+        if name not in graph[node]["inputs"] and not has_input(kind := graph[node]["class_type"], name):
+            raise RefusedError(f"--set {change}: {kind} has no input {name!r}. Look at its names in the graph.")
         graph = graph | {node: graph[node] | {"inputs": graph[node]["inputs"] | {name: _value(value)}}}
     return graph
 
@@ -262,17 +284,23 @@ class Status:
             print(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r", end="", file=sys.stderr, flush=True)
 
 
-def done_before(out: Path) -> set[str]:
-    """The pictures that have an answer in a file of an earlier run."""
-    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-    return {line["image"] for line in map(json.loads, lines) if "image" in line and "error" not in line}
+def digest_of(graph: Graph) -> str:
+    """Tells graphs apart, with all that is set in them."""
+    return hashlib.sha256(json.dumps(graph, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def done_before(out: Path, digest: str) -> set[str]:
+    """The pictures that have an answer of this very graph in a file of an earlier run."""
+    lines = map(json.loads, out.read_text(encoding="utf-8").splitlines() if out.exists() else [])
+    return {line["image"] for line in lines if line.get("graph") == digest and "error" not in line}
 
 
 def run_all(comfyui: ComfyUI, graph: Graph, pictures: Sequence[Path], out: TextIO) -> int:
     """Runs the graph for each picture and writes a line; returns how many failed."""
-    failed, places = 0, picture_places(graph)
+    failed, places, digest = 0, picture_places(graph), digest_of(graph)
     for number, picture in enumerate(pictures, 1):
-        status, line = Status(f"{number} of {len(pictures)}: {picture}"), {"image": str(picture)}
+        status = Status(f"{number} of {len(pictures)}: {picture}")
+        line: dict[str, Any] = {"image": str(picture), "graph": digest}
         try:
             line |= comfyui.answers(comfyui.run(with_picture(graph, places, comfyui.upload(picture)), status))
         except (FailedError, OSError) as error:
@@ -302,14 +330,14 @@ def main() -> int:
             return 0
         if options.graph is None:
             parser.error("name a graph")
-        graph = with_inputs(json.loads(options.graph.read_text(encoding="utf-8")), options.set)
+        graph = with_inputs(read_graph(options.graph), options.set, comfyui.has_input)
         if not options.pictures:
             print(json.dumps(comfyui.answers(comfyui.run(graph)), ensure_ascii=False))
             return 0
-        done = done_before(options.out) if options.out else set()
+        done = done_before(options.out, digest_of(graph)) if options.out else set()
         pictures = [picture for picture in pictures_of(options.pictures) if str(picture) not in done]
         if done:
-            print(f"{len(done)} pictures have answers in {options.out}.", file=sys.stderr)
+            print(f"{len(done)} pictures have answers of this graph in {options.out}.", file=sys.stderr)
         out = options.out.open("a", encoding="utf-8") if options.out else sys.stdout
         return int(run_all(comfyui, graph, pictures, out) > 0)
     except (RefusedError, FailedError, OSError, ValueError) as error:

@@ -97,7 +97,7 @@ def _explained(name: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"There is no image at {name}. Check the path.") from error
     except IsADirectoryError as error:
-        raise InputError(f"{name} is a folder. Give the path of one image.") from error
+        raise InputError(f"{name} is a folder. Give the path of one image; iaa annotate takes folders.") from error
     except PermissionError as error:
         raise InputError(f"{name} may not be read. Check its permissions, and that it is not a folder.") from error
     except Exception as error:

@@ -86,7 +86,7 @@ def test_the_client_runs_a_folder_and_goes_on(client: Client, tmp_path: Path) ->
     _, err = run_client(client, *words, code=1)
     assert "Node 1 (LoadImage): cannot identify image file" in err
     lines = {Path(line["image"]).name[0]: line for line in map(json.loads, out.read_text("utf-8").splitlines())}
-    assert set(lines) == {"a", "b", "c"} and set(lines["c"]) == {"image", "error"}
+    assert set(lines) == {"a", "b", "c"} and set(lines["c"]) == {"image", "graph", "error"}
     shown = re.search(r"```json\n(.*?)\n```", (PROJECT / "docs" / "automation.md").read_text(encoding="utf-8"))
     assert shown and list(json.loads(shown[1])) == list(lines["a"]), "the page shows such a line"
     assert all(box["label"] == "the dog" for box in lines["a"]["boxes_by_node"]["3"][0])
@@ -97,6 +97,8 @@ def test_the_client_runs_a_folder_and_goes_on(client: Client, tmp_path: Path) ->
     assert "2 pictures have answers" in err and "1 of 1" in err
     _, err = run_client(client, *words)
     assert "3 pictures have answers" in err and "1 of" not in err
+    _, err = run_client(client, *words, "--set", "3.phrases=the cat")
+    assert "have answers" not in err and "3 of 3" in err, "answers to something else"
 
 
 def test_the_client_says_what_is_wrong_in_a_sentence(client: Client, tmp_path: Path) -> None:
@@ -106,6 +108,10 @@ def test_the_client_says_what_is_wrong_in_a_sentence(client: Client, tmp_path: P
     assert "Node 3 (IAA_Ground): Value not in list: masks: 5" in err
     _, err = run_client(client, graph, "--set", "30.phrases=", code=1)
     assert "no such node" in err
+    _, err = run_client(client, graph, "--set", "3.phrase=the cat", code=1)
+    assert "IAA_Ground has no input 'phrase'" in err
+    _, err = run_client(client, "workflows/Find things in a picture.json", code=1)
+    assert "is no graph in API format" in err and "workflows/api" in err
     _, err = run_client(client, "workflows/api/prompt_expansion.json", str(tmp_path / "a.png"), code=1)
     assert "no place for a picture" in err
     away = Client("127.0.0.1:9")

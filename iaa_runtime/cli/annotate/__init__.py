@@ -58,12 +58,13 @@ def run(options: argparse.Namespace) -> int:
     run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
     if options.retry_failed:
         retry_failed(job, _failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
+    failed = 0
     if group.is_main:
         if answers or read_origin(Path(options.out)) is None:
             write_origin(Path(options.out), origin_of(options, pipeline, job_settings, job.count))
-        _finish(options, exports, job)
+        failed = _finish(options, exports, job)
     group.leave()
-    return 0
+    return int(0 < job.count == failed)  # records tell of single ones
 
 
 def _failed(record: Row) -> bool:
@@ -188,7 +189,8 @@ def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list
     print(f"{job.shards:,} shards" + "".join(f"; then {file}" for file in files) + ". Nothing was written.")
 
 
-def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> None:
+def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int:
+    """Writes what was asked for and tells what came of it; returns how many pictures failed."""
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
@@ -213,3 +215,4 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> Non
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():
             print(f"{name}: {value}")
+    return failed
