@@ -56,7 +56,9 @@ class Example:
         try:
             return load_image(self.image)
         except InputError as error:
-            raise InputError(f"{self.where}: {error}") from error
+            missing = isinstance(self.image, Path) and not self.image.exists()
+            remedy = " Paths begin at the file's own folder, or at the one that --images names." if missing else ""
+            raise InputError(f"{self.where}: {error}{remedy}") from error
 
 
 @dataclass(frozen=True)
