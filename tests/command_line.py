@@ -25,6 +25,7 @@ EVERY_COMMAND = {
     "label": ["label", *PICTURE, "--check"],
     "choose": ["choose", *PICTURE, "--question", "Is there a ring?", "--choice", "yes", "--choice", "no"],
     "text": ["text", "--prompt", "What is two plus three?", *FEW],
+    "text in a format": ["text", "--prompt", "What is two plus three?", "--format", "[0-9]", *FEW],
     "chat": ["chat", *PICTURE],
     "convert": ["convert", "--precision", "int4", "--task", "G", "--out", "converted"],
     "info": ["info", "--model", "converted"],

@@ -24,16 +24,13 @@ MISSING = (
 )
 _LIMITS = {"step_lexer_fuel": 50_000, "verbose_errors": False}
 """A step of the worst expressions takes half a second then."""
-_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-
-
-def is_available() -> bool:
-    """Whether the library is installed."""
-    try:
-        _library()
-    except InputError:
-        return False
-    return True
+_OPTIONS = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+    "coerce_one_of": False,
+}
 
 
 def check_format(format: str) -> None:
@@ -42,15 +39,7 @@ def check_format(format: str) -> None:
     Raises:
         InputError: the library is not installed, or cannot hold answers to this; says why.
     """
-    _compiled(_library().LLTokenizer("byte"), format, _FORM)
-
-
-def matches(format: str, text: str) -> bool:
-    """Whether a text, however its JSON is spaced, has the format; raises what :func:`check_format` does."""
-    byte_tokens = _library().LLTokenizer("byte")
-    matcher = _compiled(byte_tokens, format, {"whitespace_flexible": True}).deep_copy()
-    read = text.encode()
-    return bool(matcher.try_consume_tokens(list(read)) == len(read) and matcher.is_accepting())
+    _compiled(_library().LLTokenizer("byte"), format)
 
 
 class Formats:
@@ -86,18 +75,17 @@ class Formats:
             if format not in self._compiled:
                 if len(self._compiled) >= KEPT:
                     del self._compiled[next(iter(self._compiled))]
-                self._compiled[format] = _compiled(self._tokens, format, _FORM)
+                self._compiled[format] = _compiled(self._tokens, format)
             return self._compiled[format].deep_copy()
 
 
-def _compiled(tokens: Any, format: str, form: dict[str, Any]) -> Any:
+def _compiled(tokens: Any, format: str) -> Any:
     library = _library()
     matcher = library.LLMatcher
     try:
         if is_schema(format):
-            fixed = {"lenient": False, "coerce_one_of": False}
-            schema = format if form is not _FORM else json.dumps(_closed(json.loads(format)))
-            grammar = matcher.grammar_from_json_schema(schema, overrides=form | fixed)
+            schema = json.dumps(_closed(json.loads(format)))
+            grammar = matcher.grammar_from_json_schema(schema, overrides=_OPTIONS)
         else:
             grammar = matcher.grammar_from_regex(format)
         made = matcher(tokens, grammar, log_level=0, limits=library.LLParserLimits(**_LIMITS))
