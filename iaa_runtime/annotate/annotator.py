@@ -121,9 +121,9 @@ class Annotator:
     def annotate(self, rows: list[Row], pictures: list[Image.Image | InputError]) -> list[Row]:
         """Returns a record for each item of a batch, in order.
 
-        A record holds ``image`` (and ``id``), and either ``width``, ``height`` and whichever of ``caption`` and
-        ``detections`` the settings ask for, or ``error``: why there is no answer about this picture although there
-        are about others.
+        A record holds ``image`` (and ``id``), and either ``width``, ``height`` and what the settings ask for
+        (``caption``; ``phrases`` that were looked for, and ``detections``), or ``error``: why there is no answer about
+        this picture although there are about others.
 
         Raises:
             IAAError: there is no answer about any picture.
@@ -174,19 +174,20 @@ class Annotator:
         if self.settings.ground:
             self._find(batch)
 
-    def _phrases(self, row: Row) -> dict[str, None]:
+    def _phrases(self, row: Row) -> list[str]:
         """What to find in a picture, each once."""
         fields = _fields(row)
-        return dict.fromkeys((*(filled(p, fields) for p in self.settings.phrases), *Listed.from_row(row).phrases))
+        asked = (*(filled(p, fields) for p in self.settings.phrases), *Listed.from_row(row).phrases)
+        return list(dict.fromkeys(phrase.strip() for phrase in asked))
 
     def _find(self, batch: list[tuple[Row, Row, Any]]) -> None:
-        wanted = [(record, picture, phrase) for record, row, picture in batch for phrase in self._phrases(row)]
+        for record, row, _ in batch:
+            record["phrases"], record["detections"] = self._phrases(row), []
+        wanted = [(record, picture, phrase) for record, _, picture in batch for phrase in record["phrases"]]
         questions = [Question.about(picture, grounding_question(phrase)) for _, picture, phrase in wanted]
         answers = self.pipeline.answer(questions, self._ground)
-        for record, _, _ in batch:
-            record["detections"] = []
         for (record, picture, phrase), answer in zip(wanted, answers, strict=True):
-            found = parse_answer(phrase.strip(), answer.tokens, answer.logprobs, picture.size).detections
+            found = parse_answer(phrase, answer.tokens, answer.logprobs, picture.size).detections
             record["detections"] += [
                 d.to_dict() | {"score": round(d.score, SCORE_DIGITS)} for d in found if d.score >= self.threshold
             ]
@@ -204,6 +205,9 @@ def is_record(row: Row) -> bool:
     sizes = [] if "error" in row else [row.get("width"), row.get("height")]
     if not isinstance(boxes, list) or not all(isinstance(box, dict) for box in boxes):
         return False
+    if not isinstance(phrases := row.get("phrases", []), list):
+        return False
+    texts += phrases
     for box in boxes:
         texts.append(box.get("label"))
         sizes += [box.get(name) for name in ("x", "y", "width", "height")]

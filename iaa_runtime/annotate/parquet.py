@@ -112,6 +112,7 @@ class Parquet:
                 ("width", pa.int32()),
                 ("height", pa.int32()),
                 ("caption", pa.string()),
+                ("phrases", pa.list_(pa.string())),
                 ("detections", pa.list_(detection)),
                 ("error", pa.string()),
             ]

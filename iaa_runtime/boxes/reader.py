@@ -174,8 +174,12 @@ def _given(more: Mapping[str, Any]) -> dict[str, Any]:
 def plain(value: object) -> Any:
     """Arrays and tensors as lists, and what Florence-2 says of a task, as ``{"<OD>": …}``, without the task.
 
-    An array as large as a picture would fill the memory.
+    An array as large as a picture would fill the memory. A record that tells of an error, as our command line writes
+    them, is no picture without boxes.
     """
+    if isinstance(value, Mapping) and "image" in value and "error" in value:
+        told = f"{shortened(value['image'])}: {shortened(value['error'])}"
+        raise InputError(f"There are no boxes of {told}. Mend that picture, or leave it and its line out.")
     if isinstance(value, Mapping) and len(value) == 1:
         ((name, inside),) = value.items()
         return inside if str(name).startswith("<") and isinstance(inside, Mapping) else value

@@ -22,10 +22,10 @@ def run(options: argparse.Namespace) -> int:
     settings = generation_options(options)
     prompt = asked(options)
     boxes = read_boxes(options.boxes, options.image) if options.boxes else {}
-    pictures = check_images("caption", options.image)
+    pictures = check_images(options)
     pipeline = open_pipeline(options, Task.MM)
     done = 0
-    for number, path, image in load_images("caption", pictures):
+    for number, path, image in load_images(options, pictures):
         counter = TokenCounter(path)
         if options.boxes:
             question = about_picture(prompt, path)
@@ -62,6 +62,8 @@ def read_boxes(file: str, images: list[str]) -> dict[str, list[dict[str, Any]]]:
     """
     boxes: dict[str, list[dict[str, Any]]] = {}
     for number, row in numbered_jsonl(Path(file)):
+        if "error" in row:  # so there is nothing of that picture
+            continue
         try:
             (boxes[row["image"]],) = as_boxes([row["detections"]])
         except (LookupError, TypeError, InputError) as error:

@@ -15,14 +15,14 @@ from .stdin import given_text
 def run(options: argparse.Namespace) -> int:
     """Chooses for each image; fails in the end if one could not be opened."""
     question = given_text(options.question)
-    pictures = check_images("choose", options.image)
+    pictures = check_images(options)
     pipeline = open_pipeline(options, Task.MM if options.image else Task.TEXT)
     if not options.image:
         (choice,) = pipeline.choose(None, question, options.choice)
         _tell(options, None, choice)
         return 0
     done = 0
-    for number, path, image in load_images("choose", pictures):
+    for number, path, image in load_images(options, pictures):
         (choice,) = pipeline.choose([image], about_picture(question, path, index=number), options.choice)
         _tell(options, path, choice)
         done += 1

@@ -23,6 +23,7 @@ from ..jobs.process_group import ProcessGroup
 from ..jobs.progress import Progress
 from ..pipeline.base import Pipeline
 from ..shapes.evaluate import as_dict, evaluate
+from ..teaching.compare import compare_boxes, holds_cases, read_cases
 from .arguments.shared import generation_options
 from .eval_boxes import run_boxes
 from .opening import join_processes, open_pipeline
@@ -239,6 +240,9 @@ def _compare(options: argparse.Namespace, _: Outputs) -> None:
         first, second = (refcoco.score(targets, refcoco.read_predictions(path, targets)) for path in paths)
         summary = compare_refcoco(first, second)
         rows = {name: summary[name] for name in ("precision_at_0.5", "mean_iou")}
+    elif any(holds_cases(path) for path in paths):
+        summary = compare_boxes(*(read_cases(path) for path in paths))
+        rows = {name: row for name, row in summary.items() if isinstance(row, dict)}
     elif any(path.is_file() for path in paths):
         summary = compare_shapes(*(read_scenes(path) for path in paths))
         rows = {name: row for name, row in summary.items() if isinstance(row, dict)}

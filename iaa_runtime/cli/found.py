@@ -6,6 +6,7 @@ import argparse
 import glob
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -23,11 +24,13 @@ def tell(
     path: str,
     image: Image.Image,
     found: Sequence[Detection],
+    phrases: Sequence[str] | None = None,
     answers: Sequence[GroundingAnswer] = (),
 ) -> None:
-    """Prints the boxes of a picture, and the raw ``answers`` that they come from, if any."""
+    """Prints the boxes of a picture, the ``phrases`` that were looked for, and raw ``answers``, if any."""
     if options.json:
-        record = {"image": path, "detections": [d.to_dict() for d in found]}
+        record: dict[str, Any] = {"image": path} if phrases is None else {"image": path, "phrases": list(phrases)}
+        record["detections"] = [d.to_dict() for d in found]
         if answers:
             record["answers"] = [{"phrase": answer.phrase, "text": answer.text} for answer in answers]
         print_json(record)

@@ -17,10 +17,10 @@ def run(options: argparse.Namespace) -> int:
     """Grounds every phrase in each image; fails in the end if one could not be opened."""
     settings = generation_options(options) | {"several": not options.one}
     files = FoundFiles(options)
-    pictures = check_images("ground", options.image)
+    pictures = check_images(options)
     pipeline = open_pipeline(options, Task.G, *[Task.MM] * options.check)
     done = 0
-    for number, path, image in load_images("ground", pictures):
+    for number, path, image in load_images(options, pictures):
         phrases = distinct_phrases(about_picture(phrase, path, index=number) for phrase in options.phrase)
         counter, answers = TokenCounter(path), []
         if options.raw:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
                 [image], phrases, threshold=options.threshold, check=options.check, on_token=counter, **settings
             )
         counter.clear()
-        tell(options, path, image, found, answers)
+        tell(options, path, image, found, phrases, answers)
         files.write(path, image, found, number)
         done += 1
     return 0 if done == len(options.image) else 1

@@ -15,10 +15,10 @@ def run(options: argparse.Namespace) -> int:
     """Labels each image; fails in the end if one could not be opened."""
     files = FoundFiles(options)
     prompt = given_text(options.prompt)
-    pictures = check_images("label", options.image)
+    pictures = check_images(options)
     pipeline = open_pipeline(options)
     done = 0
-    for number, path, image in load_images("label", pictures):
+    for number, path, image in load_images(options, pictures):
         counter = TokenCounter(path)
         question = about_picture(prompt, path, index=number)
         (found,) = pipeline.label(

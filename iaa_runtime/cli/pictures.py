@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Iterator
@@ -16,16 +17,17 @@ from ..text.prompts import filled, picture_fields
 from .arguments.ground import picture_path
 from .arguments.shared import STDIN
 from .failures import too_long
-from .output import complain
+from .output import complain, print_json
 from .stdin import picture_file
 
 
-def check_images(command: str, paths: list[str]) -> list[tuple[int, str]]:
-    """The numbers, from 1, and paths of those that there are; logs an error for each other, before a model is opened.
+def check_images(options: argparse.Namespace) -> list[tuple[int, str]]:
+    """The numbers, from 1, and paths of those that there are; tells of each other, before a model is opened.
 
     Raises:
         InputError: of the last one, where there is none.
     """
+    paths: list[str] = options.image
     good: list[tuple[int, str]] = []
     for number, path in enumerate(paths, 1):
         try:
@@ -35,19 +37,26 @@ def check_images(command: str, paths: list[str]) -> list[tuple[int, str]]:
         except InputError as error:
             if number == len(paths) and not good:
                 raise
-            complain(f"iaa {command}: {error}{too_long(error)}")
+            _refuse(options, path, error)
     return good
 
 
-def load_images(command: str, pictures: list[tuple[int, str]]) -> Iterator[tuple[int, str, Image.Image]]:
-    """Yields each path with its number and its picture; logs an error for one that cannot be opened."""
+def load_images(options: argparse.Namespace, pictures: list[tuple[int, str]]) -> Iterator[tuple[int, str, Image.Image]]:
+    """Yields each path with its number and its picture; tells of one that cannot be opened."""
     for number, path in pictures:
         try:
             image = load_image(picture_file() if path == STDIN else path)
         except InputError as error:
-            complain(f"iaa {command}: {error}{too_long(error)}")
+            _refuse(options, path, error)
         else:
             yield number, path, image
+
+
+def _refuse(options: argparse.Namespace, path: str, error: InputError) -> None:
+    """Says on stderr why there is no answer about a picture, and with ``--json`` in its line, too."""
+    complain(f"iaa {options.command}: {error}{too_long(error)}")
+    if options.json:
+        print_json({"image": path, "error": str(error)})
 
 
 def about_picture(text: str, path: str, **more: object) -> str:

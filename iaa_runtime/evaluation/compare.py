@@ -31,11 +31,9 @@ def compare_refcoco(first: Sequence[Case], second: Sequence[Case]) -> dict[str, 
     pictures = [case.target.img_path for case in first]
     only = [(a.hit, b.hit) for a, b in zip(first, second, strict=True)]
     return {
-        "precision_at_0.5": _means([c.hit for c in first], [c.hit for c in second], pictures),
-        "mean_iou": _means([c.iou for c in first], [c.iou for c in second], pictures),
-        "count": len(first),
-        "only_first": only.count((True, False)),
-        "only_second": only.count((False, True)),
+        "precision_at_0.5": compare_means([c.hit for c in first], [c.hit for c in second], pictures),
+        "mean_iou": compare_means([c.iou for c in first], [c.iou for c in second], pictures),
+        **count_of_one(only),
     }
 
 
@@ -65,11 +63,10 @@ def compare_shapes(first: Sequence[SceneScore], second: Sequence[SceneScore]) ->
         ]
         if of:
             seeds, before, after = zip(*of, strict=True)
-            compared[name] = _means(before, after, seeds)
+            compared[name] = compare_means(before, after, seeds)
         if name != "single_iou":
             only += [(a, b) for _, a, b in of]
-    counts = {"only_first": only.count((True, False)), "only_second": only.count((False, True))}
-    return compared | {"count": len(first)} | counts
+    return compared | count_of_one(only) | {"count": len(first)}
 
 
 _OF_SCENES: dict[str, Callable[[SceneScore], Sequence[float]]] = {
@@ -85,7 +82,23 @@ def _asked(scene: SceneScore) -> tuple[int, int, int]:
     return scene.seed, len(scene.ious), len(scene.questions)
 
 
-def _means(first: Sequence[float], second: Sequence[float], pictures: Sequence[Hashable]) -> dict[str, Any]:
+def count_of_one(right: Sequence[tuple[float, float]]) -> dict[str, int]:
+    """``count`` of pairs of what is right in two runs; ``only_first`` and ``only_second``, right in one run alone."""
+    return {
+        "count": len(right),
+        "only_first": right.count((True, False)),
+        "only_second": right.count((False, True)),
+    }
+
+
+def compare_means(first: Sequence[float], second: Sequence[float], pictures: Sequence[Hashable]) -> dict[str, Any]:
+    """The means of paired values, what they differ by, and the interval of that over pictures (bootstrap).
+
+    Args:
+        first: of the one run.
+        second: of the other, in the same order.
+        pictures: what each is about; values on one picture are resampled together.
+    """
     differences = defaultdict[Hashable, list[float]](list)
     for picture, a, b in zip(pictures, first, second, strict=True):
         differences[picture].append(b - a)
@@ -133,5 +146,4 @@ def compare_mme(first: Mapping[str, Sequence[Answer]], second: Mapping[str, Sequ
         interval = bootstrap_sum_interval([differences[name] for name in there])
         before_all, after_all = (sum(scores[name][run] for name in there) for run in ("first", "second"))
         sums[title] = _difference(before_all, after_all, interval)
-    counts = {"only_first": only.count((True, False)), "only_second": only.count((False, True))}
-    return sums | {"scores": scores, "count": len(only)} | counts
+    return sums | {"scores": scores} | count_of_one(only)

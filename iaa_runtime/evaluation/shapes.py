@@ -56,8 +56,8 @@ def read_scenes(file: Path) -> list[SceneScore]:
         scenes = []
     if not scenes:
         raise InputError(
-            f"{file} holds no scenes. Give what `iaa eval shapes --json` printed. Predictions of RefCOCO are compared "
-            "on their split: give it with --annotations."
+            f"{file} holds no scenes. Give what `iaa eval shapes --json` printed, or `iaa eval boxes --out` wrote. "
+            "Predictions of RefCOCO are compared on their split: give it with --annotations."
         )
     return scenes
 

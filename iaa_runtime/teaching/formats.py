@@ -127,8 +127,8 @@ def _refcoco(path: Path, folder: Path) -> Iterator[Example]:
 def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
     """Records of ``iaa annotate`` and ``iaa ground --json``; those that tell of an error are left out.
 
-    ``phrases``, a list, says what was looked for, so that a picture without a box of one lacks it; else all phrases
-    of the file count as looked for in every picture.
+    ``phrases``, a list, says what was looked for, so that a picture without a box of one lacks it; where it is not
+    there, all labels of the file count as looked for in that picture.
     """
     rows = [(f"{path}, line {n}", row) for n, row in numbered_jsonl(path) if "error" not in row]
     if task is Task.MM:
@@ -150,8 +150,13 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
             boxes.setdefault(_word(found, "label", where), []).append(_xywh(corners, where))
         size = _size(row, where)
         file = folder / _word(row, "image", where)
-        for phrase in [str(p) for p in _list(row, "phrases", where)] or everywhere:
+        asked = [_phrase(p, where) for p in _list(row, "phrases", where)] if "phrases" in row else everywhere
+        for phrase in dict.fromkeys((*asked, *boxes)):
             yield Example(file, phrase, tuple(boxes.get(phrase, ())), size=size, where=where)
+
+
+def _phrase(value: Any, where: str) -> str:
+    return _word({"a phrase": value}, "a phrase", where)
 
 
 # LLaVA ---------------------------------------------------------------------------------------------------------------

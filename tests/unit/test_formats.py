@@ -15,6 +15,7 @@ from iaa_runtime.cli.chat.unsaved import CHATS
 from iaa_runtime.cli.keyboard.history import LINES
 from iaa_runtime.evaluation import mme, refcoco
 from iaa_runtime.jobs.origin import describe
+from iaa_runtime.teaching.compare import case_record, read_cases
 
 
 @pytest.fixture
@@ -37,6 +38,8 @@ def test_examples_are_read(blocks: dict[str, list[str]], tmp_path: Path, monkeyp
     targets = refcoco.read_annotations(Path("annotations.jsonl"))
     (case,) = refcoco.score(targets, refcoco.read_predictions(Path("predictions.jsonl"), targets))
     assert case.readable
+    (found,) = read_cases(Path("cases.jsonl"))
+    assert case_record(found) == json.loads(blocks["cases"][0])
     (answers,) = mme.read_results(tmp_path, partial=True).values()
     assert [answer.right for answer in answers] == [True, True]
 

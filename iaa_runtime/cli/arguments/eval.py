@@ -53,7 +53,7 @@ def add_arguments(parser: CommandParser) -> None:
 def _add_boxes(parser: CommandParser) -> None:
     parser.add_argument("data", metavar="DATA", help="the file: see docs/teaching.md for its forms")
     parser.add_argument("--images", metavar="DIR", help="the pictures (default: the folder of DATA)")
-    parser.add_argument("--out", metavar="FILE.jsonl", help="write what was found for each phrase")
+    parser.add_argument("--out", metavar="FILE.jsonl", help="write what was found, for `eval compare`")
     add_threshold_argument(parser)
     add_overwrite_argument(parser)
     parser.needs("overwrite", "out")
@@ -120,7 +120,7 @@ def _add_compare(parser: CommandParser) -> None:
     parser.add_argument(
         "first",
         metavar="A",
-        help="a file (RefCOCO; `eval shapes --json`) or a folder (MME)",
+        help="a file (RefCOCO; `eval boxes --out`; `eval shapes --json`) or a folder (MME)",
     )
     parser.add_argument("second", metavar="B", help="the same of another run; differences are B less A")
     parser.add_argument("--annotations", metavar="FILE.jsonl", help="of RefCOCO: the split that both are of")

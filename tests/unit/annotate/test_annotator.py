@@ -27,7 +27,7 @@ def test_captions_and_boxes_are_the_pipeline_s(pipeline: IAAPipeline) -> None:
     found = pipeline.ground(pictures, ["cat", "dog"], **SHORT)
     for record, picture, caption, detections in zip(records, pictures, captions, found, strict=True):
         assert (record["width"], record["height"]) == picture.size
-        assert record["caption"] == caption
+        assert (record["caption"], record["phrases"]) == (caption, ["cat", "dog"])
         assert len(detections) >= 2
         assert [{**d, "score": None} for d in record["detections"]] == [
             {**d.to_dict(), "score": None} for d in detections
@@ -43,11 +43,20 @@ def test_phrases_of_the_list_follow_the_common_ones(pipeline: IAAPipeline) -> No
     records = Annotator(pipeline, settings).annotate(items, [Image.new("RGB", (30, 30), "red")] * 3)
     labels = [[d["label"] for d in record["detections"]] for record in records]
     assert labels == [["cat", "dog"], ["cat"], ["cat", "bird"]]
+    assert [record["phrases"] for record in records] == labels, "so that nobody takes the others' phrases for absent"
     assert "caption" not in records[0]
 
 
 GOOD_BOX = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5}
-GOOD = {"image": "a", "id": "7", "width": 9, "height": 8, "caption": "A cat.", "detections": [GOOD_BOX]}
+GOOD = {
+    "image": "a",
+    "id": "7",
+    "width": 9,
+    "height": 8,
+    "caption": "A cat.",
+    "phrases": ["cat"],
+    "detections": [GOOD_BOX],
+}
 
 
 def test_questions_may_name_the_picture_and_its_folder(pipeline: IAAPipeline) -> None:
@@ -69,7 +78,7 @@ def test_records_are_told_from_what_somebody_made_of_them(pipeline: IAAPipeline)
         assert not is_record(GOOD | {name: 1.5})
     for name in GOOD_BOX:
         assert not is_record(GOOD | {"detections": [GOOD_BOX | {name: None}]})
-    for changed in ({}, {"image": "a"}, {"image": "a", "error": 5}, GOOD | {"detections": 5}):
+    for changed in ({}, {"image": "a"}, {"image": "a", "error": 5}, GOOD | {"detections": 5}, GOOD | {"phrases": [5]}):
         assert not is_record(changed)
 
 

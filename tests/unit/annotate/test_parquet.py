@@ -31,9 +31,10 @@ RECORDS = [
         "width": 40,
         "height": 30,
         "caption": "猫",
+        "phrases": ["cat", "猫"],
         "detections": [{"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.1234}],
     },
-    {"image": "b.jpg", "width": 40, "height": 30, "detections": []},
+    {"image": "b.jpg", "width": 40, "height": 30, "phrases": [], "detections": []},
     {"image": "c.jpg", "error": "broken"},
 ]
 

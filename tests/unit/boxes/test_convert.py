@@ -246,6 +246,8 @@ def test_what_is_read(value: object, arguments: dict[str, Any], expected: object
         ([0, 0, 10**400, 1], {}, "finite"),
         ([0, 0, 1e200, 1], {"convention": "0-1", "size": (9, 9)}, "finite"),
         ({"detections": [5]}, {}, "5 is not a box"),
+        ({"image": "a.png", "error": "no picture"}, {}, "There are no boxes of 'a.png': 'no picture'. Mend that"),
+        ('{"detections": []}\n{"image": "a.png", "error": "no picture"}', {}, "There are no boxes of 'a.png'"),
         ({"detections": [BOX, None]}, {}, "None is not a box"),
         ({"detections": 5}, {}, "5 came for 'detections'"),
         ({"detections": {"a": BOX}}, {}, "came for 'detections'"),

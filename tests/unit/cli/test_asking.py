@@ -79,6 +79,7 @@ def test_labels_and_captions_of_boxes_go_together(
     ("line", "said"),
     [
         ('{"image": "other.png", "detections": []}', "has no boxes of"),
+        ('{"image": "a.png", "error": "It is broken."}', "has no boxes of"),
         ('{"image": "a.png"}', "Line 1 of"),
         ('{"image": "a.png", "detections": [5]}', "no picture with its boxes"),
         ('{"image": ["a.png"], "detections": []}', "no picture with its boxes"),

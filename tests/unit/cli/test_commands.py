@@ -31,7 +31,7 @@ def test_ground_prints_one_json_line_an_image(
     first, second = records(capsys)
     assert (first["image"], second["image"]) == (photo, str(other))
     for record, size in ((first, Image.open(photo).size), (second, (40, 70))):
-        assert set(record) == {"image", "detections"}
+        assert set(record) == {"image", "phrases", "detections"} and record["phrases"] == ["red panda", "branch"]
         labels = [d["label"] for d in record["detections"]]
         assert set(labels) == {"red panda", "branch"} and labels == sorted(labels, reverse=True), "each once, in order"
         for d in record["detections"]:
@@ -69,7 +69,7 @@ def test_several_images_get_pictures_of_their_own(model: str, photo: str, tmp_pa
 def test_a_threshold_drops_boxes(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["ground", "--model", model, "--image", photo, "--phrase", "a", "--threshold", "1"]
     assert main([*command, "--json", *BOX]) == 0
-    assert records(capsys) == [{"image": photo, "detections": []}]
+    assert records(capsys) == [{"image": photo, "phrases": ["a"], "detections": []}]
     assert main([*command, *BOX]) == 0
     assert "nothing found" in capsys.readouterr().out
 
@@ -148,14 +148,19 @@ def test_a_bad_image_among_good_ones(
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    images = ["--image", str(tmp_path / "missing.png"), "--image", str(bad), "--image", photo]
-    for command in (["caption"], ["ground", "--phrase", "a"]):
-        assert main([*command, "--model", model, *images, "--json", *BOX]) == 1
+    missing = str(tmp_path / "missing.png")
+    images = ["--image", missing, "--image", str(bad), "--image", photo]
+    question = ["--question", "Is it?", "--choice", "yes", "--choice", "no"]
+    for command in (["caption", *BOX], ["ground", "--phrase", "a", *BOX], ["label"], ["choose", *question]):
+        assert main([*command, "--model", model, *images, "--json"]) == 1
         captured = capsys.readouterr()
-        (line,) = captured.out.splitlines()
-        assert json.loads(line)["image"] == photo
-        assert "missing.png" in captured.err
-        assert "bad.jpg" in captured.err
+        lines = [json.loads(line) for line in captured.out.splitlines()]
+        errors = {line["image"]: line["error"] for line in lines if "error" in line}
+        assert set(errors) == {missing, str(bad)} and len(lines) == 3
+        assert [line["image"] for line in lines if "error" not in line] == [photo]
+        assert all(f"iaa {command[0]}: {error}\n" in captured.err for error in errors.values())
+        assert main([*command, "--model", model, *images]) == 1
+        assert "missing.png" not in capsys.readouterr().out, "for people it stands on stderr alone"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a file's name may be any bytes")

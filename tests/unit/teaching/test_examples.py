@@ -78,6 +78,23 @@ def test_lines_of_annotate_are_read_and_errors_left_out(folder: Path) -> None:
     assert [e.answer for e in checked(read_examples(path, Task.MM), Task.MM)] == ["Red.", "Blue."]
 
 
+def test_a_picture_lacks_what_was_looked_for_there_alone(folder: Path) -> None:
+    """Phrases that a list gives one picture are not absent from the others; a box that someone added counts."""
+    box = {"x": 1, "y": 2, "width": 3, "height": 4, "score": 0.5}
+    rows = [
+        {"image": "a.png", "phrases": ["cat", "dog"], "detections": [box | {"label": "cat"}, box | {"label": "mouse"}]},
+        {"image": "b.png", "phrases": [], "detections": []},
+        {"image": "b.png", "phrases": ["bird"], "detections": []},
+        {"image": "a.png", "detections": []},
+    ]
+    found = [(e.image.name, e.asked, len(e.boxes)) for e in read_examples(write(folder / "d.jsonl", rows), Task.G)]
+    first = [("a.png", "cat", 1), ("a.png", "dog", 0), ("a.png", "mouse", 1), ("b.png", "bird", 0)]
+    assert found == [*first, ("a.png", "cat", 0), ("a.png", "mouse", 0)]
+    path = write(folder / "e.jsonl", [{"image": "a.png", "phrases": [5], "detections": []}])
+    with pytest.raises(InputError, match="line 1: 'a phrase' is 5"):
+        read_examples(path, Task.G)
+
+
 def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
     talk = ["<image>\nWhat is it?", "Red.", "Sure?", "Yes."]
     turns = [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(talk)]
