@@ -72,7 +72,10 @@ def open_to_teach(options: argparse.Namespace) -> IAAPipeline:
 def tell_of_demo(pipeline: Pipeline) -> None:
     """Says so where the demo checkpoint answers."""
     if pipeline.is_demo:
-        log("Demo checkpoint: a tiny model that knows only coloured shapes. Use --model for a real one.")
+        log(
+            "Demo checkpoint: a tiny model that knows only coloured shapes, in pictures up to 3 : 1. Use --model for a "
+            "real one."
+        )
 
 
 def open_checkpoint(options: argparse.Namespace, *tasks: Task) -> Checkpoint:

@@ -25,6 +25,8 @@ _HUES = (355, 212, 50, 140, 285, 25, 178, 82, 322, 245)
 _MAX_LABEL = 120
 _MAX_ROWS = 8
 """How many label heights above or below its box a label may go to find a free place."""
+_SMALL = 8
+"""How many labels side by side would hide all of a picture that is too small for labels."""
 _MAX_PLACED = 256
 """How many labels look for a free place; where more are, none is free, and each search takes longer."""
 
@@ -34,7 +36,8 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
 
     A label has one colour on all pictures (as long as no other label of the picture wants the same). Lines have dark
     rims, so that they show on a ground of their own colour. Lines and letters grow with the picture. A label
-    that several boxes have gets a number.
+    that several boxes have gets a number. In a picture so small that a label would hide an eighth of it, the number of
+    the detection stands in its place, from 1.
 
     Args:
         image: The picture that the detections are of; it is left as it is.
@@ -57,6 +60,8 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
     for number, (detection, name) in enumerate(zip(detections, names, strict=True)):
         check_cancelled(cancelled)
         tag = _fit_tag(name, detection.score, canvas.size, crowd=len(detections) / 30)
+        if tag.width * tag.height * _SMALL > canvas.width * canvas.height:
+            tag = _measure(f"{number + 1}", SMALLEST)
         heeded = (boxes, taken) if number < _MAX_PLACED else ([], [])
         plate = _plate(tag, detection.xyxy, *heeded, canvas.size)
         taken.append(plate)

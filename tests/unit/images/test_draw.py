@@ -155,6 +155,16 @@ def test_boxes_of_one_label_are_numbered() -> None:
     assert [text for text, *_ in labels] == ["1. star 0.50", "ring 0.50", "2. star 0.50", "0.50", "0.50"]
 
 
+@pytest.mark.parametrize("size", [(64, 48), (40, 200)])
+def test_a_tiny_picture_is_not_hidden_by_its_labels(size: tuple[int, int]) -> None:
+    """64 x 48 pixels with three labels were three plates and nothing else."""
+    found = [Detection(2 + 12 * n, 20, 10, 10, f"the small green star {n}", 0.5) for n in range(3)]
+    _, labels = written(Image.new("RGB", size), found)
+    hidden = sum((plate[2] - plate[0]) * (plate[3] - plate[1]) for _, _, plate, _ in labels)
+    assert hidden < size[0] * size[1] / 4
+    assert [text for text, *_ in labels] == ["1", "2", "3"] or size == (40, 200)
+
+
 def test_letters_grow_with_the_picture() -> None:
     sizes = []
     for scale in (1, 4, 16):
