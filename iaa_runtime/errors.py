@@ -45,6 +45,10 @@ class ContextLengthError(InputError):
     """A prompt does not fit into the model's context window."""
 
 
+class CutOffError(InputError):
+    """An answer ended before it had the format that it is held to."""
+
+
 class NumericsError(IAAError, ArithmeticError):
     """The model computed something that is no number."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from ..boxes.grounding import parse_answer
 from ..config import BATCH_ROWS, GenerationConfig, Task
-from ..errors import IAAError, InputError
+from ..errors import CutOffError, IAAError, InputError
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
@@ -33,7 +34,7 @@ class AnnotateSettings:
         threshold: boxes with a lower score are dropped; None is the model's own.
         several: allow several boxes a phrase.
         batch: pictures, and questions, computed at once.
-        generation: fields of :class:`GenerationConfig`.
+        generation: fields of :class:`GenerationConfig`; ``format`` is that of captions.
     """
 
     prompt: str | None = None
@@ -51,11 +52,18 @@ class AnnotateSettings:
             raise InputError("The prompt for captions is empty.")
         if self.batch < 1:
             raise InputError(f"The batch is {self.batch}; it must be at least 1.")
-        GenerationConfig.for_task(Task.MM, **self.generation)  # raises now, not at the first picture
-        if GenerationConfig.for_task(Task.G, **self.generation).num_beams > 1 and self.ground:
+        self.config(Task.MM)  # raises now, not at the first picture
+        if self.generation.get("format") and self.prompt is None:
+            raise InputError("A format is that of captions, and none are asked for. Ask for them, or leave it out.")
+        if self.config(Task.G).num_beams > 1 and self.ground:
             raise InputError("Beam search does not go together with the grammar of boxes. Use it for captions alone.")
         for phrase in self.phrases:
             grounding_question(phrase)
+
+    def config(self, task: Task) -> GenerationConfig:
+        """How a task answers; boxes have a grammar of their own in place of a format."""
+        without = {"format"} if task is Task.G else set()
+        return GenerationConfig.for_task(task, **{k: v for k, v in self.generation.items() if k not in without})
 
 
 def load_picture(row: Row) -> Image.Image | InputError:
@@ -97,7 +105,7 @@ class Annotator:
     def __init__(self, pipeline: Pipeline, settings: AnnotateSettings) -> None:
         self.pipeline, self.settings = pipeline, settings
         self.threshold = pipeline.score_threshold if settings.threshold is None else settings.threshold
-        captions, boxes = (GenerationConfig.for_task(task, **settings.generation) for task in (Task.MM, Task.G))
+        captions, boxes = settings.config(Task.MM), settings.config(Task.G)
         self._caption = Request(Task.MM, captions, batch_rows=settings.batch)
         self._ground = Request(Task.G, boxes, grammar=True, several=settings.several, batch_rows=settings.batch)
         # A question for every picture has to fit, or all of them would fail alike.
@@ -157,9 +165,9 @@ class Annotator:
     def _check_any_is_answered(self) -> None:
         """Raises what asking about a grey picture raises: then no picture is at fault, and all would fail alike."""
         phrases = self.settings.phrases or ("anything",)
-        self._fill(
-            [({}, {"image": "grey/grey", "path": "grey/grey", "phrases": phrases}, Image.new("RGB", (64, 64), "grey"))]
-        )
+        row = {"image": "grey/grey", "path": "grey/grey", "phrases": phrases}
+        with suppress(CutOffError):  # another picture's answer may end in time
+            self._fill([({}, row, Image.new("RGB", (64, 64), "grey"))])
 
     def _fill(self, batch: list[tuple[Row, Row, Any]]) -> None:
         """Adds captions and detections to the records of a batch of (record, item, picture)."""

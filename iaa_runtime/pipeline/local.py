@@ -26,7 +26,7 @@ from ..images.preprocess import preprocess
 from ..model.dtypes import Dtype
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
-from ..text.formats import Formats
+from ..text.formats import Formats, cut_off
 from ..text.streaming import TextStream
 from ..text.tokenizer import encode, fits, load_tokenizer, token_id, token_texts
 from .base import Pipeline, Question, Request, TextAnswer
@@ -222,7 +222,7 @@ class IAAPipeline(Pipeline):
         for row, (stream, answer) in enumerate(zip(streams, answers, strict=True)):
             tell(row, stream.finish() if streaming else stream.decode(answer.ids))
             if held is not None and not held.accepts([i for i in answer.ids if i != self.eos]):
-                raise InputError(cut_off(first + row, len(answer.ids), config.max_new_tokens))
+                raise cut_off(first + row, len(answer.ids), config.max_new_tokens)
             tokens = token_texts(self.tokenizer, answer.ids) if request.task is Task.G else []
             texts.append(TextAnswer(stream.text, tokens, answer.logprobs))
         return texts
@@ -265,15 +265,6 @@ class IAAPipeline(Pipeline):
         if self._formats is None:
             self._formats = Formats(self.tokenizer, vocabulary, self.eos)
         return FormatGrammar(self._formats, format, vocabulary)
-
-
-def cut_off(row: int, tokens: int, most: int) -> str:
-    """Says that an answer ended before it had its format: at ``most`` tokens, or where the context was full."""
-    remedy = "Raise max_new_tokens" if tokens >= most else "The context is full: shorten the prompt"
-    return (
-        f"Answer {row + 1} was cut off after {tokens} tokens, before it had its format. {remedy}; or "
-        "bound what the format leaves open (maxLength, maxItems, {0,20} for *)."
-    )
 
 
 def _batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import copy
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from ..config.formats import DATA, is_schema
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, CutOffError, InputError
 from .printable import printable
 
 KEPT = 8
@@ -31,15 +32,32 @@ _OPTIONS = {
     "lenient": False,
     "coerce_one_of": False,
 }
+_BLANKS = {"whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
+"""As other writers of JSON have it."""
 
 
-def check_format(format: str) -> None:
-    """Compiles a format for no tokenizer in particular.
+def format_check(format: str) -> Callable[[str], bool]:
+    """A function that tells whether a whole text has a format, however its JSON is spaced.
 
     Raises:
         InputError: the library is not installed, or cannot hold answers to this; says why.
     """
-    _compiled(_library().LLTokenizer("byte"), format)
+    compiled = _compiled(_library().LLTokenizer("byte"), format, blanks=True)
+
+    def has_format(text: str) -> bool:
+        matcher, data = compiled.deep_copy(), list(text.encode())
+        return bool(matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting())
+
+    return has_format
+
+
+def cut_off(row: int, tokens: int, most: int) -> CutOffError:
+    """The error that an answer ended before it had its format: at ``most`` tokens, or where the context was full."""
+    remedy = "Raise max_new_tokens" if tokens >= most else "The context is full: shorten the prompt"
+    return CutOffError(
+        f"Answer {row + 1} was cut off after {tokens} tokens, before it had its format. {remedy}; or "
+        "bound what the format leaves open (maxLength, maxItems, {0,20} for *)."
+    )
 
 
 class Formats:
@@ -70,7 +88,7 @@ class Formats:
         self._lock = threading.Lock()
 
     def matcher(self, format: str) -> Any:
-        """A matcher before its first token, the caller's own; raises what :func:`check_format` does."""
+        """A matcher before its first token, the caller's own; raises what :func:`format_check` does."""
         with self._lock:
             if format not in self._compiled:
                 if len(self._compiled) >= KEPT:
@@ -79,13 +97,13 @@ class Formats:
             return self._compiled[format].deep_copy()
 
 
-def _compiled(tokens: Any, format: str) -> Any:
+def _compiled(tokens: Any, format: str, blanks: bool = False) -> Any:
     library = _library()
     matcher = library.LLMatcher
     try:
         if is_schema(format):
-            schema = json.dumps(_closed(json.loads(format)))
-            grammar = matcher.grammar_from_json_schema(schema, overrides=_OPTIONS)
+            schema, options = json.dumps(closed_schema(format)), {**_OPTIONS, **(_BLANKS if blanks else {})}
+            grammar = matcher.grammar_from_json_schema(schema, overrides=options)
         else:
             grammar = matcher.grammar_from_regex(format)
         made = matcher(tokens, grammar, log_level=0, limits=library.LLParserLimits(**_LIMITS))
@@ -97,6 +115,11 @@ def _compiled(tokens: Any, format: str) -> Any:
     if trial.is_error():
         raise InputError(_refusal(trial.get_error()))
     return made
+
+
+def closed_schema(format: str) -> Any:
+    """A schema that says of itself what it leaves to us: where it lists properties, there are no others."""
+    return _closed(json.loads(format))
 
 
 def _closed(part: Any) -> Any:

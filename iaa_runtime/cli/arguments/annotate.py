@@ -14,6 +14,7 @@ from .shared import (
     STDIN,
     add_adaptor_argument,
     add_dry_run_argument,
+    add_format_argument,
     add_overwrite_argument,
     add_pipeline_arguments,
     add_question_arguments,
@@ -114,7 +115,8 @@ def _add_questions(parser: CommandParser) -> None:
     group = parser.add_argument_group("what is asked")
     group.add_argument("--caption", action="store_true", help="caption every picture")
     add_question_arguments(parser, group, "; implies --caption", FILE_FIELDS)
-    parser.needs("length extra forbid language", "caption", "prompt", "preset")
+    add_format_argument(group, "--answer-format")
+    parser.needs("length extra forbid language answer_format", "caption", "prompt", "preset")
     group.add_argument(
         "--phrase", action="append", default=[], metavar="TEXT", help=f"what to find (repeatable); {FILE_FIELDS}"
     )

@@ -331,26 +331,25 @@ def add_generation_arguments(parser: CommandParser) -> None:
     parser.rule(generation_options)
 
 
-def add_format_argument(parser: CommandParser) -> None:
-    """Adds ``--format``, what answers are held to."""
+def add_format_argument(parser: argparse._ActionsContainer, option: str = "--format") -> None:
+    """Adds what answers are held to; annotate has a ``--format`` of its own, that of its files."""
     parser.add_argument(
-        "--format",
-        dest="answer_format",  # annotate has a --format of its own
+        option,
+        dest="answer_format",
         type=checked(_format),
         metavar="TEXT",
         help="hold the answer to a JSON schema, typed or as FILE.json, or to a regular expression "
         "(pip install llguidance)",
     )
-    parser.excludes("server", "answer_format")
 
 
 def _format(text: str) -> str:
-    from ...text.formats import check_format
+    from ...text.formats import format_check
 
     format = checked_format(read_text(Path(text)) if text.lower().endswith(".json") else text)
     if not format:
         raise InputError("it is empty. Leave it out for free answers.")
-    check_format(format)
+    format_check(format)
     return format
 
 

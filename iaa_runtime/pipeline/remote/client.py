@@ -9,6 +9,7 @@ from ...config import Task
 from ...images.picture import Picture
 from ..base import OnText, OnToken, Question, Request
 from . import llama_cpp
+from .formats import format_fields
 from .messages import boxes_regex, chat_messages, decoding_fields
 from .servers import Endpoint
 from .workers import Body
@@ -29,7 +30,7 @@ def request_body(
     Raises:
         InputError: the request wants what servers do not offer.
     """
-    settings = decoding_fields(request.config)
+    settings = decoding_fields(request.config) | format_fields(request.config.format, endpoint)
     if request.task is Task.G:
         settings["logprobs"] = True
     if endpoint.llama_cpp:

@@ -11,8 +11,10 @@ from ...boxes.answers import parse_boxes
 from ...config import GenerationConfig, Task
 from ...errors import Cancel, InputError, RemoteError
 from ...text.conversation import Conversation
+from ...text.formats import format_check
 from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
+from .formats import check_formatted
 from .known_pictures import check_boxes
 from .messages import Completion, SharedUrls
 from .rating import mean_logprob, rating_body
@@ -110,16 +112,19 @@ class RemotePipeline(Pipeline):
         Raises:
             RemoteError: no server is known for the task, or it gives no answer; an answer of G comes without
                 probabilities, or is no box although the server was to hold it to one; a llama.cpp server's boxes lie
-                beside what they are of, which is tried once.
+                beside what they are of, which is tried once; an answer has not the format that it was to have.
+            InputError: the server cannot hold answers to that format, or one was cut off before it had it.
         """
-        endpoint = self._endpoint(request.task)
-        if request.config.format:
-            raise InputError("Servers are not asked for a format yet. Leave format out, or open the model here.")
+        endpoint, format = self._endpoint(request.task), request.config.format
+        has_format = format_check(format) if format else None  # raises before anything is asked
         if request.task is Task.G and endpoint.llama_cpp and endpoint not in self._checked:
             check_boxes(endpoint, lambda known: self._known(known, request.listener))
             self._checked.add(endpoint)
         if not request.grammar:
-            return list(self._complete(questions, request))
+            answers = self._complete(questions, request)
+            if has_format is not None:
+                check_formatted(answers, has_format, endpoint)
+            return list(answers)
         rows = list(questions)  # some are asked again
         answers = self._complete(rows, request)
         self._ask_again(rows, answers, replace(request, listener=Listener(cancelled=request.listener.cancelled)))

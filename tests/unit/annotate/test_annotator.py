@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,19 @@ def test_records_are_told_from_what_somebody_made_of_them(pipeline: IAAPipeline)
         assert not is_record(changed)
 
 
+def test_captions_may_have_a_format_and_boxes_keep_their_own(pipeline: IAAPipeline) -> None:
+    """One that is cut before it has it is that picture's error."""
+    pytest.importorskip("llguidance")
+    pictures: list[Image.Image | InputError] = [Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 50), "blue")]
+    options = {**SHORT, "format": "(Yes|No): [a-z]{3}"}
+    settings = AnnotateSettings(prompt="{name}?", phrases=("cat",), ground=True, threshold=0, generation=options)
+    for record in Annotator(pipeline, settings).annotate(rows("a", "b"), pictures):
+        assert re.fullmatch(options["format"], record["caption"]) and record["detections"]  # type: ignore[call-overload]
+    cut = AnnotateSettings(prompt="{name}?", generation={**options, "max_new_tokens": 2})
+    for record in Annotator(pipeline, cut).annotate(rows("a", "b"), pictures):
+        assert set(record) == {"image", "error"} and "cut off after 2 tokens" in record["error"]
+
+
 def test_a_threshold_drops_boxes(pipeline: IAAPipeline) -> None:
     settings = AnnotateSettings(phrases=("cat",), ground=True, threshold=1.0, generation=SHORT)
     (record,) = Annotator(pipeline, settings).annotate(rows("a"), [Image.new("RGB", (30, 30), "red")])
@@ -147,6 +161,7 @@ def test_what_would_fail_every_picture_fails_at_once(
         ({"prompt": "What?", "batch": 0}, "The batch is 0"),
         ({"ground": True, "phrases": ("?",)}, "describes nothing"),
         ({"prompt": "What?", "generation": {"temperature": 0}}, "temperature is 0"),
+        ({"ground": True, "phrases": ("cat",), "generation": {"format": "a"}}, "format is that of captions"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,26 @@ def test_what_is_no_format_is_a_bad_argument(given: str, said: str, capsys: pyte
 
 
 def test_what_does_not_go_with_a_format(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, said in (
-        (["--beams", "2"], "neither with beam search"),
-        (["--server", "http://localhost:1"], "--format has no effect beside --server"),
-    ):
-        assert main(["text", "--prompt", "x", "--format", "a", *words]) == 2
-        assert said in capsys.readouterr().err
+    assert main(["text", "--prompt", "x", "--format", "a", "--beams", "2"]) == 2
+    assert "neither with beam search" in capsys.readouterr().err
+
+
+def test_annotate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own ``--format`` is that of the files."""
+    draw_scene(make_scene(1)).save(tmp_path / "a.png")
+    asks = [
+        "annotate",
+        str(tmp_path / "a.png"),
+        "--prompt",
+        "How many shapes are there?",
+        "--out",
+        str(tmp_path / "job"),
+    ]
+    assert main([*asks, "--answer-format", "Count: [0-9]", *FP32]) == 0
+    (record,) = map(json.loads, (tmp_path / "job" / "shard-000000.jsonl").read_text().splitlines())
+    assert re.fullmatch("Count: [0-9]", record["caption"])
+    capsys.readouterr()
+    assert main([*asks, *FP32]) == 1, "other settings are another job"
+    assert "generation" in capsys.readouterr().err
+    assert main(["annotate", str(tmp_path / "a.png"), "--phrase", "ring", "--out", "x", "--answer-format", "a"]) == 2
+    assert "--answer-format has no effect" in capsys.readouterr().err
