@@ -24,6 +24,10 @@ _ENGLISH_KINDS = {
     "alt": (
         "Write alt text for people who cannot see this image: what is needed to understand it, in one or two sentences."
     ),
+    "image prompt": (
+        "Write a prompt from which an image generator would make this image: in phrases between commas, the subject, "
+        "its details, the setting, the light, the medium and the style."
+    ),
 }
 _CHINESE_KINDS = {
     "caption": "请用中文描述这张图片。",
@@ -36,6 +40,9 @@ _CHINESE_KINDS = {
         "只写看得见的内容，不要解释，也不要评价。"
     ),
     "alt": "请用中文为看不到这张图片的人写一条替代文本：只写理解画面所需的内容，不超过两句话。",
+    "image prompt": (
+        "请用中文写一条能让图像生成模型画出这张图片的提示词：用逗号分隔的短语写出主体、细节、环境、光线、媒介和风格。"
+    ),
 }
 _KINDS = {ENGLISH: _ENGLISH_KINDS, CHINESE: _CHINESE_KINDS}
 KINDS = tuple(_ENGLISH_KINDS)
@@ -82,6 +89,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         ENGLISH: "Of people, leave out what they cannot change, such as origin; clothing and hair style may stay.",
         CHINESE: "对人物，不写无法改变的特征（如出身），可以写衣着和发型。",
     },
+    "for all ages": {ENGLISH: "Keep it suitable for all ages.", CHINESE: "内容须适合所有年龄的人。"},
     "no opening": {ENGLISH: "Begin with the subject itself.", CHINESE: "直接从主体写起。"},
 }
 """What to mention or leave out."""
@@ -99,6 +107,7 @@ def caption_prompt(
     extras: Iterable[str] = (),
     forbid: Iterable[str] = (),
     language: str = ENGLISH,
+    call: str = "",
 ) -> str:
     """The question for a caption of a kind.
 
@@ -108,6 +117,7 @@ def caption_prompt(
         extras: as for :func:`styled`.
         forbid: as for :func:`styled`.
         language: one of ``LANGUAGES``.
+        call: as for :func:`styled`.
 
     Returns:
         One line; of a kind alone, in English, that of ``CAPTION_PROMPTS``, word for word.
@@ -119,7 +129,7 @@ def caption_prompt(
     _check("language", language, LANGUAGES)
     if length != ANY and kind in LISTS:
         raise InputError(f"{kind!r} is a list, which is as long as there is something to list. Leave out the length.")
-    return styled(_KINDS[language][kind], length, extras, forbid, language)
+    return styled(_KINDS[language][kind], length, extras, forbid, language, call)
 
 
 def styled(
@@ -128,6 +138,7 @@ def styled(
     extras: Iterable[str] = (),
     forbid: Iterable[str] = (),
     language: str = ENGLISH,
+    call: str = "",
 ) -> str:
     """A question with what its answer shall be like.
 
@@ -137,6 +148,7 @@ def styled(
         extras: names of ``EXTRAS``, in any order.
         forbid: words and phrases that the answer must not contain; the model mostly heeds that.
         language: of what is added, one of ``LANGUAGES``.
+        call: the name of the person or character that is shown, for captions that teach an image model this name.
 
     Raises:
         InputError: there is no such length, extra or language.
@@ -150,10 +162,19 @@ def styled(
     sentences = [
         question,
         LENGTHS[length][language],
+        _naming(" ".join(call.split()), language),
         *(EXTRAS[name][language] for name in EXTRAS if name in wanted),
         _forbidding([" ".join(word.split()) for word in words], language),
     ]
     return (" " if language == ENGLISH else "").join(filter(None, sentences))
+
+
+def _naming(name: str, language: str) -> str:
+    if not name:
+        return ""
+    if language == CHINESE:
+        return f"把图中的人物或角色称为“{name}”。"
+    return f'Call the person or character in it "{name}".'
 
 
 def _forbidding(words: list[str], language: str) -> str:

@@ -116,7 +116,7 @@ def _add_questions(parser: CommandParser) -> None:
     group.add_argument("--caption", action="store_true", help="caption every picture")
     add_question_arguments(parser, group, "; implies --caption", FILE_FIELDS)
     add_format_argument(group, "--answer-format")
-    parser.needs("length extra forbid language answer_format", "caption", "prompt", "preset")
+    parser.needs("length extra forbid call language answer_format", "caption", "prompt", "preset")
     group.add_argument(
         "--phrase", action="append", default=[], metavar="TEXT", help=f"what to find (repeatable); {FILE_FIELDS}"
     )

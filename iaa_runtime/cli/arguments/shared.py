@@ -131,6 +131,7 @@ def add_question_arguments(
     group.add_argument(
         "--forbid", action="append", default=[], metavar="TEXT", help="words not to be used (repeatable)"
     )
+    group.add_argument("--call", default="", metavar="NAME", help="what to call the person or character that is shown")
     group.add_argument("--language", choices=LANGUAGES, default=ENGLISH, help="of the question, and so of the answer")
     parser.rule(_check_length)
 
@@ -142,7 +143,9 @@ def _check_length(options: argparse.Namespace) -> None:
 
 def style_of(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of :func:`styled`'s arguments."""
-    return {name: getattr(options, name) for name in ("length", "forbid", "language")} | {"extras": options.extra}
+    return {name: getattr(options, name) for name in ("length", "forbid", "language", "call")} | {
+        "extras": options.extra
+    }
 
 
 def add_threshold_argument(parser: argparse._ActionsContainer) -> None:

@@ -13,8 +13,8 @@ from iaa_runtime.errors import UsageError
 from iaa_runtime.text.prompts import CAPTION_PROMPTS
 from iaa_runtime.text.styles import CHINESE, caption_prompt, styled
 
-STYLE = ["--length", "short", "--extra", "lighting", "--extra", "no mood", "--forbid", "a photo of"]
-WANTED = {"length": "short", "extras": ["lighting", "no mood"], "forbid": ["a photo of"]}
+STYLE = ["--length", "short", "--extra", "lighting", "--extra", "no mood", "--forbid", "a photo of", "--call", "ohwx"]
+WANTED = {"length": "short", "extras": ["lighting", "no mood"], "forbid": ["a photo of"], "call": "ohwx"}
 
 
 @pytest.mark.parametrize("command", [["caption", "a.png"], ["annotate", ".", "--out", "job", "--caption"]])
@@ -35,7 +35,7 @@ def test_a_list_has_no_length(words: list[str]) -> None:
         make_parser().parse_args([*words, "--style", "tags", "--length", "long"])
 
 
-@pytest.mark.parametrize("more", [["--length", "long"], ["--extra", "lighting"], ["--forbid", "x"]])
+@pytest.mark.parametrize("more", [["--length", "long"], ["--extra", "lighting"], ["--forbid", "x"], ["--call", "x"]])
 def test_annotate_styles_captions_alone(more: list[str]) -> None:
     with pytest.raises(UsageError, match=f"{more[0]} has no effect without --caption"):
         make_parser().parse_args(["annotate", ".", "--out", "job", "--phrase", "a", *more])

@@ -32,7 +32,7 @@ def test_a_kind_alone_is_the_ready_question(kind: str) -> None:
 
 def test_kinds_are_different_questions_in_both_languages() -> None:
     asked = {caption_prompt(kind, language=language) for kind in KINDS for language in LANGUAGES}
-    assert len(asked) == 2 * len(KINDS) and {"training", "alt"} <= set(KINDS)
+    assert len(asked) == 2 * len(KINDS) and {"training", "alt", "image prompt"} <= set(KINDS)
 
 
 def test_every_word_is_in_the_language_that_is_asked_for() -> None:
@@ -61,6 +61,14 @@ def test_no_opening_forbids_the_usual_ones(language: str) -> None:
     words, without = (caption_prompt(extras=extras, language=language) for extras in (["no opening"], []))
     assert all(quoted.format(opening) in words for opening in OPENINGS[language])
     assert not any(quoted.format(opening) in without for opening in OPENINGS[language])
+
+
+def test_a_name_is_asked_for_by_the_name() -> None:
+    assert caption_prompt("caption", "short", ["lighting"], call=" ohwx\n woman ") == (
+        'Describe this image. Write one sentence. Call the person or character in it "ohwx woman". '
+        "Mention the lighting."
+    )
+    assert "“小明”" in styled("是谁？", language=CHINESE, call="小明")
 
 
 def test_any_question_can_be_styled() -> None:
