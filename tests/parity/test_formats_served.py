@@ -57,4 +57,4 @@ def test_vllm(tmp_path: Path) -> None:
         remote = RemotePipeline.connect([address])
         have_the_schema(remote)
         picture = draw_scene(make_scene(1))
-        assert re.fullmatch("Count: [0-9]", remote.caption(picture, "How many?", format="Count: [0-9]"))
+        assert re.fullmatch("Count: [0-9]", remote.caption(picture, "How many?", format="Count: [0-9]")[0])
