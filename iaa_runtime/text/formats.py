@@ -32,20 +32,23 @@ _OPTIONS = {
     "lenient": False,
     "coerce_one_of": False,
 }
-_BLANKS = {"whitespace_flexible": True, "item_separator": ",", "key_separator": ":"}
-"""As other writers of JSON have it."""
 
 
 def format_check(format: str) -> Callable[[str], bool]:
-    """A function that tells whether a whole text has a format, however its JSON is spaced.
+    """A function that tells whether a whole text has a format, however its JSON is spaced and its letters are spelled.
 
     Raises:
         InputError: the library is not installed, or cannot hold answers to this; says why.
     """
-    compiled = _compiled(_library().LLTokenizer("byte"), format, blanks=True)
+    compiled = _compiled(_library().LLTokenizer("byte"), format)
 
     def has_format(text: str) -> bool:
-        matcher, data = compiled.deep_copy(), list(text.encode())
+        if is_schema(format):
+            try:
+                text = json.dumps(json.loads(text), ensure_ascii=False)
+            except (ValueError, RecursionError):
+                return False
+        matcher, data = compiled.deep_copy(), list(text.encode(errors="replace"))
         return bool(matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting())
 
     return has_format
@@ -97,13 +100,13 @@ class Formats:
             return self._compiled[format].deep_copy()
 
 
-def _compiled(tokens: Any, format: str, blanks: bool = False) -> Any:
+def _compiled(tokens: Any, format: str) -> Any:
     library = _library()
     matcher = library.LLMatcher
     try:
         if is_schema(format):
-            schema, options = json.dumps(closed_schema(format)), {**_OPTIONS, **(_BLANKS if blanks else {})}
-            grammar = matcher.grammar_from_json_schema(schema, overrides=options)
+            schema = json.dumps(closed_schema(format))
+            grammar = matcher.grammar_from_json_schema(schema, overrides=_OPTIONS)
         else:
             grammar = matcher.grammar_from_regex(format)
         made = matcher(tokens, grammar, log_level=0, limits=library.LLParserLimits(**_LIMITS))
