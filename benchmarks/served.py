@@ -21,8 +21,9 @@ def main() -> None:
     parser.add_argument("--server", action="append", required=True, help="[TASK=]URL, as for the command line")
     parser.add_argument("--scenes", type=int, default=40)
     options = parser.parse_args()
-    here = evaluate_asking(IAAPipeline.from_pretrained(dtype=torch.float32), options.scenes).report()
-    served = evaluate_asking(RemotePipeline.connect(options.server), options.scenes).report()
+    local, remote = IAAPipeline.from_pretrained(dtype=torch.float32), RemotePipeline.connect(options.server)
+    remote.score_threshold = local.score_threshold  # which no server tells
+    here, served = (evaluate_asking(pipeline, options.scenes).report() for pipeline in (local, remote))
     print(f"| {options.scenes} scenes | here | served |\n|---|---:|---:|")
     for name, value in here.items():
         print(f"| {name} | {value:.3f} | {served[name]:.3f} |")
