@@ -41,7 +41,7 @@ MOST_VIEWS = 1024
 VIEWS_OF_ONE = 24
 """The most of one picture."""
 HELD_OUT_VIEWS = 4
-REPLAYED, REPLAYED_A_VIEW = 768, 4
+REPLAYED, REPLAYED_A_VIEW = 1536, 4
 """Answers of the model as it was: in all, and about one view."""
 LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
