@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, PromptError, Run, Server, node
+from comfyui_server import Client, Graph, PromptError, Run, Server, node, run_inside
 
 from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.config import Task
 
+INSIDE = Path(__file__).parent / "inside"
 DEMO = "demo (coloured shapes)"
 BOXES = [[{"x": 10, "y": 12, "width": 40, "height": 30}], [{"x": 20, "y": 8, "width": 30, "height": 44}]]
 
@@ -86,6 +87,39 @@ def test_cancel_keeps_what_is_learned(client: Client, server: Server) -> None:
 
     assert client.run(graph("dog", steps=400), look).status == "interrupted"
     assert seen and seen[0] > pressed[0], "it went on and did not begin anew"
+
+
+def test_what_was_cancelled_ends_as_if_unbroken(client: Client, server: Server) -> None:
+    whole, pressed = file_of(client.run(graph("whole", steps=20))), []
+
+    def press(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 20 and data["value"] >= 4 and not pressed:
+            pressed.append(data["value"])
+            client.interrupt()
+
+    assert client.run(graph("broken", steps=20), press).status == "interrupted" and pressed[0] < 20
+    assert not whole.with_name("broken.safetensors").exists()
+    seen: list[int] = []
+
+    def look(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 20:
+            seen.append(data["value"])
+
+    run = client.run(graph("broken", steps=20), look)
+    assert min(seen) > pressed[0], "it went on and did not begin anew"
+    assert file_of(run).read_bytes() == whole.read_bytes()
+
+
+def test_memory_is_given_back(comfyui: Path, shared_models: Path, tmp_path: Path) -> None:
+    """ComfyUI makes room, the model's own weights go for that time, and the copy that was taught goes at the end."""
+    report = run_inside(comfyui, INSIDE / "teaching.py", str(shared_models / "iaa" / "sub"), str(tmp_path))
+    assert report.pop("own banks before") == 3 and report.pop("loaded before") == 4
+    assert report.pop("banks of the copy before room was made") == 0
+    assert report.pop("own banks meanwhile") == report.pop("loaded meanwhile") == 0
+    assert report.pop("banks that are taught") == 3
+    assert report.pop("banks of the copy at the end") == report.pop("banks of the copy after an error") == 0
+    assert report.pop("the copy is gone") and report.pop("answers as before") and not report
+    assert read_adaptor(tmp_path / "it.safetensors").rank == 1
 
 
 def test_captions(client: Client) -> None:
