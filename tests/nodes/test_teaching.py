@@ -10,6 +10,8 @@ from comfyui_server import Client, Graph, PromptError, Run, Server, node, run_in
 
 from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.config import Task
+from iaa_runtime.shapes.new_things import draw_with
+from iaa_runtime.shapes.scenes import EVALUATION_SEED
 
 INSIDE = Path(__file__).parent / "inside"
 DEMO = "demo (coloured shapes)"
@@ -120,6 +122,29 @@ def test_memory_is_given_back(comfyui: Path, shared_models: Path, tmp_path: Path
     assert report.pop("banks of the copy at the end") == report.pop("banks of the copy after an error") == 0
     assert report.pop("the copy is gone") and report.pop("answers as before") and not report
     assert read_adaptor(tmp_path / "it.safetensors").rank == 1
+
+
+def test_new_shapes_come_with_their_boxes(client: Client) -> None:
+    new: Graph = {
+        "new": node("IAA_DemoNewShape", shape="house", seed=7, width=120, height=90, count=3, without=1),
+        "boxes": node("IAA_ConvertBoxes", boxes=["new", 1], image=["new", 0]),
+        "phrase": node("PreviewAny", source=["new", 2]),
+        "shown": node("PreviewImage", images=["new", 0]),
+    }
+    run = client.run(new)
+    assert run.error == "" and run.outputs["phrase"]["text"] == ["the house"]
+    found = run.outputs["boxes"]["iaa_boxes"]
+    assert [[box["label"] for box in boxes] for boxes in found] == [["the house"], ["the house"], []]
+    for number, file in enumerate(run.outputs["shown"]["images"][:2]):
+        picture, (x1, y1, x2, y2) = draw_with("house", 2 * EVALUATION_SEED + 7 + number, long_side=120, aspect=120 / 90)
+        assert client.image(file).convert("RGB").tobytes() == picture.tobytes()
+        (box,) = found[number]
+        edges = (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"])
+        assert edges == tuple(map(round, (x1, y1, x2, y2)))
+    assert (
+        "too long and thin"
+        in client.run(new | {"new": node("IAA_DemoNewShape", shape="house", width=64, height=640)}).error
+    )
 
 
 def test_captions(client: Client) -> None:
