@@ -29,7 +29,7 @@ from .views import View, can_mirror, random_view, view_without, whole
 
 SEEN_AT_ONCE = 16
 """Views that go through the tower together."""
-WITHOUT = 0.3
+WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
 _ABSENT_BOX = (0.1, 0.4)
 """Sides of the box that stands for an absent thing, in fractions; no coordinate of it is preferred to another."""
