@@ -198,7 +198,7 @@ def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
 
 
 def test_teach_new_shape(client: Client, server: Server, trained_demo: None) -> None:
-    """It learns in the run, and finds the thing where it was not found before; and nowhere else."""
+    """It learns in the run, and finds the thing where it was not found before, in a picture that it did not learn."""
     graph = graph_of("teach_new_shape")
     graph["before"] = copy.deepcopy(graph["3"])
     graph["before"]["inputs"]["model"] = graph["4"]["inputs"]["model"]
@@ -208,13 +208,9 @@ def test_teach_new_shape(client: Client, server: Server, trained_demo: None) -> 
         range(learned["seed"], learned["seed"] + learned["count"])
     )
     side, aspect = max(asked["width"], asked["height"]), asked["width"] / asked["height"]
-    with_it = asked["count"] - asked["without"]
-    assert 0 < with_it < asked["count"]
-    for number, found in enumerate(outputs["3"]["iaa_boxes"]):
-        seed = 2 * EVALUATION_SEED + asked["seed"] + number
-        _, truth = draw_with(asked["shape"], seed, long_side=side, aspect=aspect)
-        assert [overlap(box, truth) > 0.5 for box in found] == [True] * (number < with_it)
-        assert not outputs["before"]["iaa_boxes"][number]
+    _, truth = draw_with(asked["shape"], 2 * EVALUATION_SEED + asked["seed"], long_side=side, aspect=aspect)
+    ((found,),) = outputs["3"]["iaa_boxes"]
+    assert overlap(found, truth) > 0.5 and outputs["before"]["iaa_boxes"] == [[]]
     assert (server.base / "models" / "iaa_adaptors" / f"{graph['4']['inputs']['name']}.safetensors").is_file()
 
 
