@@ -63,7 +63,11 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     groups, head, width = config.num_key_value_heads, config.head_dim, 4 if model.dtype == torch.float32 else 2
     columns = len(lessons.head) + lessons.features.shape[1] + max(tokens)
     counted = {
-        "weights": before,
+        "weights": sum(
+            tensor.nbytes
+            for bank in Task.G.banks
+            for tensor in (*model.bank(bank).parameters(), *model.bank(bank).buffers())
+        ),
         "updates": 16 * learned,
         "inputs of blocks": (columns + sum(tokens)) * config.hidden_size * width * config.num_blocks,
         "keys and values": len(rows) * columns * 2 * 2 * groups * head * config.num_blocks,
