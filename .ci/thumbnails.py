@@ -60,6 +60,7 @@ CARDS = {
     "ground_inpaint": Card((MARKED, ("8", 0))),
     "ground_mask_crop": Card((MARKED, ("8", 0))),
     "ground_sam3_mask": Card((MARKED,), "boxes become outlines\nneeds SAM 3.1", without=("4",)),
+    "teach_new_shape": Card((MARKED,), "learned from 30 pictures:\n“the heart”"),
     "prompt_expansion": Card(
         words="Your idea: the sky on a clear day\n\n"
         "The model is asked: What color is the sky on a clear day?\n\n"

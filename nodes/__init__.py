@@ -21,6 +21,7 @@ from .caption import Caption
 from .caption_boxes import CaptionBoxes
 from .chat import ChatTurn
 from .choose import Choose
+from .demo_new_shape import DemoNewShape
 from .demo_scene import DemoScene
 from .ground import Ground
 from .help import serve_help
@@ -43,7 +44,16 @@ BOX_TOOLS: list[type[io.ComfyNode]] = [
     DetectorProvider,
 ]
 ASKING: list[type[io.ComfyNode]] = [Caption, Ground, Text, ChatTurn, Choose, LabelImage, CaptionBoxes]
-NODES: list[type[io.ComfyNode]] = [Loader, RemoteLoader, LoadAdaptor, Teach, *ASKING, DemoScene, *BOX_TOOLS]
+NODES: list[type[io.ComfyNode]] = [
+    Loader,
+    RemoteLoader,
+    LoadAdaptor,
+    Teach,
+    *ASKING,
+    DemoScene,
+    DemoNewShape,
+    *BOX_TOOLS,
+]
 
 log = logging.getLogger(__name__)
 

@@ -38,14 +38,24 @@ class DemoScene(Node):
     @classmethod
     def execute(cls, seed: int, width: int, height: int, count: int = 1) -> io.NodeOutput:
         """Draws the scenes."""
-        aspect = width / height
-        if not 1 / ASPECT_LIMIT <= aspect <= ASPECT_LIMIT:
-            raise InputError(
-                f"A scene of {width} x {height} is too long and thin: its longer side may be at most "
-                f"{ASPECT_LIMIT:g} times the shorter one. Change width or height."
-            )
+        aspect = aspect_of(width, height)
         seeds = range(EVALUATION_SEED + seed, EVALUATION_SEED + seed + count)
         scenes = [make_scene(number, long_side=max(width, height), aspect=aspect) for number in seeds]
         drawn = (draw_scene(scene, check_interrupt) for scene in scenes)
         batch = image_batch(drawn, count, (scenes[0].width, scenes[0].height))
         return io.NodeOutput(intermediate(batch), [caption(scene) for scene in scenes])
+
+
+def aspect_of(width: int, height: int) -> float:
+    """Width over height of a scene.
+
+    Raises:
+        InputError: scenes are not as long and thin.
+    """
+    aspect = width / height
+    if not 1 / ASPECT_LIMIT <= aspect <= ASPECT_LIMIT:
+        raise InputError(
+            f"A scene of {width} x {height} is too long and thin: its longer side may be at most "
+            f"{ASPECT_LIMIT:g} times the shorter one. Change width or height."
+        )
+    return aspect

@@ -19,6 +19,7 @@ API_NAMES = {
     "Inpaint what you name": "ground_inpaint",
     "Make a prompt of an idea": "prompt_expansion",
     "Caption a folder of pictures": "caption_folder_to_dataset",
+    "Teach it a new shape": "teach_new_shape",
     "Outline things with SAM 3": "ground_sam3_mask",
     "Redraw things with Impact Pack": "ground_impact_detailer",
 }

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..checkpoint import names
-from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.checkpoint import MERGED, Checkpoint
 from ..checkpoint.json_files import write_json
 from ..checkpoint.writer import SHARD_BYTES, LazyTensor, new_folder, write_shards
 from ..config import BankName, Task
@@ -34,6 +34,8 @@ def export(
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Writes one task of a checkpoint as a stock Llama or LLaVA, in the dtype it is stored in.
+
+    Adaptors that were merged into it are noted in ``config.json``, where engines pass over what they do not know.
 
     Args:
         source: the IAA checkpoint.
@@ -118,6 +120,8 @@ def _write_configs(source: Checkpoint, task: Task, folder: Path, dtype: str) -> 
         files["config.json"] = configs.llava_config(config, vision, llama, token_id(tokenizer, IMAGE_TOKEN), dtype)
         files["preprocessor_config.json"] = configs.preprocessor_config(vision)
         files["processor_config.json"] = configs.processor_config(config, vision)
+    if task.sees and MERGED in source.config_raw:
+        files["config.json"][MERGED] = source.config_raw[MERGED]
     for name, content in files.items():
         write_json(folder / name, content)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

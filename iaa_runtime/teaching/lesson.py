@@ -18,7 +18,7 @@ from .pointing import unlooked
 
 ABSENT_SHARE = 0.25
 """Of the taught rows of a batch, where there are others."""
-REMEMBERING = 2.0
+REMEMBERING = 3.0
 """What moving away from the model as it was weighs, relative to the answers: coordinates and words each on average."""
 LOOKING = 1.0
 """What lessons in looking weigh, relative to the answers."""

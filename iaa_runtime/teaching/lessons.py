@@ -22,13 +22,14 @@ from ..pipeline.local import IAAPipeline
 from ..text.conversation import Conversation
 from ..text.prompts import grounding_question
 from ..text.tokenizer import encode
+from .colors import colors_vary
 from .examples import Example, Shown, box_answer
 from .losses import Memory
 from .views import View, can_mirror, random_view, view_without, whole
 
 SEEN_AT_ONCE = 16
 """Views that go through the tower together."""
-WITHOUT = 0.3
+WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
 _ABSENT_BOX = (0.1, 0.4)
 """Sides of the box that stands for an absent thing, in fractions; no coordinate of it is preferred to another."""
@@ -150,11 +151,12 @@ def write_lessons(
     """
     writer = Writer(pipeline, task)
     numbers = number_ids(pipeline) if task is Task.G else None
+    recolor = task is Task.G and colors_vary(pictures)
     features: list[Tensor] = []
     taught: list[list[Row]] = []
     for at, shown in enumerate(pictures):
         picture = shown.load()
-        chosen = choose_views(shown, picture.size, task, views, f"{seed} {at}")
+        chosen = choose_views(shown, picture.size, task, views, f"{seed} {at}", recolor)
         rng = random.Random(f"{seed} {at} absent")
         for view in chosen:
             number = len(taught)
@@ -172,7 +174,7 @@ def write_lessons(
     return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers)
 
 
-def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str) -> list[View]:
+def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str, recolor: bool) -> list[View]:
     """Views of a picture: as it is, and ``count`` - 1 others in which what is said about it holds.
 
     Answers of MM may speak of anything in the picture and in any order, so nothing is cut off or mirrored there. For
@@ -184,9 +186,9 @@ def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, se
     for number in range(1, count):
         rng = random.Random(f"{seed} {number}")
         if boxes and rng.random() < WITHOUT:
-            chosen.append(view_without(size, boxes, rng, mirror=mirror))
+            chosen.append(view_without(size, boxes, rng, mirror=mirror, recolor=recolor))
         else:
-            chosen.append(random_view(size, boxes, rng, mirror=mirror, cut=task is Task.G))
+            chosen.append(random_view(size, boxes, rng, mirror=mirror, cut=task is Task.G, recolor=recolor))
     return chosen
 
 

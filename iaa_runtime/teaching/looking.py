@@ -97,11 +97,15 @@ class Watch:
 
 @dataclass(frozen=True)
 class Looks:
-    """Where answers are about to name a box: in each group of leaves, rows (M,), tokens (M,) and boxes (M, 4)."""
+    """Where answers are about to name a box: in each group of leaves, rows (M,), tokens (M,), boxes (M, 4).
+
+    ``absent`` (M,) says that there is none: the box means nothing.
+    """
 
     rows: Tensor
     tokens: Tensor
     boxes: Tensor
+    absent: Tensor
 
 
 def box_starts(answer: Sequence[int], values: Mapping[int, int]) -> list[tuple[int, Box]]:
@@ -131,7 +135,7 @@ def inside(boxes: Tensor, patches: int) -> Tensor | None:
 
 
 def shares(call: Call, head: int, looks: Looks, first: int, patches: int) -> Tensor:
-    """Logarithms (M,) of the shares of a head's attention that lie in the boxes.
+    """Logarithms (M,) of the shares of a head's attention that lie in the boxes; of what is absent, off the picture.
 
     Args:
         call: of the head's block.
@@ -143,5 +147,6 @@ def shares(call: Call, head: int, looks: Looks, first: int, patches: int) -> Ten
     shown = inside(looks.boxes, patches)
     assert shown is not None
     scores = call.scores(looks.rows, looks.tokens, head)
-    there = scores[:, first : first + patches].masked_fill(~shown, -torch.inf)
-    return there.logsumexp(-1) - scores.logsumexp(-1)
+    wanted = looks.absent[:, None].expand_as(scores).clone()
+    wanted[:, first : first + patches] = shown & ~looks.absent[:, None]
+    return scores.masked_fill(~wanted, -torch.inf).logsumexp(-1) - scores.logsumexp(-1)

@@ -72,6 +72,7 @@ class Watch:
         report_every: Steps between two lines of the curve, and between two looks at held-out examples.
         save_every: Steps between two states on disk.
         held_out: Loss of examples that are not learned from, or None where there are none.
+        last_slack: By what share the last state's loss may be above the best and it is still the one that is kept.
         on_report: Called with each line of the curve.
         on_step: Called with the number of steps done.
         cancelled: True ends the run; the state is saved before.
@@ -80,6 +81,7 @@ class Watch:
     report_every: int = 50
     save_every: int = 250
     held_out: Callable[[], float] | None = None
+    last_slack: float = 0.0
     on_report: OnReport = lambda line: None
     on_step: Callable[[int], object] = lambda done: None
     cancelled: Cancel = None
@@ -151,7 +153,7 @@ def train(
         progress.step, progress.seconds = step + 1, before + time.monotonic() - began
         last = step + 1 == schedule.steps
         if (step + 1) % watch.report_every == 0 or last:
-            _report(module, progress, files, watch)
+            _report(module, progress, files, watch, last)
         stopped = watch.cancelled is not None and watch.cancelled()
         if (step + 1) % watch.save_every == 0 or last or stopped:
             _save(module, optimizers, progress, files.state)
@@ -161,14 +163,14 @@ def train(
     return progress
 
 
-def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch) -> None:
+def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch, last: bool) -> None:
     """Adds a line to the curve, with the held-out loss, and notes the best state."""
     line: dict[str, Any] = {"stage": files.name, "step": progress.step, "seconds": round(progress.seconds, 1)}
     line |= {key: round(sum(values) / len(values), 5) for key, values in progress.sums.items()}
     if watch.held_out is not None:
         loss = watch.held_out()
         line["held_out"] = round(loss, 5)
-        if loss < progress.best_loss:
+        if loss < progress.best_loss * (1 + watch.last_slack if last else 1):
             progress.best_loss, progress.best_step = loss, progress.step
             progress.best = {name: t.detach().to("cpu", copy=True) for name, t in module.state_dict().items()}
     append_bytes(files.curve, json.dumps(line).encode() + b"\n")

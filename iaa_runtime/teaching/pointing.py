@@ -52,7 +52,8 @@ def looking_heads(stack: Stack, lessons: Lessons, project: Project) -> tuple[Hea
 
 
 def unlooked(ran: Ran, lessons: Lessons, watch: Watch, heads: Sequence[Head]) -> Tensor | None:
-    """Mean over heads and tokens of minus the logarithm of the attention that is on the taught things."""
+    """Mean over heads and tokens of minus the logarithm of the attention that is on the taught things; where there is
+    none, of that which is on nothing."""
     losses = [
         -shares(calls[slot], head, looks, ran.first_patch, ran.patches).clamp_min(-20.0)
         for calls, looks in _watched(ran, lessons, watch, before=BEFORE, known=False)
@@ -67,17 +68,17 @@ def _watched(
     """The calls of each group of leaves, with the tokens at which a box of its rows is about to be named."""
     for calls, group in zip(watch.leaves(len(ran.groups)), ran.groups, strict=True):
         places = [
-            (number, ran.first(row) + at - back, box)
+            (number, ran.first(row) + at - back, box, row.absent)
             for number, row in enumerate(group)
-            if (row.memory is not None) is known and not row.absent
+            if (row.memory is not None) is known
             for at, box in box_starts(row.answer, lessons.values)
             for back in range(before + 1)
             if at >= back
         ]
         if places:
-            rows, tokens, boxes = zip(*places, strict=True)
+            rows, tokens, boxes, absent = zip(*places, strict=True)
             device = ran.logits.device
-            yield calls, Looks(*(torch.tensor(part, device=device) for part in (rows, tokens, boxes)))
+            yield calls, Looks(*(torch.tensor(part, device=device) for part in (rows, tokens, boxes, absent)))
 
 
 def _sureness(row: Row, lessons: Lessons) -> float:

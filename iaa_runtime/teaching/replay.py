@@ -22,7 +22,7 @@ from ..shapes.language import EXTREMES, RELATIONS, Noun
 from ..shapes.other_things import THINGS
 from ..shapes.scenes import COLORS, KINDS, SIZES
 from ..text.prompts import CAPTION_PROMPTS, asked_phrase, grounding_question, presence_question
-from .batches import run_rows
+from .batches import Project, run_rows
 from .lessons import Lessons, Row, Writer
 from .losses import Memory
 
@@ -30,6 +30,8 @@ KEPT = 1024
 """Likeliest tokens of which a memory keeps the probabilities: all coordinates and some words."""
 LONGEST = 96
 """Tokens of an answer of MM that are replayed."""
+TELLING = 8
+"""Tokens from which on two equal answers are no chance: many questions are answered with yes."""
 VIEWS_AT_ONCE = 8
 QUESTIONS = (
     "How many people are there?",
@@ -149,17 +151,36 @@ def remember(
         prompts: list[Prompt] = []
         for view, image in zip(some, images, strict=True):
             rng = random.Random(f"{seed} replay {view}")
-            for text in other_questions(task, pipeline.is_demo, taught, a_view, rng):
-                ids = writer.prompt(text)
-                rows.append(Row(view, ids, ()))
-                prompts.append(Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image))
+            asked = [writer.prompt(text) for text in other_questions(task, pipeline.is_demo, taught, a_view, rng)]
+            if task is Task.MM:
+                asked += [row.prompt for row in lessons.taught[view]]
+            rows += [Row(view, ids, ()) for ids in asked]
+            prompts += [Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image) for ids in asked]
         answered = model.answer(prompts, task, config, [pipeline.eos], constraint=grammar, cancelled=cancelled)
-        known = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
-        with torch.no_grad():
-            ran = run_rows(stack, lessons, known, model.project)
-        at = 0
-        for row in ran.rows:
-            part = ran.logits[at : at + len(row.answer)]
-            at += len(row.answer)
-            lessons.known.setdefault(row.view, []).append(replace(row, memory=Memory.of(part, KEPT)))
+        said = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
+        known = said if task is Task.G else _others(said, lessons)
+        if known:
+            _memorize(stack, lessons, known, model.project)
         on_view(min(start + VIEWS_AT_ONCE, len(views)), len(views))
+
+
+def _memorize(stack: Stack, lessons: Lessons, known: Sequence[Row], project: Project) -> None:
+    """Adds answers to lessons, with what the model says of each token of them."""
+    with torch.no_grad():
+        ran = run_rows(stack, lessons, known, project)
+    at = 0
+    for row in ran.rows:
+        part = ran.logits[at : at + len(row.answer)]
+        at += len(row.answer)
+        lessons.known.setdefault(row.view, []).append(replace(row, memory=Memory.of(part, KEPT)))
+
+
+def _others(said: Sequence[Row], lessons: Lessons) -> list[Row]:
+    """Answers of MM without those to taught prompts, and without those to prompts that are the same to the model.
+
+    To the demo model "Describe this image in detail" is another word for "Describe this image": held to the old answer
+    to the one, it does not learn a new one to the other.
+    """
+    taught = {(row.view, row.prompt) for rows in lessons.taught for row in rows}
+    old = {(row.view, row.answer) for row in said if (row.view, row.prompt) in taught and len(row.answer) >= TELLING}
+    return [row for row in said if (row.view, row.prompt) not in taught and (row.view, row.answer) not in old]

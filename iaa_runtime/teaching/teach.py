@@ -41,11 +41,15 @@ MOST_VIEWS = 1024
 VIEWS_OF_ONE = 24
 """The most of one picture."""
 HELD_OUT_VIEWS = 4
-REPLAYED, REPLAYED_A_VIEW = 768, 4
+REPLAYED, REPLAYED_A_VIEW = 1536, 4
 """Answers of the model as it was: in all, and about one view."""
+LEAST_REPLAYED = 64
+"""Of the shortest runs: heads that look at things are found by them."""
 LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
 REPORT_EVERY = 50
+LAST_SLACK = 0.02
+"""Some ten held-out pictures tell steps apart no better, and with the rate come down, the last one finds more."""
 _RUN = "run"
 """Where an adaptor's file notes a digest of all that made it."""
 
@@ -199,7 +203,13 @@ def _lessons(
     if path.exists():
         return load_lessons(path)
     pictures, seed = by_picture(examples), settings.seed
-    views = HELD_OUT_VIEWS if what == "held out" else min(VIEWS_OF_ONE, max(1, MOST_VIEWS // len(pictures)))
+    # A short run draws so many rows alone; more would be looked at and asked about for nothing.
+    drawn = settings.steps * settings.batch
+    answers = min(REPLAYED, max(LEAST_REPLAYED, drawn))
+    if what == "held out":
+        views, answers = HELD_OUT_VIEWS, answers // 8
+    else:
+        views = max(1, min(VIEWS_OF_ONE, MOST_VIEWS // len(pictures), -(-drawn // len(pictures))))
     total = views * len(pictures)
     lessons = write_lessons(
         pipeline,
@@ -216,7 +226,7 @@ def _lessons(
         pipeline.model.stack(settings.task),
         lessons,
         taught,
-        REPLAYED if what == "learned" else REPLAYED // 8,
+        answers,
         REPLAYED_A_VIEW,
         seed,
         lambda done, of: on_progress(f"views asked about, {what}", done, of),
@@ -260,6 +270,7 @@ def _learn(
         REPORT_EVERY,
         REPORT_EVERY,
         None if tests is None else lambda: held_out_loss(pipeline, updates, tests, lesson),
+        LAST_SLACK,
         on_step=lambda done: on_progress("steps", done, settings.steps),
         cancelled=cancelled,
     )

@@ -29,6 +29,7 @@ class View:
         window: what of the picture is seen, in its pixels; it may reach beyond, where there is a border.
         mirrored: left and right are swapped.
         light: factors of brightness, contrast and saturation.
+        hue: by how much colours are turned around the circle of hues, 0 to 1.
         border: RGB of 0 to 255.
         hidden: boxes of the picture that are painted over with the colour around them.
     """
@@ -36,6 +37,7 @@ class View:
     window: Rectangle
     mirrored: bool = False
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    hue: float = 0.0
     border: tuple[int, int, int] = (0, 0, 0)
     hidden: tuple[Box, ...] = ()
 
@@ -57,6 +59,8 @@ class View:
         ):
             if factor != 1:
                 seen = enhancer(seen).enhance(factor)
+        if self.hue:
+            seen = _turned(seen, self.hue)
         canvas = Image.new("RGB", self.size, self.border)
         canvas.paste(seen, (inner[0] - left, inner[1] - top))
         return ImageOps.mirror(canvas) if self.mirrored else canvas
@@ -87,7 +91,13 @@ def can_mirror(texts: Iterable[str]) -> bool:
 
 
 def random_view(
-    size: tuple[int, int], boxes: Sequence[Box], rng: random.Random, *, mirror: bool, cut: bool = True
+    size: tuple[int, int],
+    boxes: Sequence[Box],
+    rng: random.Random,
+    *,
+    mirror: bool,
+    cut: bool = True,
+    recolor: bool = False,
 ) -> View:
     """Draws a view in which every box is whole or gone, and one at least is there if there are any.
 
@@ -97,25 +107,28 @@ def random_view(
         rng: the source.
         mirror: it may be mirrored.
         cut: it may be cut; with borders and other light, it is in any case.
+        recolor: its colours may be turned.
     """
     for _ in range(_TRIES):
-        view = _draw(size, rng, mirror, cut)
+        view = _draw(size, rng, mirror, cut, recolor)
         there = view.boxes(boxes)
         if there is not None and (there or not boxes):
             return view
-    return _draw(size, rng, mirror, cut=False)
+    return _draw(size, rng, mirror, cut=False, recolor=recolor)
 
 
-def view_without(size: tuple[int, int], boxes: Sequence[Box], rng: random.Random, *, mirror: bool) -> View:
+def view_without(
+    size: tuple[int, int], boxes: Sequence[Box], rng: random.Random, *, mirror: bool, recolor: bool = False
+) -> View:
     """Draws a view in which no box is left: a part of the picture beside them, or they are painted over."""
     for _ in range(_TRIES):
-        view = _draw(size, rng, mirror, cut=True)
+        view = _draw(size, rng, mirror, True, recolor)
         if view.boxes(boxes) == ():
             return view
-    return replace(random_view(size, boxes, rng, mirror=mirror), hidden=tuple(boxes))
+    return replace(random_view(size, boxes, rng, mirror=mirror, recolor=recolor), hidden=tuple(boxes))
 
 
-def _draw(size: tuple[int, int], rng: random.Random, mirror: bool, cut: bool) -> View:
+def _draw(size: tuple[int, int], rng: random.Random, mirror: bool, cut: bool, recolor: bool) -> View:
     width, height = size
     kind = rng.random()
     if cut and kind < 0.55:  # a part of the picture, in which things are larger
@@ -136,7 +149,17 @@ def _draw(size: tuple[int, int], rng: random.Random, mirror: bool, cut: bool) ->
     light = tuple(rng.uniform(*_LIGHT) for _ in range(3)) if rng.random() < 0.7 else (1.0, 1.0, 1.0)
     grey = rng.randint(40, 215)
     border = rng.choice((tuple(int(value * 255) for value in CLIP_MEAN), (grey, grey, grey)))
-    return View(window, mirror and rng.random() < 0.5, light, border)  # type: ignore[arg-type]
+    hue = rng.random() if recolor and rng.random() < 0.7 else 0.0
+    return View(window, mirror and rng.random() < 0.5, light, hue, border)  # type: ignore[arg-type]
+
+
+def _turned(picture: Image.Image, hue: float) -> Image.Image:
+    """The picture with its colours turned around the circle of hues; greys stay."""
+    turned = picture.convert("HSV")
+    hues, *rest = turned.split()
+    step = round(hue * 256)
+    hues = hues.point([(value + step) % 256 for value in range(256)])
+    return Image.merge("HSV", (hues, *rest)).convert("RGB")
 
 
 def _painted_over(picture: Image.Image, box: Box) -> Image.Image:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, PromptError, Run, Server, node
+from comfyui_server import Client, Graph, PromptError, Run, Server, node, run_inside
 
 from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.config import Task
+from iaa_runtime.shapes.new_things import draw_with
+from iaa_runtime.shapes.scenes import EVALUATION_SEED
 
+INSIDE = Path(__file__).parent / "inside"
 DEMO = "demo (coloured shapes)"
 BOXES = [[{"x": 10, "y": 12, "width": 40, "height": 30}], [{"x": 20, "y": 8, "width": 30, "height": 44}]]
 
@@ -86,6 +90,62 @@ def test_cancel_keeps_what_is_learned(client: Client, server: Server) -> None:
 
     assert client.run(graph("dog", steps=400), look).status == "interrupted"
     assert seen and seen[0] > pressed[0], "it went on and did not begin anew"
+
+
+def test_what_was_cancelled_ends_as_if_unbroken(client: Client, server: Server) -> None:
+    whole, pressed = file_of(client.run(graph("whole", steps=20))), []
+
+    def press(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 20 and data["value"] >= 4 and not pressed:
+            pressed.append(data["value"])
+            client.interrupt()
+
+    assert client.run(graph("broken", steps=20), press).status == "interrupted" and pressed[0] < 20
+    assert not whole.with_name("broken.safetensors").exists()
+    seen: list[int] = []
+
+    def look(kind: str, data: dict[str, Any]) -> None:
+        if kind == "progress" and data["max"] == 20:
+            seen.append(data["value"])
+
+    run = client.run(graph("broken", steps=20), look)
+    assert min(seen) > pressed[0], "it went on and did not begin anew"
+    assert file_of(run).read_bytes() == whole.read_bytes()
+
+
+def test_memory_is_given_back(comfyui: Path, shared_models: Path, tmp_path: Path) -> None:
+    """ComfyUI makes room, the model's own weights go for that time, and the copy that was taught goes at the end."""
+    report = run_inside(comfyui, INSIDE / "teaching.py", str(shared_models / "iaa" / "sub"), str(tmp_path))
+    assert report.pop("own banks before") == 3 and report.pop("loaded before") == 4
+    assert report.pop("banks of the copy before room was made") == 0
+    assert report.pop("own banks meanwhile") == report.pop("loaded meanwhile") == 0
+    assert report.pop("banks that are taught") == 3
+    assert report.pop("banks of the copy at the end") == report.pop("banks of the copy after an error") == 0
+    assert report.pop("the copy is gone") and report.pop("answers as before") and not report
+    assert read_adaptor(tmp_path / "it.safetensors").rank == 1
+
+
+def test_new_shapes_come_with_their_boxes(client: Client) -> None:
+    new: Graph = {
+        "new": node("IAA_DemoNewShape", shape="house", seed=7, width=120, height=90, count=3, without=1),
+        "boxes": node("PreviewAny", source=["new", 1]),
+        "phrase": node("PreviewAny", source=["new", 2]),
+        "shown": node("PreviewImage", images=["new", 0]),
+    }
+    run = client.run(new)
+    assert run.error == "" and run.outputs["phrase"]["text"] == ["the house"]
+    found = [json.loads(text) for text in run.outputs["boxes"]["text"]]
+    assert [[box["label"] for box in boxes] for boxes in found] == [["the house"], ["the house"], []]
+    for number, file in enumerate(run.outputs["shown"]["images"][:2]):
+        picture, (x1, y1, x2, y2) = draw_with("house", 2 * EVALUATION_SEED + 7 + number, long_side=120, aspect=120 / 90)
+        assert client.image(file).convert("RGB").tobytes() == picture.tobytes()
+        (box,) = found[number]
+        edges = (box["x"], box["y"], box["x"] + box["width"], box["y"] + box["height"])
+        assert edges == tuple(map(round, (x1, y1, x2, y2)))
+    assert (
+        "too long and thin"
+        in client.run(new | {"new": node("IAA_DemoNewShape", shape="house", seed=0, width=64, height=640)}).error
+    )
 
 
 def test_captions(client: Client) -> None:

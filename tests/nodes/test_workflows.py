@@ -15,6 +15,7 @@ from PIL import Image
 from templates import API_NAMES, PICTURES_FOLDER, WORKFLOWS, fill_pictures_folder, template
 
 from iaa_runtime.shapes.language import caption
+from iaa_runtime.shapes.new_things import draw_with
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, draw_scene, make_scene
 from iaa_runtime.text.prompts import asked_phrase
 
@@ -194,6 +195,23 @@ def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
     assert overlap(box, box_of(scene, *phrase.removeprefix("the ").split())) > 0.5
     assert graph["5"]["inputs"]["message"] == "What is the opposite of left?"
     assert outputs["5"]["text"] == ["right"]
+
+
+def test_teach_new_shape(client: Client, server: Server, trained_demo: None) -> None:
+    """It learns in the run, and finds the thing where it was not found before, in a picture that it did not learn."""
+    graph = graph_of("teach_new_shape")
+    graph["before"] = copy.deepcopy(graph["3"])
+    graph["before"]["inputs"]["model"] = graph["4"]["inputs"]["model"]
+    outputs = run(client, graph).outputs
+    asked, learned = graph["6"]["inputs"], graph["1"]["inputs"]
+    assert set(range(asked["seed"], asked["seed"] + asked["count"])).isdisjoint(
+        range(learned["seed"], learned["seed"] + learned["count"])
+    )
+    side, aspect = max(asked["width"], asked["height"]), asked["width"] / asked["height"]
+    _, truth = draw_with(asked["shape"], 2 * EVALUATION_SEED + asked["seed"], long_side=side, aspect=aspect)
+    ((found,),) = outputs["3"]["iaa_boxes"]
+    assert overlap(found, truth) > 0.5 and outputs["before"]["iaa_boxes"] == [[]]
+    assert (server.base / "models" / "iaa_adaptors" / f"{graph['4']['inputs']['name']}.safetensors").is_file()
 
 
 def test_prompt_expansion(client: Client, trained_demo: None) -> None:

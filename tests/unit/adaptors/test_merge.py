@@ -15,7 +15,7 @@ from stock_models import read_weights
 from iaa_runtime import IAAModel
 from iaa_runtime.adaptors.base import base_fingerprint
 from iaa_runtime.adaptors.merge import merged
-from iaa_runtime.checkpoint.checkpoint import Checkpoint
+from iaa_runtime.checkpoint.checkpoint import MERGED, Checkpoint
 from iaa_runtime.cli import main
 from iaa_runtime.config import Task
 from iaa_runtime.errors import AdaptorError, ConfigError
@@ -99,7 +99,10 @@ def test_the_commands_merge_it(folder: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["export", *model, "--task", "G", "--to", "llava", "--out", str(tmp_path / "llava")]) == 0
     chosen = [(random_adaptor(folder, "G"), 0.5)]
     expected = read_weights(export(merged(Checkpoint(folder), chosen), "G", tmp_path / "expected"))
+    noted = [json.loads((tmp_path / name / "config.json").read_text()).get(MERGED) for name in ("llava", "expected")]
+    assert noted == [[[adaptor.digest, strength] for adaptor, strength in chosen]] * 2
     written, plain = read_weights(tmp_path / "llava"), read_weights(export(Checkpoint(folder), "G", tmp_path / "plain"))
+    assert MERGED not in json.loads((tmp_path / "plain" / "config.json").read_text())
     assert all(torch.equal(tensor, expected[name]) for name, tensor in written.items())
     assert sum(not torch.equal(tensor, plain[name]) for name, tensor in written.items()) == 7 * 3
     assert main(["convert", *model, "--precision", "int8", "--task", "G", "--out", str(tmp_path / "int8")]) == 0

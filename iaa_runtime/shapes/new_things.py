@@ -1,0 +1,110 @@
+"""Things that no scene holds, drawn among its shapes: what the demo model can be taught, and be tested on."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw
+
+from ..boxes.geometry import Box, intersection
+from ..errors import Cancel
+from .scenes import COLORS, RGB, Scene, draw_scene, make_scene
+
+Draw = Callable[[ImageDraw.ImageDraw, float, RGB, random.Random], None]
+"""Draws into a rectangle of a height from (0, 0), from edge to edge, in a colour."""
+_FINE = 4
+_HEIGHTS = (0.16, 0.32)
+"""Of a thing, as fractions of the picture's longer side: as large as the shapes."""
+
+
+@dataclass(frozen=True)
+class NewThing:
+    """How a thing is drawn, and its width over its height."""
+
+    draw: Draw
+    aspect: float = 1.0
+
+
+def _draw_heart(draw: ImageDraw.ImageDraw, height: float, color: RGB, rng: random.Random) -> None:
+    """Two lobes over a point."""
+    points = []
+    for step in range(120):
+        t = 2 * math.pi * step / 120
+        y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        points.append((16 * math.sin(t) ** 3, -y))
+    left, top = (min(p[i] for p in points) for i in (0, 1))
+    wide, high = (max(p[i] for p in points) - low for i, low in ((0, left), (1, top)))
+    draw.polygon([((x - left) / wide * height, (y - top) / high * height) for x, y in points], fill=color)
+
+
+def _draw_house(draw: ImageDraw.ImageDraw, height: float, color: RGB, rng: random.Random) -> None:
+    """Walls, a roof of another colour, a door."""
+    roof = rng.choice([rgb for rgb in COLORS.values() if math.dist(rgb, color) > 120])
+    draw.rectangle((0.08 * height, 0.45 * height, 0.92 * height, height), fill=color)
+    draw.polygon([(0, 0.45 * height), (0.5 * height, 0), (height, 0.45 * height)], fill=roof)
+    draw.rectangle((0.42 * height, 0.66 * height, 0.6 * height, height), fill=roof)
+
+
+def _draw_traffic_light(draw: ImageDraw.ImageDraw, height: float, color: RGB, rng: random.Random) -> None:
+    """A dark case with a red, a yellow and a green lamp."""
+    draw.rounded_rectangle((0, 0, 0.45 * height, height), 0.08 * height, fill=(40, 40, 44))
+    for number, name in enumerate(("red", "yellow", "green")):
+        x, y, r = 0.225 * height, (0.19 + 0.31 * number) * height, 0.125 * height
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=COLORS[name])
+
+
+NEW_THINGS: dict[str, NewThing] = {
+    "heart": NewThing(_draw_heart),
+    "house": NewThing(_draw_house),
+    "traffic light": NewThing(_draw_traffic_light, 0.45),
+}
+"""By the words for them."""
+
+
+def draw_with(
+    name: str, seed: int, *, long_side: int | None = None, aspect: float | None = None, cancelled: Cancel = None
+) -> tuple[Image.Image, Box]:
+    """A scene of one to four shapes, and a thing that covers none of them.
+
+    Args:
+        name: of ``NEW_THINGS``.
+        seed: any integer; equal seeds and options give equal pictures.
+        long_side: of the picture in pixels; by default drawn, as :func:`.scenes.make_scene` does.
+        aspect: likewise.
+        cancelled: True raises :class:`Cancelled`.
+
+    Returns:
+        The picture, and the thing's box in its pixels.
+    """
+    thing = NEW_THINGS[name]
+    for attempt in range(100):
+        rng = random.Random(f"{name} {seed} {attempt}")
+        scene = make_scene(seed + 1000 * attempt, long_side=long_side, aspect=aspect, shapes=rng.randint(1, 4))
+        height = rng.uniform(*_HEIGHTS) * scene.long_side
+        width = height * thing.aspect
+        if width > scene.width - 4 or height > scene.height - 4:
+            continue
+        for _ in range(40):
+            x, y = rng.uniform(2, scene.width - width - 2), rng.uniform(2, scene.height - height - 2)
+            box = (x, y, x + width, y + height)
+            if not any(intersection(box, shape.box) for shape in scene.shapes):
+                return _drawn(thing.draw, scene, box, rng, cancelled), box
+    raise RuntimeError(f"no room for a {name} with seed {seed}")
+
+
+def _drawn(draw: Draw, scene: Scene, box: Box, rng: random.Random, cancelled: Cancel) -> Image.Image:
+    picture = draw_scene(scene, cancelled)
+    left, top = math.floor(box[0]), math.floor(box[1])
+    size = (math.ceil(box[2]) - left, math.ceil(box[3]) - top)
+    fine = Image.new("RGBA", (size[0] * _FINE, size[1] * _FINE))
+    own = Image.new("RGBA", fine.size)
+    color = COLORS[rng.choice(list(COLORS))]
+    red, green, blue = (min(255, max(0, value + rng.randint(-12, 12))) for value in color)
+    draw(ImageDraw.Draw(own), (box[3] - box[1]) * _FINE, (red, green, blue), rng)
+    fine.paste(own, (round((box[0] - left) * _FINE), round((box[1] - top) * _FINE)))
+    small = fine.reduce(_FINE)
+    picture.paste(small, (left, top), small)
+    return picture
