@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from templates import API_NAMES, WORKFLOWS, fill_pictures_folder, template
+from templates import API_NAMES, BRIEFLY, WORKFLOWS, fill_pictures_folder, template
 
 if TYPE_CHECKING:
     from conftest import ComfyPage
@@ -40,6 +40,7 @@ def test_templates_open_and_run(comfy: ComfyPage, file: Path) -> None:
     fill_pictures_folder(comfy.server.client)
     comfy.load(read(file))
     assert comfy.missing_nodes() == []
+    comfy.page.evaluate(BRIEFLY)
     comfy.run()
     with_view = comfy.page.evaluate(
         "() => app.graph._nodes.filter(n => n.widgets?.some(w => w.name === 'iaa_result')).map(n => n.type)"

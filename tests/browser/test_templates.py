@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from templates import API_NAMES, WORKFLOWS, fill_pictures_folder, template
+from templates import API_NAMES, BRIEFLY, WORKFLOWS, fill_pictures_folder, template
 
 if TYPE_CHECKING:
     from conftest import ComfyPage
@@ -84,6 +84,7 @@ def test_a_template_opens_readable_with_its_note_first(laptop: ComfyPage, file: 
     assert note["left"] == min(node["left"] for node in nodes) and note["top"] == min(node["top"] for node in nodes)
     if API_NAMES[file.stem] not in NEEDS_MORE:
         fill_pictures_folder(laptop.server.client)
+        laptop.page.evaluate(BRIEFLY)
         laptop.run()
         again, nodes = places(laptop)
         assert again == scale

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from comfyui_server import PACK, Client, Graph, PromptError, Run, Server
 from PIL import Image
-from templates import API_NAMES, PICTURES_FOLDER, WORKFLOWS, fill_pictures_folder, template
+from templates import API_NAMES, PICTURES_FOLDER, WORKFLOWS, briefly, fill_pictures_folder, template
 
 from iaa_runtime.shapes.language import caption
 from iaa_runtime.shapes.new_things import draw_with
@@ -100,7 +100,7 @@ def test_templates_are_where_the_template_browser_looks(path: Path, client: Clie
 @pytest.mark.parametrize("path", COMPLETE, ids=lambda path: path.stem)
 def test_every_workflow_runs(path: Path, client: Client) -> None:
     fill_pictures_folder(client)
-    assert run(client, graph_of(path.stem)).outputs
+    assert run(client, briefly(graph_of(path.stem))).outputs
 
 
 def test_caption(client: Client, trained_demo: None) -> None:
@@ -197,6 +197,7 @@ def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
     assert outputs["5"]["text"] == ["right"]
 
 
+@pytest.mark.slow
 def test_teach_new_shape(client: Client, server: Server, trained_demo: None) -> None:
     """It learns in the run, and finds the thing where it was not found before, in a picture that it did not learn."""
     graph = graph_of("teach_new_shape")
