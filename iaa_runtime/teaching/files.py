@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -105,27 +104,14 @@ class RunFiles:
             self.parts.rmdir()
 
 
-_OF_DAMAGE = (
-    *(OSError, EOFError, RuntimeError, pickle.UnpicklingError),
-    *(LookupError, AttributeError, TypeError, ValueError),
-)
-
-
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
     """What an unfinished run kept is read herein: one :class:`InputError` for all that a damaged file may raise."""
     try:
         yield
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        ValueError,
-    ):
+    except MemoryError:
+        raise
+    except Exception:  # torch's reader of pickles has errors of its own, beside Python's
         raise InputError(
             f"{path} is damaged, so the unfinished run cannot go on. Remove {path.parent} to begin anew."
         ) from None
