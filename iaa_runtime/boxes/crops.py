@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import Cancel, InputError
+from ..errors import Cancel, InputError, spelled
 from ..images.limits import MAX_PIXELS
-from ..images.resample import resample
+from ..images.resample import FILTERS, resample
 from .bounding_box import BoxDict, Boxes, corners, from_corners, shown
-from .geometry import Rectangle, Unit, check_pixels, grown, pixel_rectangle, place_span
+from .geometry import Rectangle, Unit, check_pixels, check_unit, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks
 
 AS_BOX, AS_IMAGE = "as the box", "as the image"
@@ -56,7 +56,10 @@ class CropOptions:
             raise InputError(f"{self.aspect!r} is no aspect. Write it as 4:3, or one of: {', '.join(ASPECTS)}.")
         if self.resize not in RESIZES:
             raise InputError(f"There is no resize {self.resize!r}. Choose one of: {', '.join(RESIZES)}.")
-        if self.padding < 0 or self.multiple_of < 1 or self.size < 1:
+        if self.method not in tuple(FILTERS):
+            raise InputError(f"There is no method {spelled(self.method)}. Choose one of: {', '.join(FILTERS)}.")
+        check_unit(self.unit)
+        if not 0 <= self.padding < math.inf or self.multiple_of < 1 or self.size < 1:
             raise InputError("Padding must be 0 or more; multiple_of and size must be 1 or more.")
 
     def ratio(self, image: tuple[int, int]) -> float | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError
+from ..errors import InputError, spelled
 
 Box = tuple[float, float, float, float]
 Rectangle = tuple[int, int, int, int]
@@ -93,6 +93,12 @@ def place_span(centre: float, length: int, limit: int) -> tuple[int, int]:
     else:
         start = min(max(math.floor(centre - length / 2 + 0.5), 0), limit - length)
     return start, start + length
+
+
+def check_unit(unit: object) -> None:
+    """Raises :class:`InputError` for what is no :data:`Unit`; nothing is taken for another."""
+    if unit not in get_args(Unit):
+        raise InputError(f"There is no unit {spelled(unit)}. Choose one of: {', '.join(get_args(Unit))}.")
 
 
 def grown(box: Sequence[float], amount: float, unit: Unit = "pixels") -> Box:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import Cancel, check_cancelled
+from ..errors import Cancel, InputError, check_cancelled, spelled
 from ..images.strips import strips
 from .bounding_box import BoxDict, Boxes, corners
-from .geometry import Box, Rectangle, Unit, check_pixels, grown, intersection, pixel_rectangle
+from .geometry import Box, Rectangle, Unit, check_pixels, check_unit, grown, intersection, pixel_rectangle
 
 Shape = Literal["rectangle", "ellipse"]
 Plane = npt.NDArray[np.float32]
@@ -32,6 +32,13 @@ class _Pen:
     grow: float = 0.0
     unit: Unit = "pixels"
     feather: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        if self.shape not in get_args(Shape):
+            raise InputError(f"There is no shape {spelled(self.shape)}. Choose one of: {', '.join(get_args(Shape))}.")
+        if not (math.isfinite(self.grow) and math.isfinite(self.feather)):
+            raise InputError("'grow' and 'feather' must be finite numbers.")
 
 
 def box_masks(
@@ -61,7 +68,7 @@ def box_masks(
         (N, H, W) float32 in 0..1; N may be 0.
 
     Raises:
-        InputError: If they would have more than ``MOST_PIXELS`` together.
+        InputError: If they would have more than ``MOST_PIXELS`` together, or an option is none of those.
     """
     pen = _Pen(shape, grow, unit, feather)
     check_pixels(len(boxes) * size[0] * size[1], f"{len(boxes)} masks, one a box,")

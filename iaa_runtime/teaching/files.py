@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +102,16 @@ class RunFiles:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # somebody put something into it
             self.parts.rmdir()
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """What an unfinished run kept is read herein: one :class:`InputError` for all that a damaged file may raise."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # torch's reader of pickles has errors of its own, beside Python's
+        raise InputError(
+            f"{path} is damaged, so the unfinished run cannot go on. Remove {path.parent} to begin anew."
+        ) from None

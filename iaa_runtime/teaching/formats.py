@@ -21,6 +21,8 @@ FORMATS = (
     "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON (image, conversations)"
 )
 _MARK = "<image>"
+_LARGEST = 10**9
+"""Of the numbers of a box, in pixels."""
 Row = Mapping[str, Any]
 
 
@@ -69,9 +71,10 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
         row = _table(row, where)
         pictures[_key(row, "id", where)] = (folder / _word(row, "file_name", where), _size(row, where))
     names = {}
-    for number, row in enumerate(data.get("categories") or [], 1):
+    for number, row in enumerate(_list(data, "categories", str(path)), 1):
         where = f"{path}, category {number}"
-        names[_key(_table(row, where), "id", where)] = _word(row, "name", where)
+        row = _table(row, where)
+        names[_key(row, "id", where)] = _word(row, "name", where)
     boxes: dict[tuple[Any, Any], list[Box]] = {}
     wheres: dict[tuple[Any, Any], str] = {}
     for number, row in enumerate(data["annotations"], 1):
@@ -200,10 +203,10 @@ def _word(row: Row, name: str, where: str) -> str:
 
 
 def _list(row: Row, name: str, where: str) -> list[Any]:
-    value = row.get(name, [])
-    if not isinstance(value, list):
+    value = row.get(name)
+    if not isinstance(value, list | None):
         raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a list.")
-    return value
+    return value or []
 
 
 def _key(row: Row, name: str, where: str) -> int | str:
@@ -217,13 +220,14 @@ def _size(row: Row, where: str) -> tuple[int, int] | None:
     sides = row.get("width"), row.get("height")
     if sides == (None, None):
         return None
-    if not all(type(side) is int and side > 0 for side in sides):
+    if not all(type(side) is int and 0 < side <= _LARGEST for side in sides):
         raise InputError(f"{where}: 'width' and 'height' are {spelled(sides)}; they must be pixels.")
     return int(sides[0] or 0), int(sides[1] or 0)
 
 
 def _xywh(value: Any, where: str) -> Box:
-    if not isinstance(value, list) or len(value) != 4 or not all(isinstance(v, (int, float)) for v in value):
+    numbers = isinstance(value, list) and len(value) == 4 and all(isinstance(v, (int, float)) for v in value)
+    if not numbers or not all(abs(v) <= _LARGEST for v in value):  # neither is NaN
         raise InputError(f"{where}: the box is {spelled(value)}; it must be x, y, width, height in pixels.")
     x, y, width, height = map(float, value)
     return x, y, x + width, y + height

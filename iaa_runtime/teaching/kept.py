@@ -9,6 +9,7 @@ import torch
 
 from ..config import Task
 from ..jobs.files import write_atomically
+from .files import damage_named
 from .lessons import Lessons, Row
 from .losses import Memory
 
@@ -31,12 +32,13 @@ def save_lessons(path: Path, lessons: Lessons) -> None:
 
 
 def load_lessons(path: Path) -> Lessons:
-    """Reads what :func:`save_lessons` wrote."""
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    taught = [[_row(one) for one in rows] for rows in state["taught"]]
-    known = {view: [_row(one) for one in rows] for view, rows in state["known"].items()}
-    head = tuple(state["head"])
-    return Lessons(Task.parse(state["task"]), head, state["features"], taught, known, state["numbers"])
+    """Reads what :func:`save_lessons` wrote; raises :class:`InputError` where it is damaged."""
+    with damage_named(path):
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        taught = [[_row(one) for one in rows] for rows in state["taught"]]
+        known = {view: [_row(one) for one in rows] for view, rows in state["known"].items()}
+        head = tuple(state["head"])
+        return Lessons(Task.parse(state["task"]), head, state["features"], taught, known, state["numbers"])
 
 
 def _plain(row: Row) -> list[Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import Cancel
 from ..jobs.files import append_bytes, read_torn_jsonl, write_atomically, write_bytes
+from .files import damage_named
 
 LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
 """(step, random source of that step) -> loss and figures to report."""
@@ -195,13 +196,14 @@ def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: F
     """Puts a saved state in place, if there is one, and drops what the curve says of later steps."""
     if not files.state.exists():
         return Progress()
-    state = torch.load(files.state, weights_only=True, map_location="cpu")
-    module.load_state_dict(state.pop("module"))
-    for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
-        optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
-    progress = Progress(**state)
+    with damage_named(files.state):
+        state = torch.load(files.state, weights_only=True, map_location="cpu")
+        module.load_state_dict(state.pop("module"))
+        for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
+            optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
+        progress = Progress(**state)
     lines = list(read_torn_jsonl(files.curve))
-    kept = [line for line in lines if line.get("stage") != files.name or line["step"] <= progress.step]
+    kept = [line for line in lines if line.get("stage") != files.name or line.get("step", 0) <= progress.step]
     if len(kept) < len(lines):
         write_bytes(files.curve, b"".join(json.dumps(line).encode() + b"\n" for line in kept), overwrite=True)
     return progress

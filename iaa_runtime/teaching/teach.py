@@ -180,8 +180,9 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
         return
     try:
         known = json.loads(read_text(path))
-    except ValueError:
-        known = {}
+    except (ValueError, RecursionError):
+        known = None
+    known = known if isinstance(known, dict) else {}
     other = [name for name, value in settings.items() if known.get(name) != value]
     if other:
         raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,7 @@ WRONG_BOXES: list[Any] = [
     BOX | {"width": -1},
     BOX | {"height": 10**400},
     BOX | {"score": "high"},
+    BOX | {"score": math.nan},
     BOX | {"label": {"a": 1}},
 ]
 

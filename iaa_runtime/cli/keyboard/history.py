@@ -45,6 +45,6 @@ class History:
 def _text(stored: bytes) -> str | None:
     try:
         text = json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return text if isinstance(text, str) else None

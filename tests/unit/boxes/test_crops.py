@@ -141,7 +141,10 @@ def test_the_mask_is_where_the_box_is() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"aspect": "wide"}, {"aspect": "0:1"}, {"aspect": "4:0"}, {"resize": "both"}, {"padding": -1}, {"multiple_of": 0}],
+    [
+        *({"aspect": "wide"}, {"aspect": "0:1"}, {"aspect": "4:0"}, {"resize": "both"}, {"padding": -1}),
+        *({"multiple_of": 0}, {"unit": "miles"}, {"unit": []}, {"method": "best"}, {"padding": float("nan")}),
+    ],
     ids=str,
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:

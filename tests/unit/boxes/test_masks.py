@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from iaa_runtime.boxes.answers import Detection
 from iaa_runtime.boxes.bounding_box import from_corners
 from iaa_runtime.boxes.masks import box_in, box_masks, union_masks
+from iaa_runtime.errors import InputError
 from iaa_runtime.images.draw import detections_mask
 
 SHAPES = st.sampled_from(["rectangle", "ellipse"])
@@ -62,6 +63,17 @@ def test_growing_in_percent_and_shrinking_to_nothing() -> None:
 def test_boxes_outside_leave_the_mask_empty(side: dict[str, float]) -> None:
     box = {"x": 0, "y": 0, "width": 1, "height": 1, **side}
     assert box_masks([box], (10, 10)).sum() == 0
+
+
+@pytest.mark.parametrize(
+    "option", [{"shape": "sideways"}, {"shape": None}, {"unit": "miles"}, {"grow": float("nan")}, {"feather": 1e999}]
+)
+def test_an_option_that_does_not_exist_is_not_another(option: dict[str, Any]) -> None:
+    for boxes in ([], [{"x": 1, "y": 1, "width": 5, "height": 5}]):
+        with pytest.raises(InputError, match=r"There is no|finite"):
+            box_masks(boxes, (9, 9), **option)
+        with pytest.raises(InputError, match=r"There is no|finite"):
+            union_masks([boxes], (9, 9), **option)
 
 
 def test_a_sliver_is_one_pixel() -> None:

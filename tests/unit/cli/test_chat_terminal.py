@@ -157,7 +157,7 @@ def test_history_is_bounded_and_private(state: Path) -> None:
     history.add("x" * (LONGEST + 1))
     (file,) = state.iterdir()
     with file.open("ab") as more:
-        more.write(b"no json\n[1]\n\xff\n")
+        more.write(b"[" * 5000 + b"\n[1]\n\xff\n")
     assert History().lines() == [f"line {number}\nof two" for number in range(8, LINES + 5)]
     assert len(file.read_bytes().splitlines()) == LINES
     assert state.stat().st_mode & 0o777 == 0o700 and file.stat().st_mode & 0o777 == 0o600

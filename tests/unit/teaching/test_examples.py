@@ -52,9 +52,10 @@ def test_coco_groups_boxes_by_picture_and_category(folder: Path) -> None:
 
 
 def test_coco_captions_are_for_mm(folder: Path) -> None:
-    data = coco(annotations=[{"image_id": 2, "caption": "Blue."}], categories=[])
-    (example,) = checked(read_examples(write(folder / "d.json", data), Task.MM), Task.MM)
-    assert (example.image, example.answer) == (folder / "b.png", "Blue.")
+    for categories in ([], None):
+        data = coco(annotations=[{"image_id": 2, "caption": "Blue."}], categories=categories)
+        (example,) = checked(read_examples(write(folder / "d.json", data), Task.MM), Task.MM)
+        assert (example.image, example.answer) == (folder / "b.png", "Blue.")
 
 
 def test_published_lines_of_one_expression_belong_together(folder: Path) -> None:
@@ -109,6 +110,8 @@ def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
         ({"bbox": [70, 10, 20, 10]}, "annotation 1: the box from (70, 10) to (90, 20) reaches outside of its picture"),
         ({"bbox": [5, 5, 0, 3]}, "annotation 1: the box (5.0, 5.0, 5.0, 8.0) is empty"),
         ({"bbox": "none"}, "annotation 1: the box is 'none'"),
+        ({"bbox": [5, 5, 10**400, 3]}, "annotation 1: the box is [5, 5, 1000"),
+        ({"bbox": [5, 5, float("nan"), 3]}, "annotation 1: the box is [5, 5, nan, 3]"),
         ({"image_id": 9}, "annotation 1: there is no image 9"),
         ({"category_id": 9}, "annotation 1: there is no category 9, so no phrase"),
     ],
@@ -131,6 +134,28 @@ def test_two_sizes_missing_pictures_and_no_phrase_are_named(folder: Path) -> Non
         checked(read_examples(path, Task.G), Task.G)
     with pytest.raises(InputError, match=r"category 1: 'name' is ' '"):
         read_examples(write(folder / "d.json", coco(categories=[{"id": 7, "name": " "}])), Task.G)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"categories": [None]}, "category 1: it is None, not an object"),
+        ({"categories": 1.5}, "'categories' is 1.5; it must be a list"),
+        ({"images": [5]}, "image 1: it is 5, not an object"),
+        ({"images": [{"id": 1, "file_name": "a.png", "width": 10**400, "height": 1}]}, "they must be pixels"),
+    ],
+)
+def test_coco_of_other_parts_is_named(folder: Path, changes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_examples(write(folder / "d.json", coco(**changes)), Task.G)
+    assert complaint in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("phrase", [5, None, [], " ", "\ud800"])
+def test_phrases_that_are_no_texts_are_named(folder: Path, phrase: Any) -> None:
+    path = write(folder / "d.jsonl", [{"image": "a.png", "detections": [], "phrases": ["cat", phrase]}])
+    with pytest.raises(InputError, match=r"line 1: ('phrases' is .*; it must be a text|holds .* no character)"):
+        read_examples(path, Task.G)
 
 
 @pytest.mark.parametrize("data", [{"a": 1}, "text", [1, 2]])

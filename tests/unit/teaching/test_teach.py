@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching.batches import run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.frozen import KINDS, open_frozen
+from iaa_runtime.teaching.kept import load_lessons
 from iaa_runtime.teaching.lessons import write_lessons
 from iaa_runtime.teaching.loop import Files, Schedule, Watch, train
 from iaa_runtime.teaching.teach import LAST_SLACK, teach
@@ -209,6 +211,37 @@ def test_a_run_that_was_cancelled_ends_as_if_unbroken(tmp_path: Path) -> None:
         teach(pipeline, examples, TeachSettings(steps=17, batch=2, rank=2), files[1])
     teach(pipeline, examples, settings, files[1])
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_damaged_part_of_an_unfinished_run_is_named(tmp_path: Path) -> None:
+    settings, file = TeachSettings(steps=8, batch=2, rank=2), tmp_path / "a.safetensors"
+    pipeline, note = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), Reached("steps", 2)
+    with pytest.raises(Cancelled):
+        teach(pipeline, mascots(5), settings, file, on_progress=note, cancelled=note.asked)
+    parts = tmp_path / "a.safetensors.parts"
+    for name in ("state.pt", "lessons.pt"):
+        (parts / name).write_bytes(b"PK")
+        with pytest.raises(InputError, match=rf"{name} is damaged, .*Remove {parts} to begin anew"):
+            teach(pipeline, mascots(5), settings, file)
+        assert (parts / name).read_bytes() == b"PK" and not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"[" * 999, pickle.dumps([], 2), pickle.dumps({"taught": 5}, 2)])
+def test_lessons_that_are_none_are_damaged_ones(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lessons.pt").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        load_lessons(tmp_path / "lessons.pt")
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("content", ["[]", "[" * 9999, "{", "5"])
+def test_settings_that_are_none_are_those_of_another_run(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "a.safetensors"
+    (tmp_path / "a.safetensors.parts").mkdir()
+    (tmp_path / "a.safetensors.parts" / "settings.json").write_text(content)
+    with pytest.raises(InputError, match="unfinished run with other"):
+        teach(open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), mascots(5), TeachSettings(steps=1), file)
 
 
 @pytest.mark.slow
