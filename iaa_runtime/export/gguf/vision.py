@@ -16,17 +16,13 @@ from ...config import BankName, Task
 from ...errors import CheckpointError
 from ...model.banks import bank_shapes
 from ...model.vision import selected_depth
+from .class_token import CLASS_TOKEN_LAST, border_patch, positions_of_class_token_last
 from .file import GgufTensor, import_gguf, matrix_type
 from .language import file_type
 
-CLASS_TOKEN_LAST = "class token last"
-"""What ``general.version`` says of a file for builds whose LLaVA graph appends the class token behind the patches but
-takes it to be the first (llama.cpp's issue 25814): its position table is rotated, so each patch has its own row."""
-CLASS_TOKEN_FIRST = "class token first"
-"""The plain table, for builds without that fault."""
-
 _POSITIONS = "tower.embeddings.position_embedding.weight"
-_CLASS = "tower.embeddings.class_embedding"
+_CLASS_TOKEN = "tower.embeddings.class_embedding"
+_PATCHES = "tower.embeddings.patch_embedding.weight"
 
 
 def check(source: Checkpoint) -> None:
@@ -85,5 +81,13 @@ def tensors(source: Checkpoint, task: Task, kind: str, arrangement: str) -> Iter
 
 
 def _tensor(source: Checkpoint, bank: BankName, name: str, arrangement: str) -> Tensor:
-    tensor = torch.cat(list(source.chunks(bank, name, "cpu"))).float()
-    return tensor.roll(-1, 0) if name == _POSITIONS and arrangement == CLASS_TOKEN_LAST else tensor
+    tensor = _stored(source, bank, name)
+    if arrangement == CLASS_TOKEN_LAST and name == _POSITIONS:
+        return positions_of_class_token_last(tensor, _stored(source, bank, _CLASS_TOKEN))
+    if arrangement == CLASS_TOKEN_LAST and name == _CLASS_TOKEN:
+        return border_patch(_stored(source, bank, _PATCHES), source.require_vision())
+    return tensor
+
+
+def _stored(source: Checkpoint, bank: BankName, name: str) -> Tensor:
+    return torch.cat(list(source.chunks(bank, name, "cpu"))).float()

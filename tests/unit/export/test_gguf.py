@@ -100,7 +100,7 @@ def test_a_picture_that_is_a_text_part_has_its_line_end() -> None:
 
 
 def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> None:
-    """And the task's projector; the two files are one but for the order of the position table."""
+    """And the task's projector; the two files are one but for the class token and the position table."""
     folder = export_gguf(source, "MM", tmp_path / "out", "f32")
     settings, today = read(folder / "mmproj-iaa-mm-f32.gguf")
     mended_settings, mended = read(folder / "mmproj-fixed-iaa-mm-f32.gguf")
@@ -114,8 +114,13 @@ def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> 
     assert settings["general.version"] == "class token last"
     assert mended_settings["general.version"] == "class token first"
     position = "v.position_embd.weight"
-    assert np.array_equal(np.roll(mended.pop(position), -1, 0), today.pop(position))
-    assert today.keys() == mended.keys() and all(np.array_equal(today[name], mended[name]) for name in today)
+    for title, name in ((position, "position_embedding.weight"), ("v.class_embd", "class_embedding")):
+        assert np.array_equal(mended.pop(title), ours(source, "vision", f"tower.embeddings.{name}"))
+    assert np.array_equal(
+        today.pop(position)[1:-1], ours(source, "vision", "tower.embeddings.position_embedding.weight")[2:]
+    )
+    assert today.keys() - mended.keys() == {"v.class_embd"}
+    assert all(np.array_equal(today[name], mended[name]) for name in mended)
 
 
 def test_rows_that_scales_do_not_divide_are_f16(tmp_path: Path) -> None:
