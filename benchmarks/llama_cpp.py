@@ -1,7 +1,7 @@
 """How near llama.cpp's answers are to ours, and to the truth, for each type of GGUF file.
 
     python benchmarks/llama_cpp.py [--type f32 f16 q8_0 q4_0] [--questions 50] [--pictures 100] [--scenes 100]
-                                   [--out benchmarks/results/llama_cpp.md]
+                                   [--server llama-cpp-python] [--out benchmarks/results/llama_cpp.md]
 
 The demo checkpoint is exported and served by llama.cpp (see `tests/llama_server.py`). Our side computes in float32.
 Answers that are equal word for word are counted, boxes compared with ours, and ``--scenes`` scored as the model card's
@@ -47,7 +47,7 @@ Row = dict[str, str]
 class Ours:
     """What is asked, with our answers."""
 
-    questions: dict[str, str]
+    questions: list[tuple[str, str]]
     captions: list[tuple[Image.Image, str]]
     square_captions: list[tuple[Image.Image, str]]
     boxes: list[tuple[Image.Image, str, Box]]
@@ -61,7 +61,7 @@ class Ours:
         scenes = [make_scene(FIRST_SEED + number) for number in range(pictures)]
         drawn, squares = map(draw_scene, scenes), map(draw_scene, map(squared, scenes))
         return cls(
-            {question: here.text(question) for question in asked},
+            [(question, here.text(question)) for question in asked],
             [(picture, here.caption(picture)) for picture in drawn],
             [(picture, here.caption(picture)) for picture in squares],
             *(some_boxes(here, pictures, seed, square) for square in (False, True)),
@@ -105,15 +105,15 @@ def scored(pipeline: IAAPipeline | RemotePipeline, scenes: int) -> Row:
     return {name: f"{report[name]:.3f}" for name in MEASURES}
 
 
-def compared(kind: str, ours: Ours, scenes: int) -> Row:
+def compared(kind: str, ours: Ours, scenes: int, server: str) -> Row:
     """A type's figures."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
         addresses = []
         for task in Task:
             out = export_gguf(Checkpoint(DEMO_CHECKPOINT), task, Path(folder) / task.value, kind)
-            addresses.append(servers.enter_context(serving(out, "mmproj" if task.sees else None)))
+            addresses.append(servers.enter_context(serving(out, "mmproj" if task.sees else None, server)))
         there = RemotePipeline.connect(addresses, concurrency=1)
-        same = sum(there.text(question) == answer for question, answer in ours.questions.items())
+        same = sum(there.text(question) == answer for question, answer in ours.questions)
         row = {"answers in text": f"{same} of {len(ours.questions)}"}
         row |= {"captions": alike(there, ours.captions), "of squares": alike(there, ours.square_captions)}
         row["boxes"], row["mean IoU"] = near(there, ours.boxes)
@@ -137,6 +137,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=100)
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--server", choices=("llama-cpp-python", "llama-server"), default="llama-cpp-python")
     parser.add_argument("--out", type=Path, metavar="FILE.md", help="write the table there too")
     options = parser.parse_args()
     here = IAAPipeline.from_pretrained(dtype="fp32")
@@ -144,10 +145,11 @@ def main() -> None:
     rows: dict[str, Row] = {}
     for kind in options.type:
         print(f"{kind} …", file=sys.stderr, flush=True)
-        rows[kind] = compared(kind, ours, options.scenes)
+        rows[kind] = compared(kind, ours, options.scenes, options.server)
         print(rows[kind], file=sys.stderr, flush=True)
     rows["ours"] = scored(here, options.scenes)
-    text = f"Demo checkpoint in llama.cpp beside ours in float32; scores on {options.scenes} scenes.\n\n{table(rows)}\n"
+    head = f"Demo checkpoint in llama.cpp ({options.server}) beside ours in float32; scores on {options.scenes} scenes."
+    text = f"{head}\n\n{table(rows)}\n"
     print(text)
     if options.out is not None:
         options.out.write_text(text, encoding="utf-8")

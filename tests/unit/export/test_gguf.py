@@ -88,15 +88,25 @@ def test_the_vocabulary_is_the_tokenizers(source: Checkpoint, tmp_path: Path) ->
     assert settings["tokenizer.chat_template"] == chat_template(Task.TEXT, pictures_are_text=True)
 
 
-def test_a_picture_that_is_a_text_part_has_its_line_end() -> None:
-    """What llama.cpp's servers make of a message gives the prompt that vLLM's part of its own gives."""
-    question = {"type": "text", "text": " What? "}
-    ends = []
-    for as_text, picture in ((False, {"type": "image"}), (True, {"type": "text", "text": IMAGE_TOKEN})):
-        template = Environment().from_string(chat_template(Task.MM, pictures_are_text=as_text))
-        message = {"role": "user", "content": [picture, question]}
-        ends.append(template.render(messages=[message], add_generation_prompt=True))
-    assert ends[0] == ends[1] and f"{IMAGE_TOKEN}\nWhat?<|eot_id|>" in ends[0]
+MARKER = "<__media_x3v__>"
+
+
+@pytest.mark.parametrize(
+    ("as_text", "content", "picture"),
+    [
+        (True, [{"type": "text", "text": MARKER}, {"type": "text", "text": " What? "}], MARKER),  # llama-cpp-python
+        (True, f"{MARKER} What? ", MARKER),  # llama-server
+        (False, [{"type": "image"}, {"type": "text", "text": " What? "}], IMAGE_TOKEN),
+    ],
+)
+def test_a_picture_that_is_text_has_its_line_end(as_text: bool, content: Any, picture: str) -> None:
+    """What llama.cpp's servers make of a message gives the prompt that vLLM's part of its own gives, and ours."""
+    template = Environment().from_string(chat_template(Task.MM, pictures_are_text=as_text))
+    told = template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
+    assert f"<|end_header_id|>\n\n{picture}\nWhat?<|eot_id|>" in told
+    for words in (" a > b__> ", "<__media", " What? "):
+        told = template.render(messages=[{"role": "user", "content": words}])
+        assert f"<|end_header_id|>\n\n{words.strip()}<|eot_id|>" in told
 
 
 def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> None:
