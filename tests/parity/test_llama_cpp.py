@@ -12,7 +12,7 @@ from llama_server import LLAMA_CPPS, serving
 from iaa_runtime import IAAPipeline, RemotePipeline
 from iaa_runtime.boxes.geometry import iou
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
-from iaa_runtime.errors import RemoteError
+from iaa_runtime.errors import ContextLengthError, RemoteError
 from iaa_runtime.export.gguf import export_gguf
 from iaa_runtime.shapes.language import expression
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
@@ -87,3 +87,20 @@ def test_the_wrong_file_of_the_tower_is_found_out(tmp_path: Path, server: str) -
                 assert "mmproj" in str(error)
                 refused.append(eye)
     assert len(refused) == 1
+
+
+def test_what_these_servers_want_otherwise(tmp_path: Path, server: str) -> None:
+    """Boxes by the grammar, of a model that has none to say; settings of sampling; a prompt that is too long."""
+    folder = export_gguf(Checkpoint(DEMO_CHECKPOINT), "MM", tmp_path / "out", "f16")
+    picture = draw_scene(make_scene(990_000))
+    with serving(folder, "mmproj", server) as address:
+        boxes = RemotePipeline.connect([f"G={address}"]).ground(picture, ["the circle"], several=False, threshold=0)[0]
+        assert [box.score for box in boxes] == [0]
+        remote = RemotePipeline.connect([address])
+        settings = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 1.3}
+        same, again, other = (remote.caption(picture, **settings, seed=seed, top_k=0) for seed in (1, 1, 2))
+        assert same == again != other
+        assert remote.caption(picture, **settings, top_k=1) == remote.caption(picture, repetition_penalty=1.3)
+        if server == "llama-server":  # the other one's answer breaks off
+            with pytest.raises(ContextLengthError):
+                remote.caption(picture, "word " * 5000)
