@@ -12,6 +12,9 @@ token:
 
 A picture that is wider or higher than the other way by two patches or more has that border in its first patch anyway:
 its features are then ours, but that those of patch 1 come last. Of any other, the top left patch is not seen.
+
+So it is for MM. G looks for one thing and is not led astray by what comes last: its table is merely rotated, which
+keeps its scores nearer to ours (of eight boxes within 1.1%, otherwise 2.4%) and its boxes as near.
 """
 
 from __future__ import annotations

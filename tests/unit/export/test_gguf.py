@@ -133,6 +133,14 @@ def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> 
     assert all(np.array_equal(today[name], mended[name]) for name in mended)
 
 
+def test_the_table_of_g_is_rotated(source: Checkpoint, tmp_path: Path) -> None:
+    """Its class token stays."""
+    _, today = read(export_gguf(source, "G", tmp_path / "out", "f32") / "mmproj-iaa-g-f32.gguf")
+    positions = ours(source, "vision", "tower.embeddings.position_embedding.weight")
+    assert np.array_equal(today["v.position_embd.weight"], np.roll(positions, -1, 0))
+    assert np.array_equal(today["v.class_embd"], ours(source, "vision", "tower.embeddings.class_embedding"))
+
+
 def test_rows_that_scales_do_not_divide_are_f16(tmp_path: Path) -> None:
     """The reference checkpoint's are narrower than 32 weights."""
     source = Checkpoint(make_checkpoint(tmp_path / "model"))
