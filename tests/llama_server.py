@@ -1,8 +1,12 @@
-"""A real llama.cpp for tests: the server of llama-cpp-python, serving a folder that ``iaa export --to gguf`` wrote."""
+"""A real llama.cpp for tests, serving a folder that ``iaa export --to gguf`` wrote.
+
+There are two servers: llama.cpp's own ``llama-server``, and the one of llama-cpp-python around the same library.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,19 +20,29 @@ from pathlib import Path
 import pytest
 
 START_SECONDS = 120
-NO_LLAMA_CPP = (
-    "NO LLAMA.CPP WAS FOUND, so GGUF files are not run: set IAA_LLAMA_CPP to a Python that has "
+CONTEXT = "2048"
+NO_LLAMA_SERVER = (
+    "NO LLAMA-SERVER WAS FOUND, so GGUF files are not run in it: set IAA_LLAMA_SERVER to the program of llama.cpp, or "
+    "put it on the path."
+)
+NO_LLAMA_CPP_PYTHON = (
+    "NO LLAMA-CPP-PYTHON WAS FOUND, so GGUF files are not run in it: set IAA_LLAMA_CPP to a Python that has "
     "'llama-cpp-python[server]', or install that here."
 )
 
 
 def python() -> str:
-    """The interpreter: what IAA_LLAMA_CPP says, or this one."""
+    """The interpreter that has llama-cpp-python: what IAA_LLAMA_CPP says, or this one."""
     return os.environ.get("IAA_LLAMA_CPP") or sys.executable
 
 
+def llama_server() -> str | None:
+    """llama.cpp's own server: what IAA_LLAMA_SERVER says, or the one on the path."""
+    return shutil.which(os.environ.get("IAA_LLAMA_SERVER") or "llama-server")
+
+
 @cache
-def is_there() -> bool:
+def has_llama_cpp_python() -> bool:
     """Whether the interpreter has the server."""
     wanted = "import importlib.util as u; print(all(map(u.find_spec, ('llama_cpp', 'uvicorn', 'sse_starlette'))))"
     try:
@@ -37,12 +51,21 @@ def is_there() -> bool:
         return False
 
 
-needs_llama_cpp = pytest.mark.skipif(not is_there(), reason=NO_LLAMA_CPP)
+LLAMA_CPPS = [
+    pytest.param("llama-cpp-python", marks=pytest.mark.skipif(not has_llama_cpp_python(), reason=NO_LLAMA_CPP_PYTHON)),
+    pytest.param("llama-server", marks=pytest.mark.skipif(llama_server() is None, reason=NO_LLAMA_SERVER)),
+]
+"""The two servers, as parameters of a test."""
 
 
 @contextmanager
-def serving(folder: Path, eye: str | None = None) -> Iterator[str]:
-    """Serves a folder's model, with the tower's file whose name begins so; gives the address.
+def serving(folder: Path, eye: str | None = None, server: str = "llama-cpp-python") -> Iterator[str]:
+    """Serves a folder's model; gives the address.
+
+    Args:
+        folder: what was exported.
+        eye: how the name of the tower's file begins.
+        server: one of the two.
 
     Raises:
         RuntimeError: it does not come up; shows the end of its log.
@@ -50,11 +73,7 @@ def serving(folder: Path, eye: str | None = None) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    (model,) = folder.glob("iaa-*.gguf")
-    command = [python(), "-m", "llama_cpp.server", "--model", str(model), "--port", str(port), "--n_ctx", "2048"]
-    if eye is not None:
-        (tower,) = folder.glob(f"{eye}-iaa-*.gguf")
-        command += ["--clip_model_path", str(tower), "--chat_format", "mtmd"]
+    command = [*_command(folder, eye, server), "--port", str(port)]
     ours = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=ours)
@@ -64,6 +83,27 @@ def serving(folder: Path, eye: str | None = None) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def _command(folder: Path, eye: str | None, server: str) -> list[str]:
+    (model,) = folder.glob("iaa-*.gguf")
+    towers = list(folder.glob(f"{eye}-iaa-*.gguf"))
+    if server == "llama-server":
+        command = [
+            str(llama_server()),
+            "--model",
+            str(model),
+            "--ctx-size",
+            CONTEXT,
+            "--parallel",
+            "1",
+            "--threads",
+            "1",
+        ]
+        return command + [part for tower in towers for part in ("--mmproj", str(tower))]
+    command = [python(), "-m", "llama_cpp.server", "--model", str(model), "--n_ctx", CONTEXT]
+    command += ["--n_threads", "1", "--n_threads_batch", "1"]
+    return command + [part for tower in towers for part in ("--clip_model_path", str(tower), "--chat_format", "mtmd")]
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

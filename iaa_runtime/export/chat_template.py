@@ -6,6 +6,12 @@ from ..config import Task
 from ..text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, IMAGE_TOKEN, START_HEADER
 from ..text.prompts import DEFAULT_SYSTEM
 
+_GLUED = (
+    "{% if m['content'].startswith('<__media') and '__>' in m['content'] %}{% set cut = m['content'].split('__>', 1) %}"
+    "{{ cut[0] }}__>{{ '\\n' }}{{ cut[1] | trim }}{% else %}{{ m['content'] | trim }}{% endif %}"
+)
+"""The words of a message in one string, before which llama-server puts a picture's marker, ``<__media…__>``."""
+
 
 def chat_template(task: Task, pictures_are_text: bool = False) -> str:
     """The Llama 3 layout; the image goes before the text of its message.
@@ -14,9 +20,10 @@ def chat_template(task: Task, pictures_are_text: bool = False) -> str:
 
     Args:
         task: whose prompt.
-        pictures_are_text: the engine puts a text of its own in a picture's place, so all parts of a message are joined
-            by the line end that IAA has behind a picture.
+        pictures_are_text: the engine, llama.cpp, puts a text of its own in a picture's place: as a part of the message,
+            or (llama-server) glued to its words. All parts are joined by the line end that IAA has behind a picture.
     """
+    one_text = _GLUED if pictures_are_text and task.sees else "{{ m['content'] | trim }}"
     texts = "{% for part in m['content'] if part['type'] == 'text' %}{{ part['text'] | trim }}{% endfor %}"
     if pictures_are_text:
         texts = texts.replace("{% endfor", "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor")
@@ -32,7 +39,8 @@ def chat_template(task: Task, pictures_are_text: bool = False) -> str:
         + header.replace("{role}", "system")
         + DEFAULT_SYSTEM
         + EOT
-        + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}{{ m['content'] | trim }}"
+        + "{% endif %}{% for m in messages %}{% set words %}{% if m['content'] is string %}"
+        + one_text
         + "{% else %}"
         + ("" if pictures_are_text else image)
         + texts

@@ -16,7 +16,16 @@ from .modes import to_rgb
 from .picture import ArrayPicture, Picture
 from .rows import resize_in
 
-__all__ = ["CLIP_MEAN", "CLIP_STD", "bounded", "bounded_square", "pad_to_square", "preprocess", "resized_square"]
+__all__ = [
+    "CLIP_MEAN",
+    "CLIP_STD",
+    "bounded",
+    "bounded_square",
+    "mean_color",
+    "pad_to_square",
+    "preprocess",
+    "resized_square",
+]
 
 
 def preprocess(
@@ -55,6 +64,12 @@ def preprocess(
     return (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
+def mean_color(mean: Sequence[float]) -> tuple[int, int, int]:
+    """The colour of the padding, RGB of 0..255: cut off to integers, not rounded, as in the published code."""
+    red, green, blue = (int(channel * 255) for channel in mean)
+    return red, green, blue
+
+
 def pad_to_square(image: Picture, color: tuple[int, int, int]) -> Image.Image:
     """Centres an RGB image on a square of ``color``; an odd pixel of border goes right or below."""
     side, left, top = square_padding(image.size)
@@ -66,7 +81,7 @@ def pad_to_square(image: Picture, color: tuple[int, int, int]) -> Image.Image:
 def bounded_square(image: Picture, largest: int) -> Image.Image:
     """Pads an RGB image to a square with CLIP's mean colour, at most ``largest`` pixels wide."""
     if max(image.size) <= largest:
-        return pad_to_square(image, _color(CLIP_MEAN))
+        return pad_to_square(image, mean_color(CLIP_MEAN))
     return resized_square(image, largest)
 
 
@@ -90,7 +105,7 @@ def resized_square(
     """
     check_shape(image.size)
     side, left, top = square_padding(image.size)
-    color = _color(mean)
+    color = mean_color(mean)
     narrowed, x = resize_in(image, side, left, size, color, cancelled)
     turned, y = resize_in(_turned(narrowed), side, top, size, color, cancelled)
     square = Image.new("RGB", (size, size), color)
@@ -104,9 +119,3 @@ def _turned(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Picture, cancelled: Cancel) -> Picture:
     return image if isinstance(image, ArrayPicture) else to_rgb(image, image.format, cancelled)
-
-
-def _color(mean: Sequence[float]) -> tuple[int, int, int]:
-    """The colour of the padding, RGB of 0..255: cut off to integers, not rounded, as in the published code."""
-    red, green, blue = (int(channel * 255) for channel in mean)
-    return red, green, blue

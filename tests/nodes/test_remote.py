@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from comfyui_server import Client, Graph, PromptError, node
-from llama_server import needs_llama_cpp
+from llama_server import LLAMA_CPPS
 from llama_server import serving as serving_llama_cpp
 from model_server import BOX, ModelServer, refuses, says, serving, stalls
 from vllm_server import needs_vllm
@@ -134,14 +134,12 @@ def served(engine: str, folder: Path) -> Iterator[str]:
         with serving_vllm(export(checkpoint, "G", folder / "iaa-g"), folder / "vllm.log") as address:
             yield address
     else:
-        with serving_llama_cpp(export_gguf(checkpoint, "G", folder / "iaa-g", "f16"), "mmproj") as address:
+        with serving_llama_cpp(export_gguf(checkpoint, "G", folder / "iaa-g", "f16"), "mmproj", engine) as address:
             yield address
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "engine", [pytest.param("vllm", marks=needs_vllm), pytest.param("llama.cpp", marks=needs_llama_cpp)]
-)
+@pytest.mark.parametrize("engine", [pytest.param("vllm", marks=needs_vllm), *LLAMA_CPPS])
 def test_another_engine_grounds_a_scene(client: Client, tmp_path: Path, engine: str) -> None:
     """The demo checkpoint served by it: what it finds here it finds there, and puts where the shape is."""
     side, aspect = 224, 1.4

@@ -16,17 +16,13 @@ from ...config import BankName, Task
 from ...errors import CheckpointError
 from ...model.banks import bank_shapes
 from ...model.vision import selected_depth
+from .class_token import CLASS_TOKEN_FIRST, border_patch, positions_of_class_token_last
 from .file import GgufTensor, import_gguf, matrix_type
 from .language import file_type
 
-CLASS_TOKEN_LAST = "class token last"
-"""What ``general.version`` says of a file for builds whose LLaVA graph appends the class token behind the patches but
-takes it to be the first (llama.cpp's issue 25814): its position table is rotated, so each patch has its own row."""
-CLASS_TOKEN_FIRST = "class token first"
-"""The plain table, for builds without that fault."""
-
 _POSITIONS = "tower.embeddings.position_embedding.weight"
-_CLASS = "tower.embeddings.class_embedding"
+_CLASS_TOKEN = "tower.embeddings.class_embedding"
+_PATCHES = "tower.embeddings.patch_embedding.weight"
 
 
 def check(source: Checkpoint) -> None:
@@ -76,14 +72,24 @@ def tensors(source: Checkpoint, task: Task, kind: str, arrangement: str) -> Iter
         assert title is not None, stock
         wanted = "f32" if "embedding" in name and "patch" not in name else kind
         flattened = matrix_type(shape, wanted) if len(shape) < 4 else "f16" if kind != "f32" else kind
-        yield GgufTensor(title, shape, flattened, partial(_tensor, source, "vision", name, arrangement))
+        yield GgufTensor(title, shape, flattened, partial(_tower_tensor, source, task, name, arrangement))
     bank = task.stack_bank
     for name, shape in bank_shapes(bank, source.config, vision).items():
         if match := re.fullmatch(re.escape(names.PROJECTOR) + r"(\d+)\.(weight|bias)", name):
             title = f"mm.{match[1]}.{match[2]}"
-            yield GgufTensor(title, shape, matrix_type(shape, kind), partial(_tensor, source, bank, name, arrangement))
+            yield GgufTensor(title, shape, matrix_type(shape, kind), partial(_stored, source, bank, name))
 
 
-def _tensor(source: Checkpoint, bank: BankName, name: str, arrangement: str) -> Tensor:
-    tensor = torch.cat(list(source.chunks(bank, name, "cpu"))).float()
-    return tensor.roll(-1, 0) if name == _POSITIONS and arrangement == CLASS_TOKEN_LAST else tensor
+def _tower_tensor(source: Checkpoint, task: Task, name: str, arrangement: str) -> Tensor:
+    tensor = _stored(source, "vision", name)
+    if arrangement == CLASS_TOKEN_FIRST or name not in (_POSITIONS, _CLASS_TOKEN):
+        return tensor
+    if task is Task.G:
+        return tensor.roll(-1, 0) if name == _POSITIONS else tensor
+    if name == _POSITIONS:
+        return positions_of_class_token_last(tensor, _stored(source, "vision", _CLASS_TOKEN))
+    return border_patch(_stored(source, "vision", _PATCHES), source.require_vision())
+
+
+def _stored(source: Checkpoint, bank: BankName, name: str) -> Tensor:
+    return torch.cat(list(source.chunks(bank, name, "cpu"))).float()

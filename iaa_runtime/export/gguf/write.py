@@ -13,9 +13,10 @@ from ...config import Task
 from ...errors import CheckpointError, ConfigError
 from ...model.banks import bank_shapes
 from . import language, vision
+from .class_token import CLASS_TOKEN_FIRST, CLASS_TOKEN_LAST
 from .file import TYPES, import_gguf, write_gguf
 
-ARRANGEMENTS = {vision.CLASS_TOKEN_LAST: "mmproj", vision.CLASS_TOKEN_FIRST: "mmproj-fixed"}
+ARRANGEMENTS = {CLASS_TOKEN_LAST: "mmproj", CLASS_TOKEN_FIRST: "mmproj-fixed"}
 """How a tower's file begins, by what it is for."""
 
 
@@ -31,7 +32,7 @@ def export_gguf(
 
     For Text ``iaa-text-f16.gguf``. For MM and G ``iaa-g-f16.gguf`` and, in f32 or f16, two forms of tower and projector
     to choose one from: ``mmproj-iaa-g-f16.gguf`` for builds of llama.cpp as they are, and ``mmproj-fixed-…`` for those
-    whose LLaVA graph has been mended (see :data:`.vision.CLASS_TOKEN_LAST`).
+    whose LLaVA graph has been mended (see :mod:`.class_token`).
 
     Args:
         source: the IAA checkpoint, in 16 or 32 bits.

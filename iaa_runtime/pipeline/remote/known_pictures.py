@@ -1,6 +1,7 @@
 """Shows a llama.cpp server pictures whose boxes are known: some of its builds see everything a patch beside its place.
 
-Their LLaVA graph takes another of the tower's tokens for the class token than the file does (export/gguf/vision.py).
+Their LLaVA graph takes another of the tower's tokens for the class token than the file does
+(export/gguf/class_token.py).
 """
 
 from __future__ import annotations

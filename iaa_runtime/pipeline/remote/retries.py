@@ -17,6 +17,9 @@ from .transport import CancelToken, Dropped, Refused
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses worth another try: the server is busy or starting, or a gateway cannot reach it."""
 
+_TOO_LONG = ("context length", "context size")
+"""In what servers say of a prompt that is too long: vLLM and llama-cpp-python; llama.cpp's own."""
+
 Result = TypeVar("Result")
 
 
@@ -91,8 +94,8 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
 
 
 def _refusal(url: str, failure: Refused) -> Exception:
-    if failure.status == 400 and "context length" in failure.message:
-        return ContextLengthError(f"The server {url} finds this too long: {failure.message} Shorten it.")
+    if failure.status == 400 and any(words in failure.message for words in _TOO_LONG):
+        return ContextLengthError(f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it.")
     rule = f"{HOSTS_VARIABLE} as HOST:PORT? Over plain http it goes to this machine only: use https."
     hint = {
         401: f"Is the server's key in the environment as {KEY_VARIABLE}, and the server in {rule}",

@@ -88,19 +88,29 @@ def test_the_vocabulary_is_the_tokenizers(source: Checkpoint, tmp_path: Path) ->
     assert settings["tokenizer.chat_template"] == chat_template(Task.TEXT, pictures_are_text=True)
 
 
-def test_a_picture_that_is_a_text_part_has_its_line_end() -> None:
-    """What llama.cpp's servers make of a message gives the prompt that vLLM's part of its own gives."""
-    question = {"type": "text", "text": " What? "}
-    ends = []
-    for as_text, picture in ((False, {"type": "image"}), (True, {"type": "text", "text": IMAGE_TOKEN})):
-        template = Environment().from_string(chat_template(Task.MM, pictures_are_text=as_text))
-        message = {"role": "user", "content": [picture, question]}
-        ends.append(template.render(messages=[message], add_generation_prompt=True))
-    assert ends[0] == ends[1] and f"{IMAGE_TOKEN}\nWhat?<|eot_id|>" in ends[0]
+MARKER = "<__media_x3v__>"
+
+
+@pytest.mark.parametrize(
+    ("as_text", "content", "picture"),
+    [
+        (True, [{"type": "text", "text": MARKER}, {"type": "text", "text": " What? "}], MARKER),  # llama-cpp-python
+        (True, f"{MARKER} What? ", MARKER),  # llama-server
+        (False, [{"type": "image"}, {"type": "text", "text": " What? "}], IMAGE_TOKEN),
+    ],
+)
+def test_a_picture_that_is_text_has_its_line_end(as_text: bool, content: Any, picture: str) -> None:
+    """What llama.cpp's servers make of a message gives the prompt that vLLM's part of its own gives, and ours."""
+    template = Environment().from_string(chat_template(Task.MM, pictures_are_text=as_text))
+    told = template.render(messages=[{"role": "user", "content": content}], add_generation_prompt=True)
+    assert f"<|end_header_id|>\n\n{picture}\nWhat?<|eot_id|>" in told
+    for words in (" a > b__> ", "<__media", " What? "):
+        told = template.render(messages=[{"role": "user", "content": words}])
+        assert f"<|end_header_id|>\n\n{words.strip()}<|eot_id|>" in told
 
 
 def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> None:
-    """And the task's projector; the two files are one but for the order of the position table."""
+    """And the task's projector; the two files are one but for the class token and the position table."""
     folder = export_gguf(source, "MM", tmp_path / "out", "f32")
     settings, today = read(folder / "mmproj-iaa-mm-f32.gguf")
     mended_settings, mended = read(folder / "mmproj-fixed-iaa-mm-f32.gguf")
@@ -114,8 +124,21 @@ def test_a_tower_has_the_layers_that_run(source: Checkpoint, tmp_path: Path) -> 
     assert settings["general.version"] == "class token last"
     assert mended_settings["general.version"] == "class token first"
     position = "v.position_embd.weight"
-    assert np.array_equal(np.roll(mended.pop(position), -1, 0), today.pop(position))
-    assert today.keys() == mended.keys() and all(np.array_equal(today[name], mended[name]) for name in today)
+    for title, name in ((position, "position_embedding.weight"), ("v.class_embd", "class_embedding")):
+        assert np.array_equal(mended.pop(title), ours(source, "vision", f"tower.embeddings.{name}"))
+    assert np.array_equal(
+        today.pop(position)[1:-1], ours(source, "vision", "tower.embeddings.position_embedding.weight")[2:]
+    )
+    assert today.keys() - mended.keys() == {"v.class_embd"}
+    assert all(np.array_equal(today[name], mended[name]) for name in mended)
+
+
+def test_the_table_of_g_is_rotated(source: Checkpoint, tmp_path: Path) -> None:
+    """Its class token stays."""
+    _, today = read(export_gguf(source, "G", tmp_path / "out", "f32") / "mmproj-iaa-g-f32.gguf")
+    positions = ours(source, "vision", "tower.embeddings.position_embedding.weight")
+    assert np.array_equal(today["v.position_embd.weight"], np.roll(positions, -1, 0))
+    assert np.array_equal(today["v.class_embd"], ours(source, "vision", "tower.embeddings.class_embedding"))
 
 
 def test_rows_that_scales_do_not_divide_are_f16(tmp_path: Path) -> None:

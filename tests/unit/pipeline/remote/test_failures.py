@@ -232,18 +232,25 @@ def test_a_server_that_comes_back_is_found_again(server: ModelServer) -> None:
     again[0].server_close()
 
 
-def test_too_long_makes_a_chat_forget(server: ModelServer, remote: RemotePipeline) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 640 tokens, but …",
+        "request (650 tokens) exceeds the available context size",
+    ],
+    ids=["vLLM, llama-cpp-python", "llama-server"],
+)
+def test_too_long_makes_a_chat_forget(server: ModelServer, remote: RemotePipeline, words: str) -> None:
     def short(exchange: Any, body: dict[str, Any]) -> None:
         if len(body["messages"]) > 4:
-            said = {"error": {"message": "This model's maximum context length is 640 tokens, but …"}}
-            return exchange.send(400, json.dumps(said))
+            return exchange.send(400, json.dumps({"error": {"message": words}}))
         return says("Yes.")(exchange, body)
 
     server.behaves(short)
     chat = remote.chat(PICTURE)
     assert [chat.say(f"question {n}").forgotten for n in range(4)] == [0, 0, 1, 1]
     assert [m.content for m in chat.conversation.messages][1:] == ["question 2", "Yes.", "question 3", "Yes."]
-    server.behaves(refuses(400, '{"object": "error", "message": "maximum context length is 640 tokens"}'))
+    server.behaves(refuses(400, json.dumps({"object": "error", "message": words})))
     with pytest.raises(ContextLengthError, match="Shorten it"):
         remote.text("long " * 999)
 
