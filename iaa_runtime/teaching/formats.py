@@ -153,13 +153,13 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
             boxes.setdefault(_word(found, "label", where), []).append(_xywh(corners, where))
         size = _size(row, where)
         file = folder / _word(row, "image", where)
-        asked = [_phrase(p, where) for p in _list(row, "phrases", where)] if "phrases" in row else everywhere
+        asked = (
+            [_word({"phrases": p}, "phrases", where) for p in _list(row, "phrases", where)]
+            if "phrases" in row
+            else everywhere
+        )
         for phrase in dict.fromkeys((*asked, *boxes)):
             yield Example(file, phrase, tuple(boxes.get(phrase, ())), size=size, where=where)
-
-
-def _phrase(value: Any, where: str) -> str:
-    return _word({"a phrase": value}, "a phrase", where)
 
 
 # LLaVA ---------------------------------------------------------------------------------------------------------------

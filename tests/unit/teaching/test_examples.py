@@ -92,7 +92,7 @@ def test_a_picture_lacks_what_was_looked_for_there_alone(folder: Path) -> None:
     first = [("a.png", "cat", 1), ("a.png", "dog", 0), ("a.png", "mouse", 1), ("b.png", "bird", 0)]
     assert found == [*first, ("a.png", "cat", 0), ("a.png", "mouse", 0)]
     path = write(folder / "e.jsonl", [{"image": "a.png", "phrases": [5], "detections": []}])
-    with pytest.raises(InputError, match="line 1: 'a phrase' is 5"):
+    with pytest.raises(InputError, match="line 1: 'phrases' is 5"):
         read_examples(path, Task.G)
 
 
