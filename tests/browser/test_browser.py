@@ -21,6 +21,7 @@ SHOWING = {
     "IAA_Choose",
     "IAA_SelectBoxes",
     "IAA_MergeBoxes",
+    "IAA_Teach",
 }
 """Nodes that show what they found."""
 NEEDS_MORE: dict[str, list[str]] = {"ground_sam3_mask": [], "ground_impact_detailer": ["DetailerForEach"]}

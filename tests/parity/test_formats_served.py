@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_server import needs_llama_cpp
+from llama_server import LLAMA_CPPS
 from llama_server import serving as serving_llama_cpp
 from vllm_server import needs_vllm
 from vllm_server import serving as serving_vllm
@@ -43,10 +43,10 @@ def have_the_schema(remote: RemotePipeline) -> None:
         remote.caption(pictures[0], "Describe this image.", format=SCHEMA, max_new_tokens=3)
 
 
-@needs_llama_cpp
-def test_llama_cpp(tmp_path: Path) -> None:
+@pytest.mark.parametrize("server", LLAMA_CPPS)
+def test_llama_cpp(tmp_path: Path, server: str) -> None:
     folder = export_gguf(Checkpoint(DEMO_CHECKPOINT), "MM", tmp_path / "out", "f16")
-    with serving_llama_cpp(folder, "mmproj") as address:
+    with serving_llama_cpp(folder, "mmproj", server) as address:
         have_the_schema(RemotePipeline.connect([address], concurrency=1))
 
 

@@ -46,7 +46,7 @@ from iaa_runtime.pipeline.remote.messages import parse_prompt
 from iaa_runtime.pipeline.remote.said import refusal_message
 from iaa_runtime.pipeline.remote.transport import CancelToken
 from iaa_runtime.teaching.formats import read_examples
-from iaa_runtime.text.formats import check_format
+from iaa_runtime.text.formats import format_check
 from iaa_runtime.text.listing import LONGEST, MOST_OBJECTS, listed_objects
 from iaa_runtime.text.tokenizer import load_tokenizer
 
@@ -305,7 +305,7 @@ def test_formats(given_: Any) -> None:
     for format in (given_, as_json(given_).decode()):
         text = read(lambda format=format: checked_format(format))
         if text is not None:
-            read(lambda text=text: check_format(text))
+            read(lambda text=text: format_check(text))
 
 
 @fuzzed
