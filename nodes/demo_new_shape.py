@@ -56,7 +56,7 @@ class DemoNewShape(Node):
             (shape if number < count - without else None, FIRST_SEED + seed + number, max(width, height), aspect)
             for number in range(count)
         ]
-        first, _ = picture_of(*asked[0])
+        scene = make_scene(FIRST_SEED, long_side=max(width, height), aspect=aspect)  # all are of one size
         boxes: list[list[Detection]] = []
 
         def drawn() -> Iterator[Image.Image]:
@@ -66,7 +66,7 @@ class DemoNewShape(Node):
                 boxes.append([Detection.from_xyxy(box, phrase, 1.0) for box in corners])
                 yield picture
 
-        batch = image_batch(drawn(), count, first.size)
+        batch = image_batch(drawn(), count, (scene.width, scene.height))
         return io.NodeOutput(intermediate(batch), bounding_boxes(boxes), phrase)
 
 

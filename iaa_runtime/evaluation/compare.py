@@ -33,7 +33,7 @@ def compare_refcoco(first: Sequence[Case], second: Sequence[Case]) -> dict[str, 
     return {
         "precision_at_0.5": compare_means([c.hit for c in first], [c.hit for c in second], pictures),
         "mean_iou": compare_means([c.iou for c in first], [c.iou for c in second], pictures),
-        **count_of_one(only),
+        **discordant_counts(only),
     }
 
 
@@ -66,7 +66,7 @@ def compare_shapes(first: Sequence[SceneScore], second: Sequence[SceneScore]) ->
             compared[name] = compare_means(before, after, seeds)
         if name != "single_iou":
             only += [(a, b) for _, a, b in of]
-    return compared | count_of_one(only) | {"count": len(first)}
+    return compared | discordant_counts(only) | {"count": len(first)}
 
 
 _OF_SCENES: dict[str, Callable[[SceneScore], Sequence[float]]] = {
@@ -82,8 +82,15 @@ def _asked(scene: SceneScore) -> tuple[int, int, int]:
     return scene.seed, len(scene.ious), len(scene.questions)
 
 
-def count_of_one(right: Sequence[tuple[float, float]]) -> dict[str, int]:
-    """``count`` of pairs of what is right in two runs; ``only_first`` and ``only_second``, right in one run alone."""
+def discordant_counts(right: Sequence[tuple[float, float]]) -> dict[str, int]:
+    """Counts of answers that two runs share (McNemar's discordant pairs).
+
+    Args:
+        right: for each answer whether it is right in the first run, and whether in the second.
+
+    Returns:
+        ``count`` of all; ``only_first`` and ``only_second``, right in one run alone.
+    """
     return {
         "count": len(right),
         "only_first": right.count((True, False)),
@@ -146,4 +153,4 @@ def compare_mme(first: Mapping[str, Sequence[Answer]], second: Mapping[str, Sequ
         interval = bootstrap_sum_interval([differences[name] for name in there])
         before_all, after_all = (sum(scores[name][run] for name in there) for run in ("first", "second"))
         sums[title] = _difference(before_all, after_all, interval)
-    return sums | {"scores": scores} | count_of_one(only)
+    return sums | {"scores": scores} | discordant_counts(only)

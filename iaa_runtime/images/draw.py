@@ -25,8 +25,8 @@ _HUES = (355, 212, 50, 140, 285, 25, 178, 82, 322, 245)
 _MAX_LABEL = 120
 _MAX_ROWS = 8
 """How many label heights above or below its box a label may go to find a free place."""
-_SMALL = 8
-"""How many labels side by side would hide all of a picture that is too small for labels."""
+_LEAST_LABELS = 8
+"""A picture that has not room for so many labels like the one to be drawn is too small for it."""
 _MAX_PLACED = 256
 """How many labels look for a free place; where more are, none is free, and each search takes longer."""
 
@@ -60,7 +60,7 @@ def draw_detections(image: Picture, detections: Sequence[Detection], cancelled: 
     for number, (detection, name) in enumerate(zip(detections, names, strict=True)):
         check_cancelled(cancelled)
         tag = _fit_tag(name, detection.score, canvas.size, crowd=len(detections) / 30)
-        if tag.width * tag.height * _SMALL > canvas.width * canvas.height:
+        if tag.width * tag.height * _LEAST_LABELS > canvas.width * canvas.height:
             tag = _measure(f"{number + 1}", SMALLEST)
         heeded = (boxes, taken) if number < _MAX_PLACED else ([], [])
         plate = _plate(tag, detection.xyxy, *heeded, canvas.size)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from ..boxes.geometry import Box, intersection
-from ..errors import Cancel
+from ..errors import Cancel, InputError
 from .scenes import COLORS, RGB, Scene, draw_scene, make_scene
 
 Draw = Callable[[ImageDraw.ImageDraw, float, RGB, random.Random], None]
@@ -77,7 +77,10 @@ def draw_with(
         cancelled: True raises :class:`Cancelled`.
 
     Returns:
-        The picture, and the thing's box in its pixels.
+        The picture, and the thing's box in its pixels: x1, y1, x2, y2.
+
+    Raises:
+        InputError: there is no room for it.
     """
     thing = NEW_THINGS[name]
     for attempt in range(100):
@@ -92,7 +95,9 @@ def draw_with(
             box = (x, y, x + width, y + height)
             if not any(intersection(box, shape.box) for shape in scene.shapes):
                 return _drawn(thing.draw, scene, box, rng, cancelled), box
-    raise RuntimeError(f"no room for a {name} with seed {seed}")
+    raise InputError(
+        f"There is no room for a {name} among the shapes of seed {seed}. Take a larger or squarer picture."
+    )
 
 
 def _drawn(draw: Draw, scene: Scene, box: Box, rng: random.Random, cancelled: Cancel) -> Image.Image:

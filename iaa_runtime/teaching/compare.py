@@ -9,7 +9,7 @@ from typing import Any
 from ..boxes.answers import Detection
 from ..boxes.geometry import Box
 from ..errors import InputError
-from ..evaluation.compare import compare_means, count_of_one
+from ..evaluation.compare import compare_means, discordant_counts
 from ..jobs.files import numbered_jsonl
 from .examples import Example
 from .scores import THRESHOLDS, BoxCase
@@ -81,7 +81,7 @@ def compare_boxes(first: Sequence[BoxCase], second: Sequence[BoxCase]) -> dict[s
             pictures, before, after = zip(*of, strict=True)
             compared[name] = compare_means(before, after, pictures)
     whole = [(_whole(a), _whole(b)) for a, b in zip(first, second, strict=True)]
-    return compared | count_of_one(whole)
+    return compared | discordant_counts(whole)
 
 
 Pairs = Sequence[tuple[float, float]]

@@ -37,6 +37,10 @@ def test_the_archive_holds_the_pack_and_no_tests() -> None:
     assert packed >= NEEDED
     folders = {name.partition("/")[0] for name in packed if "/" in name}
     assert folders == {"nodes", "iaa_runtime", "web", "locales", "workflows", "subgraphs", "docs"}
+    beside = {name for name in packed if "/" not in name}
+    assert beside == {".gitattributes", *(name for name in NEEDED if "/" not in name)}, (
+        "a log or a picture that somebody left there"
+    )
     assert sum((PROJECT / name).stat().st_size for name in packed) < LARGEST
     assert not [name for name in packed if (PROJECT / name).read_bytes()[:40].startswith(b"version https://git-lfs")]
 

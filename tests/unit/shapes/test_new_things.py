@@ -24,6 +24,13 @@ def test_a_box_is_where_the_thing_is(name: str, monkeypatch: pytest.MonkeyPatch)
         assert np.abs(np.subtract(extent, (x1, y1, x2, y2))).max() <= 1.5, (name, seed)
 
 
+@pytest.mark.parametrize("name", NEW_THINGS)
+@pytest.mark.parametrize("aspect", [1 / 3, 1.0, 3.0])
+def test_there_is_room_in_every_picture_that_the_node_takes(name: str, aspect: float) -> None:
+    for seed in range(30):
+        draw_with(name, seed, long_side=64, aspect=aspect)
+
+
 def test_the_same_seed_gives_the_same_picture() -> None:
     first, again, other = (draw_with("heart", seed, long_side=200, aspect=1.0)[0] for seed in (1, 1, 2))
     assert first.size == (200, 200) and first.tobytes() == again.tobytes() != other.tobytes()
