@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import Cancel, InputError, check_cancelled
 from ..images.resample import resample
+from ..images.strips import strips
 from .crops import Region, Regions, cut
 from .geometry import intersection
 
@@ -48,44 +49,57 @@ def paste_crops(
     pasted = images.clone()
     for number, (crop, region) in enumerate(zip(crops, regions.items, strict=True)):
         check_cancelled(cancelled)
-        inside = intersection(region.rectangle, (0, 0, *regions.image_size))
-        if inside is None:
-            continue
-        channels = min(crop.shape[-1], images.shape[-1])
-        crop = crop.to(images)
-        new, changed = _compare(images[..., :channels], crop[..., :channels], region, cancelled)
-        cover: Tensor | float = 1.0
-        if crop.shape[-1] == 4 > images.shape[-1] and crop[..., 3].min() < 1:
-            # Colours by their opacity before resizing: those of transparent pixels, which are anything, must not bleed.
-            new = resample(crop[..., :channels] * crop[..., 3:], region.extent, region.method, cancelled)
-            cover = resample(crop[..., 3:], region.extent, region.method, cancelled)
-        weight = _ramp(region, regions.image_size, feather).to(images)
-        if masks is not None:
-            mask = masks[number][..., None].to(images)
-            weight = weight * resample(mask, region.extent, region.method, cancelled)[..., 0]
-        weight = torch.where(changed, weight, torch.zeros_like(weight))
-        left, top, right, bottom = inside
-        x, y = region.rectangle[:2]
-        shown = slice(top - y, bottom - y), slice(left - x, right - x)
-        place = pasted[region.image, top:bottom, left:right, :channels]
-        share = weight[shown][..., None]
-        kept = 1 - share * (cover if isinstance(cover, float) else cover[shown])
-        place.copy_(torch.where(share > 0, place * kept + new[shown] * share, place))
+        if intersection(region.rectangle, (0, 0, *regions.image_size)) is not None:
+            mask = None if masks is None else masks[number]
+            _paste(pasted, images, crop.to(images), mask, region, feather, cancelled)
     return pasted
 
 
-def _compare(images: Tensor, crop: Tensor, region: Region, cancelled: Cancel) -> tuple[Tensor, Tensor]:
-    """The crop resized to its region (h, w, c), and where (h, w) it differs from the pixels that were cut there."""
-    new = resample(crop, region.extent, region.method, cancelled)
-    given = cut(images, region, cancelled)
-    if given.shape != crop.shape:
-        return new, torch.ones(new.shape[:2], dtype=torch.bool, device=new.device)
+def _paste(
+    pasted: Tensor,
+    images: Tensor,
+    crop: Tensor,
+    mask: Tensor | None,
+    region: Region,
+    feather: int,
+    cancelled: Cancel,
+) -> None:
+    """Puts one crop into the images that are to come out, some rows at a time."""
+    height, width = images.shape[1:3]
+    channels = min(crop.shape[-1], images.shape[-1])
+    new = resample(crop[..., :channels], region.extent, region.method, cancelled)
     # Compared after resizing: any pixel of the crop that bears on a pixel of the image counts.
-    return new, (new != resample(given, region.extent, region.method, cancelled)).any(dim=-1)
+    given = cut(images[..., :channels], region, cancelled)
+    same_size = given.shape == crop[..., :channels].shape
+    old = resample(given, region.extent, region.method, cancelled) if same_size else None
+    cover: Tensor | None = None
+    colors = new
+    if crop.shape[-1] == 4 > images.shape[-1] and crop[..., 3].min() < 1:
+        # Colours by their opacity before resizing: those of transparent pixels, which are anything, must not bleed.
+        colors = resample(crop[..., :channels] * crop[..., 3:], region.extent, region.method, cancelled)
+        cover = resample(crop[..., 3:], region.extent, region.method, cancelled)
+    if mask is not None:
+        mask = resample(mask[..., None].to(images), region.extent, region.method, cancelled)
+    across, down = (ramp.to(images) for ramp in _ramps(region, (width, height), feather))
+
+    x, y = region.rectangle[:2]
+    left, top = max(x, 0), max(y, 0)
+    right, bottom = min(region.rectangle[2], width), min(region.rectangle[3], height)
+    for _, first, _, last in strips((right - left, bottom - top), cancelled):
+        rows, columns = slice(top + first - y, top + last - y), slice(left - x, right - x)
+        share = torch.minimum(across[columns], down[rows, None])[..., None]
+        if mask is not None:
+            share = share * mask[rows, columns]
+        if old is not None:
+            changed = (new[rows, columns] != old[rows, columns]).any(dim=-1, keepdim=True)
+            share = torch.where(changed, share, torch.zeros_like(share))
+        kept = 1 - share * (1.0 if cover is None else cover[rows, columns])
+        place = pasted[region.image, top + first : top + last, left:right, :channels]
+        place.copy_(torch.where(share > 0, place * kept + colors[rows, columns] * share, place))
 
 
-def _ramp(region: Region, image_size: tuple[int, int], feather: int) -> Tensor:
-    """Weights (h, w), float32, that rise from the sides of a region to 1 over ``feather`` pixels."""
+def _ramps(region: Region, image_size: tuple[int, int], feather: int) -> tuple[Tensor, Tensor]:
+    """Weights across (w,) and down (h,), float32, that rise from the sides of a region to 1 over ``feather`` pixels."""
     width, height = region.extent
     across, down = torch.ones(width), torch.ones(height)
     if feather > 0:
@@ -96,7 +110,7 @@ def _ramp(region: Region, image_size: tuple[int, int], feather: int) -> Tensor:
                 torch.minimum(weights, rise, out=weights)
             if far < limit:
                 torch.minimum(weights, rise.flip(0), out=weights)
-    return torch.minimum(across[None], down[:, None])
+    return across, down
 
 
 def _check(images: Tensor, crops: Sequence[Tensor], regions: Regions, masks: Sequence[Tensor] | None) -> None:
