@@ -10,6 +10,7 @@ from ..boxes.answers import Detection
 from ..boxes.geometry import Box
 from ..errors import InputError
 from ..evaluation.compare import compare_means, discordant_counts
+from ..images.names import slashed
 from ..jobs.files import numbered_jsonl
 from .examples import Example
 from .scores import THRESHOLDS, BoxCase
@@ -18,7 +19,7 @@ from .scores import THRESHOLDS, BoxCase
 def case_record(case: BoxCase) -> dict[str, Any]:
     """A case as a line of JSON; :func:`read_cases` reads it."""
     return {
-        "image": str(case.example.image),
+        "image": slashed(str(case.example.image)),
         "phrase": case.example.asked,
         "boxes": [list(box) for box in case.example.boxes],
         "detections": [found.to_dict() for found in case.found],
