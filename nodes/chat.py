@@ -16,7 +16,16 @@ from ..iaa_runtime.text.conversation import Conversation
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .notes import notes_ui
-from .options import CATEGORY, DEFAULTS, IAAChatType, generation_options, length_input, model_input, sampling_input
+from .options import (
+    CATEGORY,
+    DEFAULTS,
+    IAAChatType,
+    format_input,
+    generation_options,
+    length_input,
+    model_input,
+    sampling_input,
+)
 from .previews import boxes_ui, texts_ui
 from .progress import Progress
 from .values import bounding_boxes, pictures
@@ -48,6 +57,7 @@ class ChatTurn(Node):
                 IAAChatType.Input("history", optional=True),
                 length_input(),
                 sampling_input(),
+                format_input(),
             ],
             outputs=[
                 io.String.Output("answer"),
@@ -75,6 +85,7 @@ class ChatTurn(Node):
         history: ChatHistory | None = None,
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         sampling: dict[str, Any] | None = None,
+        format: str = "",
     ) -> io.NodeOutput:
         """Takes the turn."""
         if not message.strip():
@@ -89,7 +100,7 @@ class ChatTurn(Node):
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
-                **generation_options(max_new_tokens, sampling),
+                **generation_options(max_new_tokens, sampling, format),
             )
         progress.done()
         return output(chat, turn.reply, notes_ui(pipeline), cls)

@@ -136,6 +136,7 @@ def test_answers_are_held_to_a_format(client: Client, comfyui: Path) -> None:
     asks = {
         "held": node("IAA_Caption", image=["scene", 0], prompt="How many?", format=json.dumps(schema)),
         "text": node("IAA_Text", prompt="What is the opposite of left?", format="(Right|Up)!"),
+        "said": node("IAA_Chat", message="Which is it?", format="(this|that)"),
     }
     run = client.run(asking(2, **asks))
     looked = subprocess.run([python_of(comfyui), "-c", "import llguidance"], capture_output=True)
@@ -145,5 +146,6 @@ def test_answers_are_held_to_a_format(client: Client, comfyui: Path) -> None:
     assert run.status == "success", run.error
     assert [list(json.loads(text)) for text in run.outputs["held"]["text"]] == [["count"]] * 2
     assert run.outputs["text"]["text"][0] in ("Right!", "Up!")
+    assert run.outputs["said"]["text"][0] in ("this", "that")
     asks = {"text": node("IAA_Text", prompt="Hi", format="(a")}
     assert "Answers cannot be held to this format" in (client.run(asking(1, **asks)).error or "")

@@ -7,7 +7,14 @@ import argparse
 from ...config import Task
 from ...errors import UsageError
 from ..parser import CommandParser
-from .shared import STDIN, add_adaptor_argument, add_overwrite_argument, add_pipeline_arguments, checked
+from .shared import (
+    STDIN,
+    add_adaptor_argument,
+    add_format_argument,
+    add_overwrite_argument,
+    add_pipeline_arguments,
+    checked,
+)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -24,11 +31,12 @@ def add_arguments(parser: CommandParser) -> None:
         "--script",
         metavar="FILE.jsonl",
         help='take turns from a file, or from stdin (-) as they come: {"task": "G", "text": "…"} a line; an "image" in '
-        "a line shows another picture",
+        'a line shows another picture, a "format" is what its answer is held to',
     )
     parser.add_argument(
         "--forget", action="store_true", help="keep nothing: no typed lines, and no unsaved conversation"
     )
+    add_format_argument(parser)
     add_overwrite_argument(parser)
     add_pipeline_arguments(parser)
     add_adaptor_argument(parser)

@@ -339,14 +339,19 @@ def add_format_argument(parser: argparse._ActionsContainer, option: str = "--for
     parser.add_argument(
         option,
         dest="answer_format",
-        type=checked(_format),
+        type=checked(read_format),
         metavar="TEXT",
         help="hold the answer to a JSON schema, typed or as FILE.json, or to a regular expression "
         "(pip install llguidance)",
     )
 
 
-def _format(text: str) -> str:
+def read_format(text: str) -> str:
+    """A format as typed, or that of a file whose name ends in .json.
+
+    Raises:
+        InputError: it is empty, not readable, or nothing that answers can be held to.
+    """
     from ...text.formats import format_check
 
     format = checked_format(read_text(Path(text)) if text.lower().endswith(".json") else text)

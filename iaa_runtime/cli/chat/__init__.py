@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
         task = turn.task or task
         if not options.json:
             print(f"[{task.value}] {turn.text}")
-        take_turn(chat, turn.text, task, settings, options.json)
+        held = settings | {"format": turn.format} if turn.format else settings
+        take_turn(chat, turn.text, task, held, options.json)
     return 0
 
 

@@ -9,7 +9,7 @@ from ...config import Task
 from ...images.load import endings
 from ...text.printable import printable
 
-COMMANDS = ("/clear", "/help", "/image ", "/quit", "/save ", "/task ")
+COMMANDS = ("/clear", "/format ", "/help", "/image ", "/quit", "/save ", "/task ")
 
 
 def completions(line: str) -> list[str]:
@@ -19,8 +19,8 @@ def completions(line: str) -> list[str]:
         return [command for command in COMMANDS if line and command.startswith(line)]
     if name == "/task":
         return [f"/task {task.value}" for task in Task if task.value.lower().startswith(rest.lower())]
-    if name in ("/image", "/save"):
-        ends = tuple(endings()) if name == "/image" else ("",)
+    ends = {"/image": tuple(endings()), "/format": (".json",), "/save": ("",)}.get(name)
+    if ends is not None:
         return [f"{name} {path}" for path in sorted(_paths(rest, ends))]
     return []
 

@@ -8,18 +8,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...config import Task
+from ...config.formats import checked_format
 from ...errors import IAAError, InputError, spelled
 from ...jobs.files import check_text, numbered_jsonl, numbered_rows
+from ...text.formats import format_check
 from ..arguments.shared import STDIN
 from ..stdin import byte_stream
 
 
 class ScriptTurn(NamedTuple):
-    """What a line asks: a text, of a task and about a picture where it names others than the line before."""
+    """What a line asks: a text, of a task and about a picture where it names others than the line before.
+
+    Its answer is held to ``format``; empty where the line names none.
+    """
 
     text: str
     task: Task | None
     image: str
+    format: str
 
 
 def read_script(path: str) -> Iterator[ScriptTurn]:
@@ -41,6 +47,15 @@ def read_script(path: str) -> Iterator[ScriptTurn]:
             raise InputError(f"{name}, line {number}: there is no image at {spelled(image, 200)}. Check the path.")
         try:
             task = Task.parse(turn["task"]) if turn.get("task") else None
+            format = _format(turn.get("format") or "")
         except IAAError as error:
             raise InputError(f"{name}, line {number}: {error}") from None
-        yield ScriptTurn(turn["text"], task, image)
+        yield ScriptTurn(turn["text"], task, image, format)
+
+
+def _format(value: object) -> str:
+    """What a line says that its answer is held to; only a format that is given needs the library."""
+    format = checked_format(value)
+    if format:
+        format_check(format)
+    return format

@@ -13,15 +13,19 @@ from ...images.load import load_image
 from ...images.names import unquoted
 from ...jobs.files import write_jsonl
 from ...pipeline.chat import Chat
+from ..arguments.shared import read_format
 from ..keyboard.prompt import Prompt
 from ..output import log
 from ..outputs import Outputs
 from .turns import record, take_turn
 from .unsaved import CHATS, keep_unsaved
 
+FREE = "off"
+"""What ``/format`` calls answers that are held to nothing."""
 HELP = """Type a message. Commands:
   /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone)
   /image FILE       what the conversation is about
+  /format TEXT      hold words to a JSON schema (typed, or FILE.json) or a regular expression; off: to nothing
   /save FILE        write the conversation as JSON lines, which --script can read
   /clear            forget what was said
   /help  /quit"""
@@ -59,7 +63,7 @@ class Session:
         elif line:
             turn = take_turn(self._chat, line, self.task, self._settings, self._as_json)
             shows = {"image": self._image} if self._image != self._shown else {}
-            self._said.append(shows | record(turn))
+            self._said.append(shows | record(turn, self._settings.get("format")))
             self._shown = self._image
 
     def keep_unsaved(self) -> None:
@@ -80,6 +84,8 @@ class Session:
             self.task = Task.parse(argument)
         elif name == "/image":
             self._show(_path(argument))
+        elif name == "/format":
+            self._hold(unquoted(argument))
         elif name == "/save":
             self._save(_path(argument))
         elif name == "/clear":
@@ -94,6 +100,13 @@ class Session:
         self._outputs.reads("/image", name)
         self._chat.image, self._image = image, name
         log(f"{name}: {image.width}×{image.height}")
+
+    def _hold(self, text: str) -> None:
+        if not text:
+            raise InputError("Say to what: /format TEXT, or /format off.")
+        self._settings = {name: value for name, value in self._settings.items() if name != "format"}
+        if text != FREE:
+            self._settings["format"] = read_format(text)
 
     def _clear(self) -> None:
         if self._prompt.is_typed:

@@ -53,6 +53,30 @@ def test_a_saved_chat_can_be_run_again(
     assert records(capsys) == said
 
 
+def test_words_are_held_to_a_format_and_boxes_to_their_own(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved, schema = tmp_path / "saved.jsonl", tmp_path / "sides.json"
+    schema.write_text(json.dumps({"enum": ["left", "right"]}))
+    said = ("What is it?", "/format", "/format (a", f"/format '{schema}'", "Where?", "/task G", "Show it", "/task Text")
+    pipe_in(monkeypatch, f"/image {photo}", *said, "Which side?", "/format off", "So?", f"/save {saved}", "/quit")
+    command = ["chat", "--model", model, "--json", "--max-new-tokens", "12"]
+    assert main([*command, "--format", "(yes|no)"]) == 0
+    captured = capsys.readouterr()
+    answers = [json.loads(line) for line in captured.out.splitlines()]
+    assert [turn.get("format") for turn in answers] == ["(yes|no)", schema.read_text(), None, schema.read_text(), None]
+    assert answers[0]["answer"] in ("yes", "no")
+    assert {answers[1]["answer"], answers[3]["answer"]} <= {'"left"', '"right"'}
+    assert "detections" in answers[2]
+    assert "Say to what" in captured.err
+    assert "cannot be held to this format" in captured.err
+    assert main([*command, "--script", str(saved)]) == 0
+    assert records(capsys) == answers
+    (tmp_path / "object.jsonl").write_text(json.dumps({"task": "Text", "text": "Hi", "format": {"const": 7}}))
+    assert main([*command, "--script", str(tmp_path / "object.jsonl")]) == 0
+    assert records(capsys)[0]["answer"] == "7"
+
+
 def test_a_script_may_hold_any_unicode_and_a_byte_order_mark(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +125,8 @@ def test_turns_from_stdin_are_answered_as_they_come(model: str, project: Path) -
         ('{"task": "MM"}', 'line 2: needs a "text"'),
         ('{"text": "a", "task": "Q"}', "'Q'"),
         ('{"text": "a", "image": 5}', 'line 2: "image" is the path'),
+        ('{"text": "a", "format": 5}', "line 2: format is 5"),
+        ('{"text": "a", "format": "(a"}', "line 2: Answers cannot be held to this format"),
     ],
 )
 def test_a_script_is_checked_before_anything_is_said(

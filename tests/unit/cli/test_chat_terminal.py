@@ -140,7 +140,7 @@ def test_what_tab_offers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "more").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert completions("/") == ["/clear", "/help", "/image ", "/quit", "/save ", "/task "]
+    assert completions("/") == ["/clear", "/format ", "/help", "/image ", "/quit", "/save ", "/task "]
     assert completions("/s") == ["/save "]
     assert completions("/task t") == ["/task Text"]
     assert completions("/image ") == ["/image a.png", "/image b.PNG", "/image more/"]
