@@ -1,4 +1,4 @@
-"""Choosing, checking, labelling and captions of boxes through the nodes of a running ComfyUI, beside Python, in one run.
+"""Choosing, checking, labelling and captions of boxes through nodes in a running ComfyUI, beside Python, in one run.
 
     python benchmarks/asking_in_comfyui.py [--scenes 40]
 
