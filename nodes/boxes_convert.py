@@ -10,9 +10,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.boxes.bounding_box import Boxes, described, fitted, repeated
 from ..iaa_runtime.boxes.convert import boxes_from, to_json, to_kjnodes, to_layerstyle, to_nested
-from ..iaa_runtime.boxes.points import MOST_PER_SIDE, points_json
+from ..iaa_runtime.boxes.points import points_json
 from ..iaa_runtime.boxes.reader import CONVENTIONS
 from ..iaa_runtime.boxes.segs import is_segs, segs_size, to_segs
+from ..iaa_runtime.config.boxes import MOST_PER_SIDE
 from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, SKIP, size_of
 from .host import check_interrupt

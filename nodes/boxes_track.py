@@ -8,7 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.bounding_box import as_boxes
-from ..iaa_runtime.boxes.track import MOST_FRAMES, Tracking, named_tracks, track_boxes
+from ..iaa_runtime.boxes.track import named_tracks, track_boxes
+from ..iaa_runtime.config.boxes import MOST_FRAMES, Tracking
 from .boxes_common import BOX_CATEGORY, box_input, view
 from .host import check_interrupt
 from .inputs import Node

@@ -33,6 +33,7 @@ EVERY_COMMAND = {
     "annotate": ["annotate", "scene", "--caption", "--out", "job", "--coco", "coco.json", "--sidecars"],
     "annotate again": ["annotate", "scene", "--caption", "--out", "job"],
     "annotate with boxes": ["annotate", *TWO, "--caption", *PHRASE, "--out", "boxed", "--page", "look.html"],
+    "track": ["track", f"boxed/{SHARD}"],
     "teach": ["teach", f"boxed/{SHARD}", "--images", ".", "--task", "MM", *BRIEFLY, "--out", "taught.safetensors"],
     "caption with what was taught": ["caption", *PICTURE, "--adaptor", "taught.safetensors:0.5", *FEW],
     "eval": ["eval", "shapes", "--scenes", "1"],

@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..config.boxes import MOST_PER_SIDE
 from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import corners
-
-MOST_PER_SIDE = 5
-"""From a grid of 6 x 6 on, its outermost points lie outside of the ellipse that a box holds, so beside most things."""
 
 Point = dict[str, int]
 """``x`` and ``y`` of a pixel, counted from the picture's top left one, 0."""

@@ -15,42 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..config.boxes import Tracking
 from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import BoxDict, Boxes, check_count, corners, from_corners, label_of, relabelled, score_of
 from .geometry import pairwise_iou
 
 MOST_IN_FRAME = 1000
 """Boxes of a frame, and tracks that are looked for in it: assigning so many takes a third of a second."""
-MOST_FRAMES = 1000
-"""That a gap, or what is averaged, may be long."""
 RECENT = 5
 """Frames that tell how a track moves: of one step alone, half would be chance."""
 
 _Edges = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Tracking:
-    """How boxes are followed.
-
-    Attributes:
-        iou: least overlap (IoU, above 0 and up to 1) of a box with where its track is expected.
-        same_label: a track has boxes of one label alone (upper and lower case are the same).
-        gap: frames that a track may be missing and still be found again; the gap is filled. 0 ends it at once.
-        smoothing: frames on each side that a box is averaged with; 0 leaves boxes as they are.
-    """
-
-    iou: float = 0.3
-    same_label: bool = True
-    gap: int = 5
-    smoothing: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.iou <= 1:
-            raise InputError(f"The least overlap of a track's boxes is {self.iou}. Give one above 0, and at most 1.")
-        for name in ("gap", "smoothing"):
-            if not 0 <= getattr(self, name) <= MOST_FRAMES:
-                raise InputError(f"{name!r} is {getattr(self, name)} frames. Give 0 to {MOST_FRAMES}.")
 
 
 @dataclass

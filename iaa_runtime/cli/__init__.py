@@ -32,6 +32,7 @@ COMMANDS = {
     "choose": "answer a question by one of your choices, with a probability for each",
     "label": "find everything that the model names in images: boxes, masks, crops",
     "ground": "find phrases in images: boxes, masks, crops",
+    "track": "follow boxes through the frames of a video",
     "text": "ask the frozen language model alone",
     "chat": "talk about an image, choosing the task turn by turn",
     "eval": "run and score RefCOCO, MME, boxes of your own, or the demo's scenes",

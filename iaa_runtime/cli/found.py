@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer
+from ..boxes.points import box_points
 from ..images.draw import crop_detections, detections_mask, draw_detections
 from .arguments.shared import STDIN
 from .output import BOX, log, print_json
@@ -30,7 +31,7 @@ def tell(
     """Prints the boxes of a picture, the ``phrases`` that were looked for, and raw ``answers``, if any."""
     if options.json:
         record: dict[str, Any] = {"image": path} if phrases is None else {"image": path, "phrases": list(phrases)}
-        record["detections"] = [d.to_dict() for d in found]
+        record["detections"] = [_described(d, options.points) for d in found]
         if answers:
             record["answers"] = [{"phrase": answer.phrase, "text": answer.text} for answer in answers]
         print_json(record)
@@ -81,6 +82,12 @@ class FoundFiles:
         """How the names of an image's crops begin."""
         stem = "stdin" if path == STDIN else Path(path).stem
         return stem if self._count == 1 else f"{number}-{stem}"
+
+
+def _described(found: Detection, per_side: int | None) -> dict[str, Any]:
+    """A box as a line of JSON tells it, with points inside it where so many a side are asked for."""
+    box = found.to_dict()
+    return box | {"points": box_points(box, per_side)} if per_side else box
 
 
 def _boxes(count: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ...config.boxes import MOST_PER_SIDE
 from ...errors import InputError, UsageError
 from ...text.prompts import grounding_question
 from ..parser import CommandParser
@@ -54,6 +55,13 @@ def add_found_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--crops", type=checked(_folder_path), metavar="DIR", help="write a picture of each box into DIR"
     )
+    parser.add_argument(
+        "--points",
+        type=checked(_per_side),
+        metavar="N",
+        help=f"with --json: add points inside each box, for SAM; N a side, 1 (the centre) to {MOST_PER_SIDE}",
+    )
+    parser.needs("points", "json")
     add_overwrite_argument(parser)
     parser.needs("overwrite", "draw", "mask", "crops")
 
@@ -84,6 +92,13 @@ def picture_path(text: str) -> str:
             f"{text!r} has no ending of a picture format that can be written. Use .png, .jpg or .webp."
         ) from None
     return text
+
+
+def _per_side(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MOST_PER_SIDE:
+        raise InputError(f"{text!r} is not 1 to {MOST_PER_SIDE}")
+    return count
 
 
 def _folder_path(text: str) -> str:

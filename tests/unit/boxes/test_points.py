@@ -11,7 +11,8 @@ from box_strategies import batches
 from hypothesis import given
 from hypothesis import strategies as st
 
-from iaa_runtime.boxes.points import MOST_PER_SIDE, box_points, points_json
+from iaa_runtime.boxes.points import box_points, points_json
+from iaa_runtime.config.boxes import MOST_PER_SIDE
 from iaa_runtime.errors import Cancelled, InputError
 
 BOX = {"x": 10, "y": 20, "width": 60, "height": 30}

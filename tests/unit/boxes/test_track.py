@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from iaa_runtime.boxes.bounding_box import MOST_BOXES, corners
 from iaa_runtime.boxes.geometry import iou
-from iaa_runtime.boxes.track import MOST_FRAMES, MOST_IN_FRAME, Tracking, named_tracks, track_boxes
+from iaa_runtime.boxes.track import MOST_IN_FRAME, named_tracks, track_boxes
+from iaa_runtime.config.boxes import MOST_FRAMES, Tracking
 from iaa_runtime.errors import Cancelled, InputError
 
 pytest.importorskip("scipy", reason="NO SCIPY: boxes go untracked. It comes with the extra 'test'.")
