@@ -11,7 +11,7 @@ from make_checkpoint import Geometry, make_checkpoint
 GEOMETRIES = {"tiny": Geometry(), "matrices in tiles": Geometry(hidden_size=128, intermediate_size=256)}
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("geometry", ["tiny", pytest.param("matrices in tiles", marks=pytest.mark.slow)])
 def test_streamed_weights_meet_on_the_device_and_nothing_is_left_there(
     geometry: str, comfyui: Path, tmp_path: Path
 ) -> None:

@@ -171,6 +171,7 @@ def test_a_run_below_16_bits(capsys: pytest.CaptureFixture[str], precision: str)
     assert "decode step x1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone says how much was resident at most")
 def test_the_script_of_the_full_size(tmp_path: Path) -> None:
     """At the smallest size: it builds, converts, answers from both folders, and builds nothing twice."""
