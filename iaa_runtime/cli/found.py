@@ -31,7 +31,7 @@ def tell(
     """Prints the boxes of a picture, the ``phrases`` that were looked for, and raw ``answers``, if any."""
     if options.json:
         record: dict[str, Any] = {"image": path} if phrases is None else {"image": path, "phrases": list(phrases)}
-        record["detections"] = [_described(d, options.points) for d in found]
+        record["detections"] = [with_points(d.to_dict(), options.points) for d in found]
         if answers:
             record["answers"] = [{"phrase": answer.phrase, "text": answer.text} for answer in answers]
         print_json(record)
@@ -84,9 +84,8 @@ class FoundFiles:
         return stem if self._count == 1 else f"{number}-{stem}"
 
 
-def _described(found: Detection, per_side: int | None) -> dict[str, Any]:
+def with_points(box: dict[str, Any], per_side: int | None) -> dict[str, Any]:
     """A box as a line of JSON tells it, with points inside it where so many a side are asked for."""
-    box = found.to_dict()
     return box | {"points": box_points(box, per_side)} if per_side else box
 
 

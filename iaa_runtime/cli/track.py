@@ -13,6 +13,7 @@ from ..config.boxes import Tracking
 from ..errors import InputError, UsageError
 from ..jobs.files import numbered_jsonl, numbered_rows
 from .arguments.shared import STDIN
+from .found import with_points
 from .output import BOX, log, print_json
 from .stdin import byte_stream
 
@@ -27,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     tracked = track_boxes([boxes for _, boxes in frames], tracking)
     for (record, _), boxes in zip(frames, tracked, strict=True):
         if options.json:
-            print_json(record | {"detections": boxes})
+            print_json(record | {"detections": [with_points(box, options.points) for box in boxes]})
             continue
         print(record["image"])
         for box in boxes:
@@ -56,4 +57,9 @@ def _frames(path: str) -> Iterator[tuple[dict[str, Any], list[BoxDict]]]:
             (found,) = as_boxes(boxes) if boxes else [[]]
         except (InputError, ValueError) as error:
             raise InputError(f"{name}, line {number}: {error}") from None
-        yield record, found
+        yield record, [_without_points(box) for box in found]
+
+
+def _without_points(box: BoxDict) -> BoxDict:
+    """Boxes are moved and made here; the points of others would lie beside them."""
+    return {key: value for key, value in box.items() if key != "points"}

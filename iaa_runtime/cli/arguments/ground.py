@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...config.boxes import MOST_PER_SIDE
 from ...errors import InputError, UsageError
 from ...text.prompts import grounding_question
 from ..parser import CommandParser
@@ -18,6 +17,7 @@ from .shared import (
     add_overwrite_argument,
     add_picture_arguments,
     add_pipeline_arguments,
+    add_points_argument,
     add_threshold_argument,
     checked,
 )
@@ -55,13 +55,7 @@ def add_found_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--crops", type=checked(_folder_path), metavar="DIR", help="write a picture of each box into DIR"
     )
-    parser.add_argument(
-        "--points",
-        type=checked(_per_side),
-        metavar="N",
-        help=f"with --json: add points inside each box, for SAM; N a side, 1 (the centre) to {MOST_PER_SIDE}",
-    )
-    parser.needs("points", "json")
+    add_points_argument(parser)
     add_overwrite_argument(parser)
     parser.needs("overwrite", "draw", "mask", "crops")
 
@@ -92,13 +86,6 @@ def picture_path(text: str) -> str:
             f"{text!r} has no ending of a picture format that can be written. Use .png, .jpg or .webp."
         ) from None
     return text
-
-
-def _per_side(text: str) -> int:
-    count = int(text)
-    if not 1 <= count <= MOST_PER_SIDE:
-        raise InputError(f"{text!r} is not 1 to {MOST_PER_SIDE}")
-    return count
 
 
 def _folder_path(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
+from ...config.boxes import MOST_PER_SIDE
 from ...config.formats import checked_format
 from ...errors import IAAError, InputError, UsageError, spelled
 from ...images.names import expanded
@@ -163,6 +164,24 @@ def _score(text: str) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"a score is in 0..1, not {text}.")
     return value
+
+
+def add_points_argument(parser: CommandParser) -> None:
+    """Adds ``--points``, how many points each box of the JSON is to have a side; None for no points."""
+    parser.add_argument(
+        "--points",
+        type=checked(_per_side),
+        metavar="N",
+        help=f"with --json: add points inside each box, for SAM; N a side, 1 (the centre) to {MOST_PER_SIDE}",
+    )
+    parser.needs("points", "json")
+
+
+def _per_side(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MOST_PER_SIDE:
+        raise InputError(f"{text!r} is not 1 to {MOST_PER_SIDE}")
+    return count
 
 
 def add_overwrite_argument(parser: argparse._ActionsContainer) -> None:

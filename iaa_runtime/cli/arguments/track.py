@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...config.boxes import Tracking
 from ..parser import CommandParser
-from .shared import add_message_arguments
+from .shared import add_message_arguments, add_points_argument
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -37,3 +37,4 @@ def add_arguments(parser: CommandParser) -> None:
         help="frames on each side that a box is averaged with (default 0: none)",
     )
     add_message_arguments(parser)
+    add_points_argument(parser)

@@ -119,5 +119,14 @@ def test_points_lie_beside_their_boxes(tmp_path: Path, capsys: pytest.CaptureFix
     assert record["detections"]
     for found in record["detections"]:
         assert found["points"] == box_points(found, 2) and len(found["points"]) == 4
+    rows = [record | {"image": name} for name in ("a.png", "b.png", "c.png")]
+    rows[1] = {"image": "b.png", "phrases": [], "detections": []}
+    rows[2] = rows[2] | {"detections": [found | {"x": found["x"] + 8} for found in record["detections"]]}
+    (tmp_path / "found.jsonl").write_text(lines(rows))
+    for points, count in (((), 0), (("--points", "1"), 1)):
+        assert main(["track", str(tmp_path / "found.jsonl"), "--json", *points]) == 0
+        boxes = [box for row in records(capsys) for box in row["detections"]]
+        assert len(boxes) == 3 * len(record["detections"])
+        assert all(box.get("points", []) == (box_points(box, count) if count else []) for box in boxes)
     assert main([*asks, "--points", "2"]) == 2
     assert "--points has no effect without --json" in capsys.readouterr().err
