@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from ..errors import InputError
 from ..text.styles import caption_prompt, styled
-from .arguments.shared import STDIN, style_of
+from .arguments.pictures import style_of
+from .arguments.shared import STDIN
 
 
 def given_text(text: str) -> str:

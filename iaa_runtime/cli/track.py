@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             sides = {side: round(box[side]) for side in SIDES}
             print(f"  {box['track']} {label_of(box)}: {BOX.format(**sides, score=score_of(box))}")
     count = max((box["track"] for boxes in tracked for box in boxes), default=0)
-    log(f"{count} tracks in {len(frames)} frames")
+    log(f"{count} {'track' if count == 1 else 'tracks'} in {len(frames)} {'frame' if len(frames) == 1 else 'frames'}")
     return 0
 
 
@@ -49,13 +49,14 @@ def _frames(path: str) -> Iterator[tuple[dict[str, Any], list[BoxDict]]]:
     rows = numbered_rows(byte_stream(), name) if path == STDIN else numbered_jsonl(Path(path))
     for number, record in rows:
         boxes = record.get("detections", [] if "error" in record else None)
-        if not isinstance(boxes, list) or not isinstance(record.get("image"), str):
+        is_list = isinstance(boxes, list) and all(isinstance(box, dict) for box in boxes)
+        if not is_list or not isinstance(record.get("image"), str):
             raise InputError(
                 f'{name}, line {number}: needs an "image" and its "detections", as iaa ground --json prints them.'
             )
         try:
-            (found,) = as_boxes(boxes) if boxes else [[]]
-        except (InputError, ValueError) as error:
+            found = as_boxes(boxes)[0] if boxes else []
+        except InputError as error:
             raise InputError(f"{name}, line {number}: {error}") from None
         yield record, [_without_points(box) for box in found]
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ..errors import InputError
 
 MOST_PER_SIDE = 5
-"""From a grid of 6 x 6 on, its outermost points lie outside of the ellipse that a box holds, so beside most things."""
+"""Points a side of a box. From a grid of 6 x 6 on, the outermost lie outside of the ellipse that a box holds, so beside
+most things."""
 MOST_FRAMES = 1000
-"""That a gap, or what is averaged, may be long."""
+"""The longest gap, and the most frames on each side of an average."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class Tracking:
         same_label: a track has boxes of one label alone (upper and lower case are the same).
         gap: frames that a track may be missing and still be found again; the gap is filled. 0 ends it at once.
         smoothing: frames on each side that a box is averaged with; 0 leaves boxes as they are.
+
+    Raises:
+        InputError: one of the numbers is out of its range.
     """
 
     iou: float = 0.3

@@ -215,7 +215,9 @@ def numbered_rows(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, dict[
         except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
             raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
         if not isinstance(record, dict):
-            raise InputError(f"{path}, line {number}: {type(record).__name__}, not an object in braces.")
+            raise InputError(
+                f"{path}, line {number}: {type(record).__name__}, not an object in braces. Mend or remove the line."
+            )
         yield number, record
 
 

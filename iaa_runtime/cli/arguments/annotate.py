@@ -8,8 +8,8 @@ from pathlib import Path
 from ...config import BATCH_ROWS
 from ...errors import InputError, UsageError
 from ..parser import CommandParser
+from .pictures import FILE_FIELDS, add_question_arguments, add_threshold_argument
 from .shared import (
-    FILE_FIELDS,
     MOST_ROWS,
     STDIN,
     add_adaptor_argument,
@@ -17,8 +17,6 @@ from .shared import (
     add_format_argument,
     add_overwrite_argument,
     add_pipeline_arguments,
-    add_question_arguments,
-    add_threshold_argument,
     checked,
     count,
 )

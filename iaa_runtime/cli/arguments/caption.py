@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from ..parser import CommandParser
-from .shared import (
-    add_adaptor_argument,
-    add_format_argument,
-    add_picture_arguments,
-    add_pipeline_arguments,
-    add_question_arguments,
-)
+from .pictures import add_picture_arguments, add_question_arguments
+from .shared import add_adaptor_argument, add_format_argument, add_pipeline_arguments
 
 
 def add_arguments(parser: CommandParser) -> None:

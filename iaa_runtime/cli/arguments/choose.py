@@ -6,15 +6,8 @@ import argparse
 
 from ...errors import InputError, UsageError
 from ..parser import CommandParser
-from .shared import (
-    FIELDS,
-    STDIN,
-    add_adaptor_argument,
-    add_message_arguments,
-    add_model_arguments,
-    add_picture_arguments,
-    add_server_arguments,
-)
+from .pictures import FIELDS, add_picture_arguments
+from .shared import STDIN, add_adaptor_argument, add_message_arguments, add_model_arguments, add_server_arguments
 
 
 def add_arguments(parser: CommandParser) -> None:

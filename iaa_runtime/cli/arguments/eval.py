@@ -7,6 +7,7 @@ import argparse
 from ...config import BATCH_ROWS
 from ...errors import UsageError
 from ..parser import CommandParser
+from .pictures import add_threshold_argument
 from .shared import (
     GENERATION,
     HERE,
@@ -18,7 +19,6 @@ from .shared import (
     add_overwrite_argument,
     add_pipeline_arguments,
     add_server_arguments,
-    add_threshold_argument,
     count,
 )
 

@@ -11,16 +11,8 @@ from PIL import Image
 from ...errors import InputError, UsageError
 from ...text.prompts import grounding_question
 from ..parser import CommandParser
-from .shared import (
-    FIELDS,
-    add_adaptor_argument,
-    add_overwrite_argument,
-    add_picture_arguments,
-    add_pipeline_arguments,
-    add_points_argument,
-    add_threshold_argument,
-    checked,
-)
+from .pictures import FIELDS, add_picture_arguments, add_points_argument, add_threshold_argument
+from .shared import add_adaptor_argument, add_overwrite_argument, add_pipeline_arguments, checked
 
 
 def add_arguments(parser: CommandParser) -> None:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from ...text.prompts import CAPTION_PROMPTS
 from ..parser import CommandParser
 from .ground import add_found_arguments
-from .shared import (
-    FIELDS,
-    add_adaptor_argument,
-    add_message_arguments,
-    add_model_arguments,
-    add_picture_arguments,
-    add_server_arguments,
-)
+from .pictures import FIELDS, add_picture_arguments
+from .shared import add_adaptor_argument, add_message_arguments, add_model_arguments, add_server_arguments
 
 
 def add_arguments(parser: CommandParser) -> None:

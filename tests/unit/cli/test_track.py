@@ -73,9 +73,11 @@ def test_no_boxes_are_no_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ({"image": "b.png"}, 'line 2: needs an "image" and its "detections"'),
         ({"detections": []}, 'line 2: needs an "image" and its "detections"'),
         ({"image": "b.png", "detections": {"x": 1}}, 'line 2: needs an "image" and its "detections"'),
-        ({"image": "b.png", "detections": [{"x": 1}]}, "line 2: "),
-        ({"image": "b.png", "detections": [[box(1)], [box(2)]]}, "line 2: "),
-        ([], "line 2: "),
+        ({"image": "b.png", "detections": [{"x": 1}]}, "line 2: 'y' of box 1"),
+        ({"image": "b.png", "detections": [box(1) | {"x": float("nan")}]}, "line 2: 'x' of box 1"),
+        ({"image": "b.png", "detections": [[box(1)], [box(2)]]}, 'line 2: needs an "image" and its "detections"'),
+        ({"image": "b.png", "detections": [7]}, 'line 2: needs an "image" and its "detections"'),
+        ([], "line 2: list, not an object in braces. Mend or remove the line."),
     ],
 )
 def test_a_line_that_is_no_record_is_named(
