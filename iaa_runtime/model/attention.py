@@ -43,7 +43,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         q: queries; heads of a group stand side by side.
         k: keys.
         v: values.
-        mask: (B, 1, T, S) bool, True where a query may look; None means causal with T = S, or everything for T = 1.
+        mask: (B, 1, T, S), see :class:`.kv_cache.Positions`; None means causal with T = S, or everything for T = 1.
 
     Returns:
         (B, T, G R D).

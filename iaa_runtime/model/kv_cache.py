@@ -17,7 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Positions:
-    """Where new tokens stand: ``indices`` (B or 1, T); ``mask`` (B, 1, T, S) bool, or None for plain causal."""
+    """Where new tokens stand: ``indices`` (B or 1, T); ``mask`` (B, 1, T, S), or None for plain causal.
+
+    A mask is bool, True where a query may look, or of the keys' dtype and added to scores.
+    """
 
     indices: Tensor
     mask: Tensor | None

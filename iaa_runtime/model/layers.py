@@ -124,7 +124,7 @@ class Attention(nn.Module):
         Args:
             x: normalised activations.
             rotation: of the T positions.
-            mask: (B, 1, T, S) bool, True where a query may look; None means causal, or everything for T = 1.
+            mask: (B, 1, T, S), see :class:`.kv_cache.Positions`; None means causal, or everything for T = 1.
             cache: keys and values are appended to it; None keeps nothing.
             slot: the block's number in the stack.
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from .base import Weights
 from .int4 import GROUP, ZERO, Int4Linear
+from .int4_cuda import Kernel, kernel_for
 from .quantized import DEQUANTIZED, scale_name
 
 OUTPUTS, INPUTS = 8, 128
@@ -67,8 +68,7 @@ class TiledInt4Linear(Int4Linear):
             return super().product(x, weight, scale)
         rows = x.reshape(-1, x.shape[-1])
         if len(rows) <= FEW_ROWS:
-            zeros = scale.new_zeros(()).expand_as(scale)
-            product = torch._weight_int4pack_mm(rows, weight, GROUP, torch.stack((scale, zeros), dim=-1))
+            product = torch._weight_int4pack_mm(rows, weight, GROUP, with_zeros(scale))
         else:
             product = _of_many(rows, weight, scale)
         return product.view(*x.shape[:-1], -1)
@@ -87,24 +87,37 @@ def tiled(weight: Tensor) -> Tensor:
     return tiles.contiguous().view(torch.int32).view(outputs // OUTPUTS, -1, 32, 4)
 
 
+def with_zeros(scale: Tensor) -> Tensor:
+    """Scales (M / G, O) bfloat16 -> (M / G, O, 2), a zero behind each, by widening their bits.
+
+    On an H100 stacking the two took a fifth of a decode step.
+    """
+    return scale.view(torch.uint16).to(torch.int32).view(scale.dtype).view(*scale.shape, 2)
+
+
 def _of_many(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """Rows (N, M) times weights that are dequantized, some tiles' outputs at a time -> (N, O).
 
     Inputs of weights and rows go in the order ``p q l t h``, which leaves bytes of a tile side by side.
     """
-    inputs = rows.shape[-1]
+    inputs, kernel = rows.shape[-1], kernel_for(weight.device, rows.dtype)
     shuffled = rows.view(-1, inputs // GROUP, 2, 2, 4, 2).permute(0, 1, 4, 5, 2, 3).reshape(rows.shape)
-    step = max(1, DEQUANTIZED // (inputs * OUTPUTS))
+    at_once = DEQUANTIZED if kernel is None else 2 * DEQUANTIZED  # of which half as many bytes are on their way
+    step = max(1, at_once // (inputs * OUTPUTS))
     parts = zip(torch.split(weight, step), torch.split(scale, step * OUTPUTS, dim=1), strict=True)
-    return torch.cat([F.linear(shuffled, _dequantized(*part, rows.dtype)) for part in parts], dim=-1)
+    return torch.cat([F.linear(shuffled, _dequantized(*part, rows.dtype, kernel)) for part in parts], dim=-1)
 
 
-def _dequantized(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+def _dequantized(weight: Tensor, scale: Tensor, dtype: torch.dtype, kernel: Kernel | None) -> Tensor:
     """Tiles and scales (M / G, O) -> (O, M) in ``dtype``, inputs in the order ``p q l t h``."""
-    tiles = weight.view(torch.uint8).view(len(weight), -1, OUTPUTS, 4, 4, 2, 2).permute(0, 2, 1, 4, 3, 5, 6)
-    whole = torch.empty((*tiles.shape, 2), dtype=dtype, device=weight.device)
-    whole[..., 0].copy_(tiles & 15)
-    whole[..., 1].copy_(tiles >> 4)
-    groups, scales = whole.view(scale.shape[1], -1, GROUP), scale.t().to(dtype)[..., None]
+    tiles = weight.view(len(weight), -1, OUTPUTS, 4, 4).permute(0, 2, 1, 4, 3).contiguous()  # . n . p q
+    words, scales = tiles.view(scale.shape[1], -1, 4), scale.t()
+    if kernel is not None:
+        return kernel(words, scales.contiguous()).flatten(1)
+    pairs = words.view(torch.uint8)
+    whole = torch.empty((*pairs.shape, 2), dtype=dtype, device=weight.device)
+    whole[..., 0].copy_(pairs & 15)
+    whole[..., 1].copy_(pairs >> 4)
+    groups, scales = whole.flatten(2), scales.to(dtype)[..., None]
     torch.addcmul(scales * -ZERO, groups, scales, out=groups)  # one pass, rounded once
     return groups.flatten(1)

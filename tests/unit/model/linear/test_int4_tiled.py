@@ -43,6 +43,11 @@ def test_many_rows_are_multiplied_as_untiled(
     torch.testing.assert_close(ours, F.linear(x, Int4Linear.dequantize(weight, scale, x.dtype)), atol=2e-4, rtol=1e-4)
 
 
+def test_a_zero_stands_behind_every_scale(quantized: tuple[Tensor, Tensor]) -> None:
+    scale = quantized[1].t().contiguous()
+    assert torch.equal(int4_tiled.with_zeros(scale), torch.stack((scale, torch.zeros_like(scale)), dim=-1))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("rows", [1, 5, FEW_ROWS, FEW_ROWS + 1])
 def test_a_gpu_multiplies_the_same(quantized: tuple[Tensor, Tensor], rows: int) -> None:
