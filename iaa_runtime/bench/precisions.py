@@ -51,8 +51,10 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
     stack, prompt = model.stack(Task.MM), Prompt(PROMPT)
     runs: dict[str, Callable[[], object]] = {PREFILL: partial(prefill, stack, [prompt], 1)}
     for rows, name in DECODE.items():
-        cache, logits = prefill(stack, [prompt] * rows, STEPS * (repeats + 1))
-        steps, tokens = model.steps(stack, cache), logits.argmax(-1)
+        cache, logits = prefill(stack, [prompt], STEPS * (repeats + 1))
+        every = torch.zeros(rows, dtype=torch.long, device=model.device)
+        cache.select(every)
+        steps, tokens = model.steps(stack, cache), logits.argmax(-1)[every]
 
         def decode(
             steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens, rows: int = rows
