@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
-from .int4_cuda import MULTIPLE, kernel_for
+from .int4_cuda import GROUP_MULTIPLE, kernel_for
 from .quantized import QuantizedLinear, usable_scale
 
 GROUP = 32
@@ -68,9 +68,8 @@ class Int4Linear(QuantizedLinear):
     def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         """See :meth:`QuantizedLinear.dequantize`; scales (rows, groups)."""
         group = 2 * weight.shape[1] // scale.shape[1]
-        if group % MULTIPLE == 0 and (kernel := kernel_for(weight.device, dtype)):
-            words = weight.view(torch.int32).view(*scale.shape, -1)
-            return kernel(words, scale).flatten(1)
+        if group % GROUP_MULTIPLE == 0 and (kernel := kernel_for(weight.device, dtype)):
+            return kernel(weight.view(*scale.shape, -1), scale).flatten(1)
         whole = unpacked(weight).view(*scale.shape, -1)
         return ((whole.view(torch.int8) - ZERO).to(dtype) * scale[..., None].to(dtype)).flatten(1)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-MULTIPLE = 16
-"""Weights of which a group must be a multiple: those in 64 bits, which the kernel reads at once."""
+GROUP_MULTIPLE = 16
+"""The size of a group must be a multiple of it: so many weights are in the 64 bits that the kernel reads at once."""
 
 _BITS_OF = {
     torch.bfloat16: """
@@ -41,24 +41,28 @@ _FOUR = """
             found = found << 16 | rounded<T>((float)((int)(bits >> 4 * n & 15) - 8) * unit);
         return found;
     }"""
-"""Four weights of two words, side by side; the scale is the bits of a bfloat16."""
+"""Four weights, side by side, of the sixteen in 64 bits; the scale is the bits of a bfloat16."""
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
-"""Words (..., W) int32, W even, and their scales (...) bfloat16 -> weights (..., W, 8), row by row."""
+"""Groups (..., G / 2) uint8, two weights a byte, and their scales (...) bfloat16 -> weights (..., G)."""
 
 
 @cache
 def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
-    """The kernel for weights in ``dtype``; None where there is none, and for what is no GPU of NVIDIA or AMD."""
+    """The kernel that unpacks to ``dtype`` on ``device``.
+
+    None for other dtypes than bfloat16 and float16, for what is no GPU of NVIDIA or AMD, and, with a warning, where the
+    kernel does not compile or gives other weights than torch's operators.
+    """
     if device.type != "cuda" or dtype not in _BITS_OF:
         return None
     try:
         kernel = _compiled(device, dtype)
-        words = torch.arange(-64, 64, dtype=torch.int32, device=device).view(-1, 4) * 0x01234567
-        scales = torch.logspace(-9, 2, len(words), device=device).to(torch.bfloat16)
-        shifts = torch.arange(0, 32, 4, device=device)
-        expected = ((words[..., None] >> shifts & 15) - 8).float() * scales[:, None, None].float()
-        if torch.equal(kernel(words, scales), expected.to(dtype)):
+        pairs = torch.arange(512, device=device).to(torch.uint8).view(-1, 16)
+        scales = torch.logspace(-9, 2, len(pairs), device=device).to(torch.bfloat16)
+        values = torch.stack((pairs & 15, pairs >> 4), dim=-1).flatten(1)
+        expected = (values.float() - 8) * scales[:, None].float()
+        if torch.equal(kernel(pairs, scales), expected.to(dtype)):
             return kernel
         reason = "it gives other weights"
     except (RuntimeError, AssertionError) as error:  # no compiler, or none that knows this GPU
@@ -72,9 +76,12 @@ def _compiled(device: torch.device, dtype: torch.dtype) -> Kernel:
     four: Any = torch.cuda.jiterator._create_jit_fn(helper + _FOUR)
     shifts = torch.arange(0, 64, 16, device=device)
 
-    def kernel(words: Tensor, scales: Tensor) -> Tensor:
-        doubled = words.contiguous().view(torch.int64)[..., None]
-        fours: Tensor = four(scales.view(torch.int16).long()[..., None, None], doubled, shifts)
-        return fours.view(dtype).view(*words.shape, -1)
+    def kernel(pairs: Tensor, scales: Tensor) -> Tensor:
+        pairs = pairs.contiguous()
+        if pairs.data_ptr() % 8 or pairs.storage_offset() % 8:  # as in a buffer that a host streams weights through
+            pairs = pairs.clone()
+        sixteens = pairs.view(torch.int64)[..., None]
+        fours: Tensor = four(scales.view(torch.int16).long()[..., None, None], sixteens, shifts)
+        return fours.view(dtype).flatten(-2)
 
     return kernel

@@ -92,7 +92,8 @@ def with_zeros(scale: Tensor) -> Tensor:
 
     On an H100 stacking the two took a fifth of a decode step.
     """
-    return scale.view(torch.uint16).to(torch.int32).view(scale.dtype).view(*scale.shape, 2)
+    bits = scale.view(torch.int16).to(torch.int32).bitwise_and_(0xFFFF)
+    return bits.view(scale.dtype).view(*scale.shape, 2)
 
 
 def _of_many(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def _of_many(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
     """
     inputs, kernel = rows.shape[-1], kernel_for(weight.device, rows.dtype)
     shuffled = rows.view(-1, inputs // GROUP, 2, 2, 4, 2).permute(0, 1, 4, 5, 2, 3).reshape(rows.shape)
-    at_once = DEQUANTIZED if kernel is None else 2 * DEQUANTIZED  # of which half as many bytes are on their way
+    at_once = DEQUANTIZED if kernel is None else 2 * DEQUANTIZED  # the kernel needs half as much memory a weight
     step = max(1, at_once // (inputs * OUTPUTS))
     parts = zip(torch.split(weight, step), torch.split(scale, step * OUTPUTS, dim=1), strict=True)
     return torch.cat([F.linear(shuffled, _dequantized(*part, rows.dtype, kernel)) for part in parts], dim=-1)
@@ -111,10 +112,9 @@ def _of_many(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
 def _dequantized(weight: Tensor, scale: Tensor, dtype: torch.dtype, kernel: Kernel | None) -> Tensor:
     """Tiles and scales (M / G, O) -> (O, M) in ``dtype``, inputs in the order ``p q l t h``."""
     tiles = weight.view(len(weight), -1, OUTPUTS, 4, 4).permute(0, 2, 1, 4, 3).contiguous()  # . n . p q
-    words, scales = tiles.view(scale.shape[1], -1, 4), scale.t()
+    pairs, scales = tiles.view(torch.uint8).view(scale.shape[1], -1, GROUP // 2), scale.t()
     if kernel is not None:
-        return kernel(words, scales.contiguous()).flatten(1)
-    pairs = words.view(torch.uint8)
+        return kernel(pairs, scales.contiguous()).flatten(1)
     whole = torch.empty((*pairs.shape, 2), dtype=dtype, device=weight.device)
     whole[..., 0].copy_(pairs & 15)
     whole[..., 1].copy_(pairs >> 4)
