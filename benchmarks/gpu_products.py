@@ -1,6 +1,6 @@
 """One product of each kind of weight on a CUDA device, by every library at hand: microseconds and error.
 
-    python benchmarks/gpu_products.py [--seed 0]
+    python benchmarks/gpu_products.py [--seed 0] [--rows 1 8 …]
 
 Times are the device's own, of calls captured in a graph, over four weights in turn, which no cache holds together; the
 second number is what a call takes of the host. comfy-kitchen is measured where it is installed.
@@ -96,11 +96,16 @@ def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description="One product of each kind of weight on a CUDA device.")
     parser.add_argument("--seed", type=int, default=0)
-    torch.manual_seed(parser.parse_args().seed)
+    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: microseconds, of the host, error\n")
     for outputs, inputs in SHAPES:
         weights = [torch.randn((outputs, inputs), device="cuda", dtype=torch.bfloat16) * 0.02 for _ in range(COPIES)]
-        for rows in ROWS:
+        int4 = [Int4Linear.quantize(weight) for weight in weights]
+        unpack = [partial(Int4Linear.dequantize, *each, torch.bfloat16) for each in int4]
+        print(f"{outputs} x {inputs}, int4 dequantized alone: {device_time(unpack):.1f}, {host_time(unpack):.0f}")
+        for rows in options.rows:
             x = torch.randn((rows, inputs), device="cuda", dtype=torch.bfloat16)
             exact = x.float() @ weights[0].float().t()
             print(f"{outputs} x {inputs}, {rows} rows")

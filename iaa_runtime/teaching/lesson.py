@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..boxes.geometry import iou
 from ..model.stack import Stack
 from .batches import Project, Ran, run_rows
 from .lessons import Lessons, Row
-from .looking import Head, Watch
+from .looking import Head, Watch, box_starts
 from .losses import answer_loss, memory_loss
 from .pointing import unlooked
 
@@ -124,3 +125,18 @@ def rows_loss(ran: Ran, lessons: Lessons, sigma: float) -> tuple[Tensor, dict[st
         parts = [part.mean() for part in (moved[number], moved[~number]) if len(part)]
         loss, report["moved"] = loss + REMEMBERING * torch.stack(parts).sum(), moved.mean().item()
     return loss, report
+
+
+def box_overlaps(ran: Ran, lessons: Lessons) -> list[float]:
+    """IoU of each taught box with that of the likeliest coordinates, each said behind the true ones before it."""
+    if lessons.numbers is None:
+        return []
+    numbers, values = lessons.numbers.tolist(), lessons.values
+    likeliest = iter(ran.logits[:, lessons.numbers.to(ran.logits.device)].argmax(-1).tolist())
+    found = list[float]()
+    for row in ran.rows:
+        said = [numbers[best] if token in values else token for token, best in zip(row.answer, likeliest, strict=False)]
+        if row.memory is None and not row.absent:
+            pairs = zip(box_starts(said, values), box_starts(row.answer, values), strict=True)
+            found += [iou(own, true) for (_, own), (_, true) in pairs]
+    return found

@@ -6,7 +6,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -66,13 +66,26 @@ class Files:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """What examples that are not learned from say of a state.
+
+    Attributes:
+        loss: by which the best state is chosen.
+        figures: for the curve.
+    """
+
+    loss: float
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Watch:
     """What else happens while something learns.
 
     Attributes:
         report_every: Steps between two lines of the curve, and between two looks at held-out examples.
         save_every: Steps between two states on disk.
-        held_out: Loss of examples that are not learned from, or None where there are none.
+        held_out: Looks at examples that are not learned from, or None where there are none.
         last_slack: By what share the last state's loss may be above the best and it is still the one that is kept.
         on_report: Called with each line of the curve.
         on_step: Called with the number of steps done.
@@ -81,7 +94,7 @@ class Watch:
 
     report_every: int = 50
     save_every: int = 250
-    held_out: Callable[[], float] | None = None
+    held_out: Callable[[], HeldOut] | None = None
     last_slack: float = 0.0
     on_report: OnReport = lambda line: None
     on_step: Callable[[int], object] = lambda done: None
@@ -169,10 +182,10 @@ def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch, l
     line: dict[str, Any] = {"stage": files.name, "step": progress.step, "seconds": round(progress.seconds, 1)}
     line |= {key: round(sum(values) / len(values), 5) for key, values in progress.sums.items()}
     if watch.held_out is not None:
-        loss = watch.held_out()
-        line["held_out"] = round(loss, 5)
-        if loss < progress.best_loss * (1 + watch.last_slack if last else 1):
-            progress.best_loss, progress.best_step = loss, progress.step
+        held_out = watch.held_out()
+        line |= {key: round(value, 5) for key, value in held_out.figures.items()}
+        if held_out.loss < progress.best_loss * (1 + watch.last_slack if last else 1):
+            progress.best_loss, progress.best_step = held_out.loss, progress.step
             progress.best = {name: t.detach().to("cpu", copy=True) for name, t in module.state_dict().items()}
     append_bytes(files.curve, json.dumps(line).encode() + b"\n")
     watch.on_report(line)

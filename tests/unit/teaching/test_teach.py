@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,13 @@ from iaa_runtime.config.teaching import TeachSettings
 from iaa_runtime.errors import Cancelled, InputError
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
-from iaa_runtime.teaching.batches import run_rows
+from iaa_runtime.teaching.batches import Ran, run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.frozen import KINDS, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
-from iaa_runtime.teaching.lessons import write_lessons
-from iaa_runtime.teaching.loop import Files, Schedule, Watch, train
+from iaa_runtime.teaching.lesson import box_overlaps
+from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
+from iaa_runtime.teaching.loop import Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.teach import LAST_SLACK, teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
@@ -117,8 +119,8 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
     read = read_adaptor(out)
     assert (read.task, read.rank, read.phrases) == (Task.G, 4, ("the mascot",))
     assert read.scores["after"]["count"] == 1 and read.training["pictures"] == 5
-    best = min(lines, key=lambda line: line["held_out"])
-    near = lines[-1]["held_out"] < best["held_out"] * (1 + LAST_SLACK)
+    best = max(lines, key=lambda line: line["held_out_iou"])
+    near = 1 - lines[-1]["held_out_iou"] < (1 - best["held_out_iou"]) * (1 + LAST_SLACK)
     assert taught.best == (20 if near else best["step"])
     assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
 
@@ -128,7 +130,7 @@ def test_the_last_state_is_kept_unless_another_is_clearly_better(
     tmp_path: Path, losses: tuple[float, ...], kept: int
 ) -> None:
     module, left = torch.nn.Linear(2, 1), list(losses)
-    watch = Watch(report_every=1, held_out=lambda: left.pop(0), last_slack=0.02)
+    watch = Watch(report_every=1, held_out=lambda: HeldOut(left.pop(0), {}), last_slack=0.02)
     files = Files(tmp_path / "state.pt", tmp_path / "curve.jsonl", "it")
     states = []
 
@@ -140,6 +142,24 @@ def test_the_last_state_is_kept_unless_another_is_clearly_better(
     states.append(module.weight.detach())
     assert progress.best_step == kept and progress.best is not None
     assert torch.equal(progress.best["weight"], states[kept])
+
+
+def test_states_are_judged_by_their_boxes_and_not_by_how_sure_they_are() -> None:
+    numbers = torch.arange(1000) + 50
+    true, said = (100, 200, 500, 600), (100, 200, 500, 400)
+    rows = [
+        Row(0, (1, 2), (7, *(value + 50 for value in true), 8)),
+        Row(1, (1, 2), (7, *(value + 50 for value in true), 8), absent=True),
+        Row(2, (1, 2), (7, *(value + 50 for value in true), 8, 9)),
+    ]
+    lessons = Lessons(Task.G, (), torch.zeros(3, 4, 2), [[row] for row in rows], {}, numbers)
+    for sure in (0.1, 100.0):
+        logits = torch.zeros(sum(len(row.answer) for row in rows), 1050)
+        for at, value in zip((*range(1, 5), *range(13, 17)), said + true, strict=True):
+            logits[at, value + 50] = sure
+        logits[:, 3] = 1000.0  # words count for nothing
+        assert box_overlaps(Ran([rows[:2], rows[2:]], 1, 0, 4, logits), lessons) == pytest.approx([0.5, 1.0])
+    assert box_overlaps(Ran([rows], 1, 0, 4, logits), replace(lessons, numbers=None)) == []
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
