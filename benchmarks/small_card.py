@@ -83,6 +83,12 @@ def graph(checkpoint: str, picture: str, tokens: int) -> dict[str, Any]:
     }
 
 
+def checkpoints(client: Client) -> list[str]:
+    """What the Loader lists."""
+    kind, *more = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]["required"]["checkpoint"]
+    return list(kind if isinstance(kind, list) else more[0]["options"])
+
+
 def vram_free(client: Client) -> int:
     """Bytes of the card that nobody has."""
     return int(client.get_json("/system_stats")["devices"][0]["vram_free"])
@@ -99,9 +105,10 @@ def measure(comfyui: Path, folder: Path, free: float | None, classic: bool) -> d
         with running(comfyui, base, *arguments) as server:
             client = server.client
             picture = client.upload("scene.png", draw_scene(make_scene(5)))
+            (name,) = [each for each in checkpoints(client) if each.split(" ")[0] == folder.name]
             before, runs = vram_free(client), []
             for number in range(3):
-                runs.append(client.run(graph(folder.name, picture, 40 + number)))
+                runs.append(client.run(graph(name, picture, 40 + number)))
                 if runs[-1].error:
                     return {"error": runs[-1].error, "log": server.log[-1500:]}
             taken = before - vram_free(client)
@@ -125,19 +132,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="where checkpoints are kept (full: 33 to 60 GB)")
     parser.add_argument("--size", choices=("wide", "full"), default="full", help="of the geometry")
-    parser.add_argument("--weights", nargs="+", choices=("as stored", "fp8", "int8", "int4"), default=["int4", "int8"])
+    parser.add_argument("--weights", nargs="+", choices=("as stored", "fp8", "int8", "int4"), default=["int4"])
     parser.add_argument("--free", nargs="+", type=float, default=[8, 12, 16], metavar="GB", help="of the card")
     parser.add_argument("--classic", action="store_true", help="without dynamic VRAM management")
+    parser.add_argument("--prepare", action="store_true", help="only write and convert")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     options = parser.parse_args()
     os.environ["COMFYUI_GPU"] = "1"
+    source = kept_checkpoint(options.folder, options.size, 0, log)
+    folders, rows = {weights: converted(source, weights) for weights in options.weights}, []
+    if options.prepare:
+        return
     comfyui = find_comfyui(PROJECT)
     if comfyui is None:
         parser.error("There is no ComfyUI. Name its folder in COMFYUI_PATH.")
-    source, rows = kept_checkpoint(options.folder, options.size, 0, log), []
     print("| weights | GB free | first | again (to all free) | taken GB | left GB | same answer |\n|---|" + "---:|" * 6)
-    for weights in options.weights:
-        folder = converted(source, weights)
+    for weights, folder in folders.items():
         whole = None
         for free in (None, *options.free):
             row = {"weights": weights, "free": free} | measure(comfyui, folder, free, options.classic)

@@ -20,8 +20,12 @@ def quantized() -> tuple[Tensor, Tensor]:
     return Int4Linear.quantize(torch.randn((OUTPUTS, INPUTS), generator=random))
 
 
-def test_every_weight_is_where_torch_says(quantized: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("rows_at_once", [512, 16])
+def test_every_weight_is_where_torch_says(
+    quantized: tuple[Tensor, Tensor], rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """``matrix_to_m16n8k16_Bint4_layout`` in ``int4mm.cu``: what a lane holds of two tiles of 16 inputs."""
+    monkeypatch.setattr(int4_tiled, "ROWS_AT_ONCE", rows_at_once)
     values, tiles = unpacked(quantized[0]).tolist(), tiled(quantized[0]).tolist()
     for output in range(OUTPUTS):
         for tile in range(INPUTS // 16):
@@ -41,6 +45,11 @@ def test_many_rows_are_multiplied_as_untiled(
     x = torch.randn((3, FEW_ROWS, INPUTS), generator=torch.Generator().manual_seed(1))
     ours = TiledInt4Linear.product(x, tiled(weight), scale.t().contiguous())
     torch.testing.assert_close(ours, F.linear(x, Int4Linear.dequantize(weight, scale, x.dtype)), atol=2e-4, rtol=1e-4)
+
+
+def test_weights_lie_in_a_file_at_any_address(quantized: tuple[Tensor, Tensor]) -> None:
+    mapped = torch.empty(quantized[0].numel() + 1, dtype=torch.uint8)[1:].view_as(quantized[0]).copy_(quantized[0])
+    assert torch.equal(tiled(mapped), tiled(quantized[0]))
 
 
 def test_a_zero_stands_behind_every_scale(quantized: tuple[Tensor, Tensor]) -> None:
