@@ -50,9 +50,9 @@ LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
 REPORT_EVERY = 50
 LAST_SLACK = {Task.G: 0.1, Task.MM: 0.05}
-"""On some ten held-out pictures the IoU that boxes lack trembles by 4 % from report to report and the loss by 2 %, so the
-least of twenty is twice as much lower by chance; and with the rate come down, the last step knows better what is not
-there."""
+"""On some ten held-out pictures the IoU that boxes lack trembles by 4 % from report to report and the loss by 2 %, so
+the least of twenty is twice as much lower by chance; and with the rate come down, the last step knows better what is
+not there."""
 _RUN = "run"
 """Where an adaptor's file notes a digest of all that made it."""
 
