@@ -83,7 +83,7 @@ def _fits(inputs: int, outputs: int) -> bool:
 
 def tiled(weight: Tensor) -> Tensor:
     """Rows as :class:`Int4Linear` stores them, (O, M / 2) uint8 -> tiles, (O / 8, M / 128, 32, 4) int32."""
-    return torch.cat([_tiled(rows) for rows in weight.split(ROWS_AT_ONCE)])
+    return torch.cat([_tiled(rows) for rows in torch.split(weight, ROWS_AT_ONCE)])
 
 
 def _tiled(weight: Tensor) -> Tensor:
