@@ -1,10 +1,11 @@
 """What teaching brings: new shapes, a new name, and a style of captions, before and after, on pictures never seen.
 
-python benchmarks/teaching.py FOLDER [--only heart house "traffic light" name style] [--count N] [--out FILE.json]
+python benchmarks/teaching.py FOLDER [--only heart house "traffic light" name style] [--runs N] [--out FILE.json]
 
 Each thing is drawn into scenes of the demo model's world, which it never saw: 40 pictures to learn from (20 for the
 name), unless told otherwise, and 200 to be tested on, all seeded. Beside them, what it knew: phrases on 150 scenes
-without anything new.
+without anything new. Of several runs, which differ by their seed, the first is scored alone, and then all together,
+each at its share of the strength. What FOLDER holds of an earlier call is not taught again.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, draw_scene, make_s
 from iaa_runtime.teaching.examples import Example
 from iaa_runtime.teaching.frozen import open_frozen
 from iaa_runtime.teaching.scores import answer_prompts, find_boxes, summarize_boxes
-from iaa_runtime.teaching.teach import teach
+from iaa_runtime.teaching.teach import taught_before, teach
 from iaa_runtime.text.prompts import CAPTION_PROMPTS
 
 LEARNED_SEED = 5_000_000_000
 """With that of the tested pictures, a billion on, beyond the seeds of the demo model's training and its evaluation, and
 beyond those that settings were tried on. Pictures are looked at once: take others for other settings."""
-Known = Callable[[Path | None], dict[str, float]]
-"""What is still known with the adaptor that is in use; of None asked once."""
+Known = Callable[[tuple[Path, ...]], dict[str, float]]
+"""What is still known with the adaptors that are in use; of each choice asked once."""
 
 
 def shape_examples(thing: str, first: int, count: int) -> list[Example]:
@@ -136,13 +136,20 @@ def style_scores(pipeline: Any, examples: Sequence[Example]) -> dict[str, Any]:
     return found
 
 
-def score(pipeline: IAAPipeline, trial: Trial, adaptor: Path | None, known: Known) -> dict[str, Any]:
-    """All measures, without or with an adaptor."""
-    with pipeline.adaptors.using(adaptor) if adaptor else nullcontext():
+def score(pipeline: IAAPipeline, trial: Trial, adaptors: tuple[Path, ...], known: Known) -> dict[str, Any]:
+    """All measures, with adaptors at equal strengths, or without."""
+    with pipeline.adaptors.using(*((file, 1 / len(adaptors)) for file in adaptors)):
         if trial.task is Task.MM:
             return style_scores(pipeline, trial.tested)
         measures = summarize_boxes(find_boxes(pipeline, trial.tested))
-        return {name: value for name, value in measures.items() if name != "by_phrase"} | known(adaptor)
+        return {name: value for name, value in measures.items() if name != "by_phrase"} | known(adaptors)
+
+
+def teach_once(trial: Trial, settings: TeachSettings, file: Path) -> int:
+    """Teaches a trial, unless the file is there already; returns the step that was kept."""
+    pipeline = open_frozen(DEMO_CHECKPOINT, None, "cpu", None)
+    taught = taught_before(pipeline, trial.learned, settings, file)
+    return (taught or teach(pipeline, trial.learned, settings, file)).best
 
 
 def main() -> None:
@@ -156,28 +163,31 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=TeachSettings.rate)
     parser.add_argument("--rank", type=int, default=TeachSettings.rank)
     parser.add_argument("--count", type=int, help="examples to learn from")
+    parser.add_argument("--runs", type=int, default=1, help="how often each is taught")
     parser.add_argument("--seed", type=int, default=LEARNED_SEED, help="of the pictures, the first one's")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
     pipeline = IAAPipeline.from_pretrained(dtype="fp32")
-    known = cache(lambda adaptor: known_scores(pipeline))
+    known = cache(lambda adaptors: known_scores(pipeline))
     for name in arguments.only:
         trial = make_trial(name, arguments.seed, arguments.count)
-        settings = TeachSettings(trial.task, arguments.rank, arguments.steps, rate=arguments.rate)
-        file = arguments.folder / f"{name.replace(' ', '-')}.safetensors"
+        first = TeachSettings(trial.task, arguments.rank, arguments.steps, rate=arguments.rate)
+        files = tuple(arguments.folder / f"{name.replace(' ', '-')}-{run}.safetensors" for run in range(arguments.runs))
         began, used = time.monotonic(), time.process_time()
-        taught = teach(open_frozen(DEMO_CHECKPOINT, None, "cpu", None), trial.learned, settings, file, overwrite=True)
+        kept = [teach_once(trial, replace(first, seed=run), file) for run, file in enumerate(files)]
         seconds = {"seconds": time.monotonic() - began, "cpu_seconds": time.process_time() - used}
         results[name] = {
-            "settings": asdict(settings) | {"task": trial.task.value},
+            "settings": asdict(first) | {"task": trial.task.value},
             **{key: round(value, 1) for key, value in seconds.items()},
-            "kept_step": taught.best,
-            "before": score(pipeline, trial, None, known),
-            "after": score(pipeline, trial, file, known),
-            "bytes": read_adaptor(file).nbytes,
+            "kept_steps": kept,
+            "before": score(pipeline, trial, (), known),
+            "after": score(pipeline, trial, files[:1], known),
+            "bytes": read_adaptor(files[0]).nbytes,
         }
+        if len(files) > 1:
+            results[name]["after_together"] = score(pipeline, trial, files, known)
         print(json.dumps({name: results[name]}), flush=True)
         if arguments.out:
             arguments.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
