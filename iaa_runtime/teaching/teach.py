@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -49,10 +50,6 @@ LEAST_REPLAYED = 64
 LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
 REPORT_EVERY = 50
-LAST_SLACK = {Task.G: 0.1, Task.MM: 0.05}
-"""On some ten held-out pictures the IoU that boxes lack trembles by 4 % from report to report and the loss by 2 %, so
-the least of twenty is twice as much lower by chance; and with the rate come down, the last step knows better what is
-not there."""
 _RUN = "run"
 """Where an adaptor's file notes a digest of all that made it."""
 
@@ -274,7 +271,6 @@ def _learn(
         REPORT_EVERY,
         REPORT_EVERY,
         None if tests is None else lambda: held_out(pipeline, updates, tests, lesson),
-        LAST_SLACK[settings.task],
         on_step=lambda done: on_progress("steps", done, settings.steps),
         cancelled=cancelled,
     )
@@ -295,20 +291,19 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, les
     sure, while its boxes still get better.
     """
     stack = updates.stack(pipeline.model)
-    total, count, overlaps = 0.0, 0, list[float]()
-    for start in range(0, len(tests.taught), lesson.views):
-        views = range(start, min(start + lesson.views, len(tests.taught)))
+    losses, lacking = list[float](), list[float]()
+    for start in range(0, len(tests.taught), HELD_OUT_VIEWS):  # a picture's
+        views = range(start, min(start + HELD_OUT_VIEWS, len(tests.taught)))
         rows = [row for view in views for row in (*tests.taught[view][: lesson.taught], *tests.known.get(view, ()))]
         if rows:
             ran = run_rows(stack, tests, rows, lesson.project)
-            loss, _ = rows_loss(ran, tests, lesson.narrowest)
-            total, count = total + float(loss) * len(rows), count + len(rows)
-            overlaps += box_overlaps(ran, tests)
-    figures = {"held_out": total / max(1, count)}
-    if not overlaps:
-        return HeldOut(figures["held_out"], figures)
-    figures["held_out_iou"] = sum(overlaps) / len(overlaps)
-    return HeldOut(1 - figures["held_out_iou"], figures)
+            losses.append(float(rows_loss(ran, tests, lesson.narrowest)[0]))
+            if overlaps := box_overlaps(ran, tests):
+                lacking.append(1 - fmean(overlaps))
+    figures = {"held_out": fmean(losses) if losses else 0.0}
+    if lacking:
+        figures["held_out_iou"] = 1 - fmean(lacking)
+    return HeldOut(lacking or losses, figures)
 
 
 def _finish(
