@@ -7,6 +7,7 @@ without it (``--classic``). A process beside it takes the card's memory but for 
 weights in FOLDER/SIZE, is written once and converted for G once. One picture is asked for a phrase three times, each
 time with another limit of tokens, so that the node runs again; seconds are the least of the last two. A larger card
 than its users' moves weights faster than theirs: what is shown is that it works, and how little memory it takes.
+ComfyUI has one thread of the processor, as in tests, so the first answer is slower than on a machine of one's own.
 """
 
 from __future__ import annotations
@@ -105,7 +106,10 @@ def measure(comfyui: Path, folder: Path, free: float | None, classic: bool) -> d
         with running(comfyui, base, *arguments) as server:
             client = server.client
             picture = client.upload("scene.png", draw_scene(make_scene(5)))
-            (name,) = [each for each in checkpoints(client) if each.split(" ")[0] == folder.name]
+            listed = checkpoints(client)
+            name = next((each for each in listed if each.split(" ")[0] == folder.name), None)
+            if name is None:
+                raise RuntimeError(f"The Loader lists {', '.join(listed)}, and not {folder.name}.")
             before, runs = vram_free(client), []
             for number in range(3):
                 runs.append(client.run(graph(name, picture, 40 + number)))

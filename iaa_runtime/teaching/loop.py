@@ -21,6 +21,8 @@ from .files import damage_named
 
 LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
 """(step, random source of that step) -> loss and figures to report."""
+SLACK = 0.05
+"""By what share the last state may be worse on a single held-out picture."""
 OnReport = Callable[[dict[str, Any]], object]
 
 
@@ -71,8 +73,8 @@ class HeldOut:
     """What examples that are not learned from say of a state.
 
     Attributes:
-        losses: of each picture, in one order; the state whose mean is the least is the best.
-        figures: for the curve.
+        losses: of each picture, 0 or more, in the same order every time; the state whose mean is the least is the best.
+        figures: for the curve. Where one of them is not finite, the state is no candidate.
     """
 
     losses: Sequence[float]
@@ -186,9 +188,9 @@ def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch, l
     if watch.held_out is not None:
         held_out = watch.held_out()
         line |= {key: round(value, 5) for key, value in held_out.figures.items()}
-        losses = list(held_out.losses)
-        better = not progress.best_losses or sum(losses) < sum(progress.best_losses)
-        if better or (last and not clearly_less(progress.best_losses, losses)):
+        losses, best = list(held_out.losses), progress.best_losses
+        finite = all(map(math.isfinite, (*losses, *held_out.figures.values())))
+        if finite and (not best or sum(losses) < sum(best) or (last and not clearly_less(best, losses))):
             progress.best_losses, progress.best_step = losses, progress.step
             progress.best = {name: t.detach().to("cpu", copy=True) for name, t in module.state_dict().items()}
     append_bytes(files.curve, json.dumps(line).encode() + b"\n")
@@ -197,11 +199,14 @@ def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch, l
 
 
 def clearly_less(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether losses are less than others of the same pictures by more than two standard errors of their differences:
-    of some ten pictures, the least of forty reports is that much less than the rest by chance."""
+    """Whether losses ``a`` are less than ``b``, of the same pictures, by more than chance.
+
+    That is two standard errors of the mean of their differences: of some ten pictures, the least of forty reports is so
+    much less than the rest by chance. Of one picture, which has no standard error, it is ``SLACK`` of its loss.
+    """
+    if len(a) == 1:
+        return b[0] >= a[0] * (1 + SLACK)
     differences = [theirs - own for own, theirs in zip(a, b, strict=True)]
-    if len(differences) < 2:
-        return False
     return statistics.fmean(differences) > 2 * statistics.stdev(differences) / math.sqrt(len(differences))
 
 

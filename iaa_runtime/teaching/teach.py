@@ -287,8 +287,8 @@ def _learn(
 def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, lesson: Lesson) -> HeldOut:
     """What lessons that are not learned from say of the updates, as at the end of training.
 
-    States are judged by their boxes where there are any, as 1 - mean IoU: cross-entropy rises when a model grows too
-    sure, while its boxes still get better.
+    A picture's loss is 1 - the mean IoU of its boxes, 0 to 1, where there are any, since cross-entropy rises when a
+    model grows too sure, while its boxes still get better. Otherwise it is cross-entropy, in nats a token.
     """
     stack = updates.stack(pipeline.model)
     losses, lacking = list[float](), list[float]()

@@ -83,11 +83,11 @@ def _fits(inputs: int, outputs: int) -> bool:
 
 def tiled(weight: Tensor) -> Tensor:
     """Rows as :class:`Int4Linear` stores them, (O, M / 2) uint8 -> tiles, (O / 8, M / 128, 32, 4) int32."""
-    return torch.cat([_tiled(rows) for rows in torch.split(weight, ROWS_AT_ONCE)])
+    return torch.cat([_tiled(rows) for rows in torch.split(weight, ROWS_AT_ONCE if weight.is_cpu else len(weight))])
 
 
 def _tiled(weight: Tensor) -> Tensor:
-    """Some rows in tiles, by words of four bytes: moving single bytes takes a processor three to five times as long."""
+    """Some rows in tiles, by words of four bytes: moving single bytes takes a processor three times as long."""
     words = weight.clone().view(torch.int32).view(-1, OUTPUTS, weight.shape[1] * 2 // INPUTS, 4, 2, 2)  # . n . p t h
     first, second = words.transpose(1, 2).contiguous().unbind(-1)
     low, high = 0x0F0F0F0F, ~0x0F0F0F0F

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from iaa_runtime.teaching.frozen import KINDS, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
 from iaa_runtime.teaching.lesson import box_overlaps
 from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
-from iaa_runtime.teaching.loop import Files, HeldOut, Schedule, Watch, train
+from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.teach import teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
@@ -119,7 +120,9 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
     read = read_adaptor(out)
     assert (read.task, read.rank, read.phrases) == (Task.G, 4, ("the mascot",))
     assert read.scores["after"]["count"] == 1 and read.training["pictures"] == 5
-    assert all(0 <= line["held_out_iou"] <= 1 for line in lines) and taught.best == 20  # one picture alone was held out
+    best = max(lines, key=lambda line: line["held_out_iou"])  # one picture is held out
+    near = 1 - lines[-1]["held_out_iou"] < (1 - best["held_out_iou"]) * (1 + SLACK)
+    assert taught.best == (20 if near else best["step"])
     assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
 
 
@@ -129,7 +132,10 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
         (([3.0, 4.0], [2.0, 3.0], [2.5, 3.6]), 2),  # both pictures say so, and by about as much
         (([3.0, 4.0], [2.0, 3.0], [1.8, 3.9]), 3),  # they do not agree
         (([2.0, 3.0], [2.0, 3.1], [1.9, 3.0]), 3),
-        (([3.0], [2.0], [9.0]), 3),  # one picture says nothing
+        (([3.0], [2.0], [2.2]), 2),
+        (([3.0], [2.0], [2.05]), 3),
+        (([math.nan, 1.0], [2.0, 3.0], [math.nan, 1.0]), 2),
+        (([3.0], [2.0], [math.nan]), 2),
     ],
 )
 def test_the_last_state_is_kept_unless_another_is_clearly_better(
