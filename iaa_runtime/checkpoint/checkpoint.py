@@ -165,6 +165,11 @@ class Checkpoint:
             yield rows if change is None else change(first, rows)
             first += len(rows)
 
+    def table_dtype(self, bank: BankName) -> torch.dtype | None:
+        """The dtype in which a bank's table of tokens is stored; None where it has none."""
+        entry = self._entries[bank].get(names.TABLE)
+        return entry.dtype if entry is not None else None
+
     def stored(self, bank: BankName, name: str) -> LazyTensor:
         """One of the bank's tensors as it is stored, to be written elsewhere."""
         entry = self._entries[bank][name]

@@ -15,6 +15,9 @@ EMBEDDING, BLOCKS, NORM, HEAD = "embed_tokens.", "layers.", "norm.", "lm_head."
 PROJECTOR, TOWER = "projector.", "tower."
 """What our own names start with, by the part of a bank."""
 
+TABLE = f"{EMBEDDING}weight"
+"""Our name of the table of tokens."""
+
 PUBLISHED: dict[BankName, dict[str, str]] = {
     "base": {BLOCKS: "model.layers."},
     "text": {EMBEDDING: "model.embed_tokens.", NORM: "model.norm.", HEAD: "lm_head."},

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from ..checkpoint.checkpoint import MERGED, Checkpoint
-from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
+from ..config import BANK_NAMES, BankName, Task
 from ..errors import CheckpointError
-from ..generation.memory import CARDS, FORMATS, task_bytes, weight_bytes
+from ..generation.memory import CARDS, FORMATS, Format, task_bytes, weight_bytes
 from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
-from ..model.dtypes import default_dtype
+from ..model.dtypes import default_dtype, table_dtype
 from ..model.linear.kinds import stored_kinds
 from ..text.printable import printable
 from .opening import open_checkpoint
@@ -52,7 +52,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         if problem := _reason(partial(checkpoint.check, bank, *stored)):
             missing.append(problem)
     tasks = [task for task in Task if parameters.keys() >= set(task.banks) - {"vision"}]
-    formats = {name: form for name, form in FORMATS.items() if checkpoint.precision in (None, name)}
+    formats = {task: _formats(checkpoint, task) for task in tasks}
     return {
         "folder": str(checkpoint.folder),
         "precision": checkpoint.precision,
@@ -70,14 +70,19 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "tasks": {
             task.value: {
                 "blocks": config.num_blocks if task.sees else config.num_hidden_layers,
-                "bytes": {name: weight_bytes(config, vision, task, form) for name, form in formats.items()},
-                "needed_bytes": {name: task_bytes(config, vision, task, form) for name, form in formats.items()},
+                "bytes": {name: weight_bytes(config, vision, task, form) for name, form in formats[task].items()},
+                "needed_bytes": {name: task_bytes(config, vision, task, form) for name, form in formats[task].items()},
             }
             for task in tasks
         },
         "fits": {
             str(size): {
-                task.value: [name for name in fitting(config, vision, task, size) if name in formats] for task in tasks
+                task.value: [
+                    name
+                    for name, form in formats[task].items()
+                    if task_bytes(config, vision, task, form) <= size * 10**9
+                ]
+                for task in tasks
             }
             for size in CARDS
         },
@@ -106,9 +111,14 @@ def _here() -> dict[str, str]:
     return {"device": str(device), "dtype": str(default_dtype(device)).removeprefix("torch.")}
 
 
-def fitting(config: IAAConfig, vision: VisionConfig | None, task: Task, gigabytes: int) -> list[str]:
-    """The formats in which a task, its KV cache and activations fit into so many gigabytes, most exact first."""
-    return [name for name, form in FORMATS.items() if task_bytes(config, vision, task, form) <= gigabytes * 10**9]
+def _formats(checkpoint: Checkpoint, task: Task) -> dict[str, Format]:
+    """What a task of the checkpoint can be opened in, by name, the most exact first."""
+    stored = checkpoint.table_dtype(task.stack_bank)
+    return {
+        name: replace(form, table_dtype=table_dtype(stored, form.dtype))
+        for name, form in FORMATS.items()
+        if checkpoint.precision in (None, name)
+    }
 
 
 def _reason(check: Callable[[], object]) -> str:

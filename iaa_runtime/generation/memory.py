@@ -19,17 +19,18 @@ from .prefill import CHUNK_TOKENS
 
 
 def generation_bytes(
-    config: IAAConfig, task: Task, rows: int, prompt_tokens: int, new_tokens: int, dtype: torch.dtype
+    config: IAAConfig, task: Task, rows: int, prompt_tokens: int, new_tokens: int, dtype: torch.dtype, beams: int = 1
 ) -> int:
     """Bytes of an answer's KV cache and activations, weights not counted.
 
-    With e bytes an element: the cache ``2 L B (P + A) G D e``, and one block's keys once more, since rows are handed on
-    block by block; the prompts' images, then with their words, then as one batch, ``3 B P H e``; and the larger of two:
+    With e bytes an element: the cache ``2 L B (P + A) G D e`` of each beam, and one block's keys once more, since rows
+    are handed on block by block; the prompts' images (none of Text), then with their words, then as one batch,
+    ``3 B P H e`` (2 of Text); and the larger of two:
 
-    - a block in flight with the T tokens of all rows that are prefilled at once: in its MLP ``T (4 H + 3 I) e``, in
+    - a block in flight with the T tokens of all rows that are prefilled at once: in its MLP ``T (4 H + 2 I) e``, in
       its attention ``T (3 H + 5 Q) e``, where keys and values are repeated for each of Q / D heads, and what the kernel
-      makes of a mask for the Q / (G D) heads that share keys, ``T (P + A) (3 + Q (1 + e) / (G D))``;
-    - logits, ``52 B V``: those behind a draft's tokens, old and new ones, or sorted ones.
+      makes of a mask for the Q / (G D) heads that share keys, ``T P (3 + Q (1 + e) / (G D))``;
+    - logits of each beam, ``52 B V``: those behind a draft's tokens, old and new ones, or sorted ones.
 
     Args:
         config: the checkpoint's geometry.
@@ -38,6 +39,7 @@ def generation_bytes(
         prompt_tokens: P, of the longest row, image patches counted.
         new_tokens: A.
         dtype: of the activations.
+        beams: of a row.
     """
     columns, hidden, width = (
         prompt_tokens + new_tokens,
@@ -47,12 +49,12 @@ def generation_bytes(
     at_once = min(rows * prompt_tokens, CHUNK_TOKENS)
     blocks = config.num_blocks if task.sees else config.num_hidden_layers
     per_token = KVCache.bytes_per_token(blocks, config.num_key_value_heads, config.head_dim, dtype)
-    cache = rows * columns * (per_token + per_token // (2 * blocks))
-    embedded = 3 * rows * prompt_tokens * hidden * dtype.itemsize
-    mlp = (4 * hidden + 3 * config.intermediate_size) * dtype.itemsize
+    cache = rows * beams * columns * (per_token + per_token // (2 * blocks))
+    embedded = (3 if task.sees else 2) * rows * prompt_tokens * hidden * dtype.itemsize
+    mlp = (4 * hidden + 2 * config.intermediate_size) * dtype.itemsize
     shared = config.num_attention_heads // config.num_key_value_heads
-    attention = (3 * hidden + 5 * width) * dtype.itemsize + columns * (3 + shared * (1 + dtype.itemsize))
-    logits = 52 * rows * config.vocab_size
+    attention = (3 * hidden + 5 * width) * dtype.itemsize + prompt_tokens * (3 + shared * (1 + dtype.itemsize))
+    logits = 52 * rows * beams * config.vocab_size
     return cache + embedded + max(at_once * max(mlp, attention), logits)
 
 
@@ -70,10 +72,12 @@ def projection_bytes(config: IAAConfig, patches: int, dtype: torch.dtype) -> int
 
 @dataclass(frozen=True)
 class Format:
-    """In what a task's weights are kept: the dtype, and the kinds of linear layer that quantize further."""
+    """In what a task's weights are kept: the dtype, the kinds of linear layer that quantize further, and, where it is
+    another, the dtype of the table of tokens."""
 
     dtype: torch.dtype
     kinds: Kinds = PLAIN
+    table_dtype: torch.dtype | None = None
 
 
 FORMATS = {
@@ -96,7 +100,7 @@ QUESTION_TOKENS = 64
 def weight_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
     """Bytes of the banks that a task needs; without the tower's where the checkpoint has none."""
     return sum(
-        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds).values())
+        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds, form.table_dtype).values())
         for bank in task.banks
         if bank != "vision" or vision is not None
     )

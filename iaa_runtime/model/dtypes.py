@@ -32,6 +32,16 @@ def pick_dtype(wanted: Dtype | None, device: torch.device) -> torch.dtype:
     return known[wanted]
 
 
+def table_dtype(stored: torch.dtype | None, dtype: torch.dtype) -> torch.dtype:
+    """What a table of tokens is kept in, beside a model in ``dtype``: as stored, if that is narrower.
+
+    Rows are widened when they are looked up, to the same numbers.
+    """
+    if stored is None or stored not in DTYPES.values():
+        return dtype
+    return min(dtype, stored, key=lambda each: each.itemsize)
+
+
 def default_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device computes in it (on a CPU, where that is the faster one); else float16, or float32."""
     if device.type == "cpu":

@@ -41,12 +41,16 @@ class Ops(Protocol):
 
 @dataclass(frozen=True)
 class Factory:
-    """Makes layers of one namespace, dtype and device; matrices and the head of the kinds that a precision wants."""
+    """Makes layers of one namespace, dtype and device; matrices and the head of the kinds that a precision wants.
+
+    The table of tokens has a dtype of its own, unless it is None.
+    """
 
     ops: Ops
     dtype: torch.dtype
     device: torch.device
     kinds: Kinds = PLAIN
+    table_dtype: torch.dtype | None = None
 
     def linear(self, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
         """A plain linear layer ``inputs -> outputs``."""
@@ -72,6 +76,10 @@ class Factory:
     def embedding(self, entries: int, width: int) -> nn.Module:
         """A table of ``entries`` vectors."""
         return self.ops.Embedding(entries, width, dtype=self.dtype, device=self.device)
+
+    def token_table(self, entries: int, width: int) -> nn.Module:
+        """The table of ``entries`` tokens' vectors."""
+        return self.ops.Embedding(entries, width, dtype=self.table_dtype or self.dtype, device=self.device)
 
     def rms_norm(self, width: int, eps: float) -> nn.Module:
         """Root-mean-square normalisation with a learned scale."""
@@ -153,8 +161,11 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, H) -> (B, T, H)."""
-        up_gate = products(x, self.up_proj, self.gate_proj)
-        out: Tensor = self.down_proj(F.silu(up_gate.pop()) * up_gate.pop())  # each is freed once used: they are large
+        up, gate = products(x, self.up_proj, self.gate_proj)
+        # In their own memory, unless gradients need them: fresh pages of this size take longer than the arithmetic.
+        inner = F.silu(gate) * up if torch.is_grad_enabled() else F.silu(gate, inplace=True).mul_(up)
+        del up, gate
+        out: Tensor = self.down_proj(inner)
         return out
 
 

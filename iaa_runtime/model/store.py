@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.names import TABLE
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..errors import CheckpointError, ConfigError
 from .banks import bank_shapes, build_bank, whole_numbers
+from .dtypes import table_dtype
 from .layers import Ops
 from .linear.base import SpecialLinear
 from .linear.kinds import Kinds, stored_kinds
@@ -157,7 +159,10 @@ class BankStore:
 
     def _build(self, bank: BankName) -> nn.Module:
         shape = (self._checkpoint.config, self._checkpoint.vision)
-        return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds)
+        return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds, table_dtype=self._table_dtype(bank))
+
+    def _table_dtype(self, bank: BankName) -> torch.dtype:
+        return table_dtype(self._checkpoint.table_dtype(bank), self._dtype)
 
     def _stored(self, bank: BankName) -> Mapping[str, tuple[int, ...]]:
         return bank_shapes(bank, *self._stored_as)
@@ -176,6 +181,8 @@ class BankStore:
             if isinstance(layer, SpecialLinear):
                 special.setdefault(type(layer), []).append(f"{path}.weight")
                 plain -= {f"{path}.weight", scale_name(f"{path}.weight")}
-        yield from weights.load(plain)
+        table = plain & {TABLE} if self._table_dtype(bank) != self._dtype else set()
+        yield from weights.load(plain - table)
+        yield from weights.as_stored(table)
         for kind, chosen in special.items():
             yield from kind.load(weights, chosen, self._dtype)

@@ -343,7 +343,7 @@ class IAAModel:
     ) -> list[Answer]:
         """Answers prompts of any lengths and images as one batch; see :func:`iaa_runtime.generation.loop.generate`."""
         task = Task.parse(task)
-        stack = self._ready_stack(task, [p for p in prompts for _ in range(config.num_beams)], config.max_new_tokens)
+        stack = self._ready_stack(task, prompts, config.max_new_tokens, config.num_beams)
         if config.num_beams > 1:
             if constraint is not None:
                 raise InputError("Beam search and box grammar do not go together: set num_beams to 1, or grammar off.")
@@ -361,10 +361,10 @@ class IAAModel:
         stack = self._ready_stack(task, prompts, sum(map(len, answers)))
         return mean_logprobs(stack, prompts, answers, cancelled)
 
-    def _ready_stack(self, task: Task, prompts: Sequence[Prompt], new_tokens: int) -> Stack:
+    def _ready_stack(self, task: Task, prompts: Sequence[Prompt], new_tokens: int, beams: int = 1) -> Stack:
         longest = max(prompt.length for prompt in prompts)
         new_tokens = max(0, min(new_tokens, self.config.max_position_embeddings - longest))
-        working = generation_bytes(self.config, task, len(prompts), longest, new_tokens, self.dtype)
+        working = generation_bytes(self.config, task, len(prompts), longest, new_tokens, self.dtype, beams)
         working += self._kinds.working_bytes(self.dtype) + self.adaptors.nbytes(task, self.dtype)
         self._store.use(["base", task.stack_bank], working)
         return self.stack(task)

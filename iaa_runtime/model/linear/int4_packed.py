@@ -83,14 +83,14 @@ class PackedInt4Linear(SpecialLinear):
         else:
             made = [layer._dequantized(rows, group) for layer in ours]
         return [
-            out[:, : layer.out_features].to(x.dtype).reshape(*x.shape[:-1], -1)
+            out[:, : layer.out_features].to(x.dtype).contiguous().view(*x.shape[:-1], -1)
             for layer, out in zip(ours, made, strict=True)
         ]
 
     def _few(self, rows: Tensor, group: int) -> Tensor:
         """In bfloat16, which it is made for, whatever the model's dtype: beside four bits that rounds nothing away."""
-        packed = self.weight.view(-1, self.in_features // 2)
-        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(rows.bfloat16(), packed, group, self.weight_scale)
+        tokens, packed = rows.bfloat16().contiguous(), self.weight.view(-1, self.in_features // 2)
+        product: Tensor = torch.ops.aten._weight_int4pack_mm_for_cpu(tokens, packed, group, self.weight_scale)
         return product.to(rows.dtype)
 
     def _many(self, tokens: Tensor, group: int, dtype: torch.dtype) -> Tensor:

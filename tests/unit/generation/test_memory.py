@@ -28,7 +28,7 @@ from iaa_runtime.generation.memory import (
     weight_bytes,
 )
 from iaa_runtime.generation.prefill import Prompt
-from iaa_runtime.model.banks import AdaptorBank, BaseBank, VisionBank, build_bank
+from iaa_runtime.model.banks import AdaptorBank, BaseBank, HeadBank, VisionBank, build_bank
 from iaa_runtime.model.stack import Stack, interleave
 
 
@@ -67,9 +67,11 @@ def banks(config: IAAConfig, dtype: torch.dtype, *names: BankName) -> Iterator[t
             yield memory, modules
 
 
-def stack_of(config: IAAConfig, base: BaseBank, mm: AdaptorBank, dtype: torch.dtype) -> Stack:
-    blocks = interleave(list(base.layers), list(mm.layers), config.iaa_insert_layers)
-    return Stack(config, mm.embed_tokens, blocks, mm.norm, mm.lm_head, dtype, CUDA)
+def stack_of(config: IAAConfig, base: BaseBank, head: HeadBank, dtype: torch.dtype) -> Stack:
+    blocks = list(base.layers)
+    if isinstance(head, AdaptorBank):
+        blocks = interleave(blocks, list(head.layers), config.iaa_insert_layers)
+    return Stack(config, head.embed_tokens, blocks, head.norm, head.lm_head, dtype, CUDA)
 
 
 def small(config: IAAConfig, layers: int = 4) -> IAAConfig:
@@ -133,8 +135,9 @@ def test_an_answer_takes_what_is_said(
         heard[row] += 1
         return heard[row] > 12
 
-    with banks(config, dtype, "base", "mm") as (memory, (base, mm)):
-        stack = stack_of(config, base, mm, dtype)
+    task = Task.TEXT if case == "a long text" else Task.MM
+    with banks(config, dtype, "base", task.stack_bank) as (memory, (base, head)):
+        stack = stack_of(config, base, head, dtype)
         shape = (576, config.hidden_size)
         images = [torch.empty(shape, dtype=dtype, device=CUDA) if -200 in ids else None for ids in rows]
         if case == "phrases on one image":
@@ -145,7 +148,7 @@ def test_an_answer_takes_what_is_said(
         else:
             loop.generate(stack, prompts, settings, [2], constraint=grammar, on_token=few)
     longest = max(prompt.length for prompt in prompts)
-    said = generation_bytes(config, Task.MM, len(prompts) * settings.num_beams, longest, new, dtype)
+    said = generation_bytes(config, task, len(prompts), longest, new, dtype, settings.num_beams)
     assert (0.9 if case in DEEP else 0.4) * said < memory.peak <= said
 
 
