@@ -11,6 +11,7 @@ import torch
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import Task
 from ..generation.prefill import Prompt, prefill
+from ..model.linear.int8_onednn import OneDNNInt8Linear
 from ..pipeline.model import IAAModel
 from .gguf_file import KINDS, write_without_vocabulary
 from .llama_cpp import LlamaCpp
@@ -50,6 +51,7 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
     """Those of a model's MM stack, timed ``repeats`` times."""
     stack, prompt = model.stack(Task.MM), Prompt(PROMPT)
     runs: dict[str, Callable[[], object]] = {PREFILL: partial(prefill, stack, [prompt], 1)}
+    packable = [layer for block in stack.blocks for layer in block.modules() if isinstance(layer, OneDNNInt8Linear)]
     for rows, name in DECODE.items():
         cache, logits = prefill(stack, [prompt], STEPS * (repeats + 1))
         every = torch.zeros(rows, dtype=torch.long, device=model.device)
@@ -59,7 +61,7 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
         def decode(
             steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens, rows: int = rows
         ) -> None:
-            while rows > 1 and not stack.few_rows_cost_as_one:  # only before the first round, which does not count
+            while rows > 1 and not all(layer.packed for layer in packable):  # only before the first, uncounted round
                 stack.hidden(stack.embed(torch.tensor([PROMPT[:rows]])))
             for _ in range(STEPS):
                 tokens = steps(tokens).argmax(-1)

@@ -68,7 +68,7 @@ def generate(
     if constraint is not None and not isinstance(constraint, Grammar):
         constraint = constraint.on(stack.device)
     greedy = not config.do_sample and config.repetition_penalty == 1
-    if isinstance(constraint, Drafting) and greedy and stack.few_rows_cost_as_one:
+    if isinstance(constraint, Drafting) and greedy:
         generate_drafted(stack, prompts, constraint, rows, cancelled)
         return rows.answers
     cache, logits = prefill(stack, prompts, max(rows.limits), cancelled)

@@ -12,7 +12,6 @@ from ..config import IAAConfig
 from .attention import kernels_of_any_length
 from .kv_cache import KVCache, Positions
 from .layers import Block, Cache, Rotation
-from .linear.base import SpecialLinear
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,6 @@ class Stack:
     dtype: torch.dtype
     device: torch.device
     adapted_by: tuple[object, ...] = ()
-
-    @property
-    def few_rows_cost_as_one(self) -> bool:
-        """Whether a step of some five tokens takes hardly longer than one of a single token."""
-        layers = (layer for block in self.blocks for layer in block.modules())
-        return all(layer.few_rows_cost_as_one for layer in layers if isinstance(layer, SpecialLinear))
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, H)."""

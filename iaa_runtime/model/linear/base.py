@@ -77,11 +77,6 @@ class SpecialLinear(nn.Module, ABC):
             Names (such as ``….weight``, ``….weight_scale``) and tensors, as the bank's module takes them.
         """
 
-    @property
-    def few_rows_cost_as_one(self) -> bool:
-        """Whether a product of some five tokens takes hardly longer than one of a single token."""
-        return True
-
     @classmethod
     def products(cls, layers: Sequence[SpecialLinear], x: Tensor) -> list[Tensor]:
         """What layers of this kind make of one input, in the order of the layers."""

@@ -30,7 +30,7 @@ def packed() -> list[bool]:
     """Of each layer that could be."""
     banks = map(handle.pipeline.model.bank, ("base", "g"))
     layers = [layer for bank in banks for layer in bank.modules() if isinstance(layer, linear.OneDNNInt8Linear)]
-    return [layer.few_rows_cost_as_one for layer in layers]
+    return [layer.packed for layer in layers]
 
 
 report: dict[str, Any] = {"able": linear.can_multiply_integers(), "first": answers(), "packed at first": any(packed())}

@@ -16,13 +16,13 @@ from iaa_runtime.checkpoint import formats
 from iaa_runtime.errors import ConfigError
 from iaa_runtime.model import ops
 from iaa_runtime.model.banks import bank_bytes
-from iaa_runtime.model.linear import kinds, quantized
+from iaa_runtime.model.linear import int8_onednn, kinds, quantized
 from iaa_runtime.model.linear.base import SpecialLinear, products
 from iaa_runtime.model.linear.fp8_widened import WidenedFp8Linear
 from iaa_runtime.model.linear.int4 import Int4Linear, group_size
 from iaa_runtime.model.linear.int4_packed import GROUPS, PackedInt4Linear, can_read_packed
 from iaa_runtime.model.linear.int8 import Int8Linear
-from iaa_runtime.model.linear.int8_onednn import PACKED_AFTER, OneDNNInt8Linear, can_multiply_integers
+from iaa_runtime.model.linear.int8_onednn import PACKED_AFTER, SINGLE_ROWS, OneDNNInt8Linear, can_multiply_integers
 from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED, kinds_for
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 
@@ -198,6 +198,19 @@ def test_products_of_whole_numbers(dtype: torch.dtype, scale: float) -> None:
 
 
 @needs_vnni
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("rows", [2, SINGLE_ROWS, SINGLE_ROWS + 1, 16, 19])
+def test_a_token_is_multiplied_as_it_is_alone(rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever way a number of rows takes; a weight goes through in several slabs."""
+    monkeypatch.setattr(int8_onednn, "SLAB", 20 * 64)
+    monkeypatch.setattr(int8_onednn, "SUMS_AT_ONCE", 20 * 32)
+    made = OneDNNInt8Linear(64, 48, dtype=dtype)
+    made.load_state_dict(dict(OneDNNInt8Linear.load(OneWeight(matrix()), ["weight"], dtype)), assign=True)
+    x = torch.randn((rows, 64), generator=torch.Generator().manual_seed(rows)).to(dtype)
+    assert torch.equal(made(x), torch.cat([made(token[None]) for token in x]))
+
+
+@needs_vnni
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_weights_that_often_meet_few_rows_are_packed_and_nothing_changes(dtype: torch.dtype) -> None:
     made = OneDNNInt8Linear(64, 48, dtype=dtype)
@@ -206,10 +219,10 @@ def test_weights_that_often_meet_few_rows_are_packed_and_nothing_changes(dtype: 
     before = [made(x) for x in inputs]
     for _ in range(PACKED_AFTER):
         assert torch.equal(made(inputs[0]), before[0]) and torch.equal(made(inputs[2]), before[2])
-    assert not made.few_rows_cost_as_one and made.weight is not None
+    assert not made.packed and made.weight is not None
     for _ in range(2 * PACKED_AFTER):
         assert torch.equal(made(inputs[1]), before[1])
-    assert made.few_rows_cost_as_one and made.weight is None
+    assert made.packed and made.weight is None
     for x, expected in zip(inputs, before, strict=True):
         assert torch.equal(made(x), expected)
 
@@ -277,7 +290,8 @@ def test_packed_weights_of_four_bits_are_those_that_were_packed(dtype: torch.dty
     for rows in ((1,), (2, 3), (2, 40)):
         x = torch.randn((*rows, shape[1]), generator=torch.Generator().manual_seed(1)).to(dtype)
         got, expected = packed(x), given(x)
-        assert got.shape == expected.shape and got.dtype == dtype
+        assert got.shape == expected.shape and got.dtype == dtype and got.is_contiguous()
+        assert torch.equal(packed(x.repeat_interleave(2, dim=-1)[..., ::2]), got)
         if can_multiply_integers() and (rows == (2, 40) or group_size(shape[1]) not in GROUPS):
             assert (got.float() - expected.float()).norm() / expected.float().norm() < 0.02  # int8's part of 0.12
             expected = in_whole_numbers(x, *Int4Linear.quantize(values))
