@@ -1,6 +1,6 @@
 """What drafting saves: forward passes and time of grounding with it and without, and whether answers are the same.
 
-    python benchmarks/drafting.py [--phrases 1000] [--rows 1] [--seed 0]
+    python benchmarks/drafting.py [--phrases 1000] [--rows 1] [--seed 0] [--precision int8]
 
 The demo checkpoint looks for phrases about drawn scenes; each batch is answered both ways in turn.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from iaa_runtime import GenerationConfig, IAAPipeline, Task
+from iaa_runtime.config import PRECISIONS
 from iaa_runtime.generation.grammar import BoxGrammar, grammar_for
 from iaa_runtime.generation.loop import generate
 from iaa_runtime.generation.prefill import Prompt
@@ -67,8 +68,9 @@ def main() -> None:
     parser.add_argument("--phrases", type=int, default=1000)
     parser.add_argument("--rows", type=int, default=1, help="phrases about one picture, answered as a batch")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the weights; as stored when left out")
     options = parser.parse_args()
-    pipeline = IAAPipeline.from_pretrained(dtype=torch.float32)
+    pipeline = IAAPipeline.from_pretrained(dtype=torch.float32, precision=options.precision)
     grammar = grammar_for(pipeline.tokenizer, pipeline.model.config.vocab_size, pipeline.eos, True)
     stack, config, passes = pipeline.model.stack("G"), GenerationConfig.for_task(Task.G), Passes()
     seconds, counts, same, boxes = [0.0, 0.0], [0, 0], 0, 0
