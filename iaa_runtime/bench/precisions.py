@@ -61,8 +61,9 @@ def runs_of(model: IAAModel, repeats: int) -> Runs:
         def decode(
             steps: Callable[[torch.Tensor], torch.Tensor] = steps, tokens: torch.Tensor = tokens, rows: int = rows
         ) -> None:
-            while rows > 1 and not all(layer.packed for layer in packable):  # only before the first, uncounted round
-                stack.hidden(stack.embed(torch.tensor([PROMPT[:rows]])))
+            for layer in packable if rows > 1 else ():
+                if not layer.packed:  # only before the first round, which does not count
+                    layer.pack()
             for _ in range(STEPS):
                 tokens = steps(tokens).argmax(-1)
 

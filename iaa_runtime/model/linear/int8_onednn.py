@@ -41,7 +41,7 @@ SLAB = 1 << 21
 FEW_ROWS = 64
 """Rows up to which a packed weight is much faster. One row is not: it takes a weight as it lies in the file."""
 
-PACKED_AFTER = 48
+PACKED_AFTER = 96
 """Products of few rows before a weight is packed: by then they have cost as much more as packing takes."""
 
 _turns = count()
