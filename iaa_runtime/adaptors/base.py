@@ -88,8 +88,8 @@ def base_fingerprint(checkpoint: Checkpoint, task: Task) -> str:
         values = dict(checkpoint.load(one, norms, torch.float32, "cpu"))
         for name in norms:
             digest.update(values[name].contiguous().numpy().tobytes())
-    _require(checkpoint, bank, [names.TABLE])
-    for row in islice(_rows(checkpoint, bank, names.TABLE), _EMBEDDED):
+    _require(checkpoint, bank, [names.EMBEDDING_WEIGHT])
+    for row in islice(_rows(checkpoint, bank, names.EMBEDDING_WEIGHT), _EMBEDDED):
         digest.update(row.float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 

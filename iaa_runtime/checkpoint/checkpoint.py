@@ -165,9 +165,9 @@ class Checkpoint:
             yield rows if change is None else change(first, rows)
             first += len(rows)
 
-    def table_dtype(self, bank: BankName) -> torch.dtype | None:
-        """The dtype in which a bank's table of tokens is stored; None where it has none."""
-        entry = self._entries[bank].get(names.TABLE)
+    def embedding_dtype(self, bank: BankName) -> torch.dtype | None:
+        """The dtype in which a bank's token embedding is stored; None where it has none."""
+        entry = self._entries[bank].get(names.EMBEDDING_WEIGHT)
         return entry.dtype if entry is not None else None
 
     def stored(self, bank: BankName, name: str) -> LazyTensor:

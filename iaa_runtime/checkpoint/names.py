@@ -15,8 +15,8 @@ EMBEDDING, BLOCKS, NORM, HEAD = "embed_tokens.", "layers.", "norm.", "lm_head."
 PROJECTOR, TOWER = "projector.", "tower."
 """What our own names start with, by the part of a bank."""
 
-TABLE = f"{EMBEDDING}weight"
-"""Our name of the table of tokens."""
+EMBEDDING_WEIGHT = f"{EMBEDDING}weight"
+"""Our name of the token embedding."""
 
 PUBLISHED: dict[BankName, dict[str, str]] = {
     "base": {BLOCKS: "model.layers."},

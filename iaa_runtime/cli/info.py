@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, Format, task_bytes, weight_bytes
 from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
-from ..model.dtypes import default_dtype, table_dtype
+from ..model.dtypes import default_dtype, embedding_dtype
 from ..model.linear.kinds import stored_kinds
 from ..text.printable import printable
 from .opening import open_checkpoint
@@ -113,9 +113,9 @@ def _here() -> dict[str, str]:
 
 def _formats(checkpoint: Checkpoint, task: Task) -> dict[str, Format]:
     """What a task of the checkpoint can be opened in, by name, the most exact first."""
-    stored = checkpoint.table_dtype(task.stack_bank)
+    stored = checkpoint.embedding_dtype(task.stack_bank)
     return {
-        name: replace(form, table_dtype=table_dtype(stored, form.dtype))
+        name: replace(form, embedding_dtype=embedding_dtype(stored, form.dtype))
         for name, form in FORMATS.items()
         if checkpoint.precision in (None, name)
     }

@@ -72,12 +72,17 @@ def projection_bytes(config: IAAConfig, patches: int, dtype: torch.dtype) -> int
 
 @dataclass(frozen=True)
 class Format:
-    """In what a task's weights are kept: the dtype, the kinds of linear layer that quantize further, and, where it is
-    another, the dtype of the table of tokens."""
+    """In what a task's weights are kept.
+
+    Attributes:
+        dtype: of what is not quantized.
+        kinds: of linear layer, which may quantize further.
+        embedding_dtype: of the token embedding; ``dtype`` when None.
+    """
 
     dtype: torch.dtype
     kinds: Kinds = PLAIN
-    table_dtype: torch.dtype | None = None
+    embedding_dtype: torch.dtype | None = None
 
 
 FORMATS = {
@@ -100,7 +105,7 @@ QUESTION_TOKENS = 64
 def weight_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
     """Bytes of the banks that a task needs; without the tower's where the checkpoint has none."""
     return sum(
-        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds, form.table_dtype).values())
+        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds, form.embedding_dtype).values())
         for bank in task.banks
         if bank != "vision" or vision is not None
     )

@@ -30,7 +30,7 @@ class HeadBank(nn.Module):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__()
-        self.embed_tokens = make.token_table(config.vocab_size, config.hidden_size)
+        self.embed_tokens = make.token_embedding(config.vocab_size, config.hidden_size)
         self.norm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
         self.lm_head = make.head(config.hidden_size, config.vocab_size)
 
@@ -65,7 +65,7 @@ def build_bank(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "meta",
     kinds: Kinds = PLAIN,
-    table_dtype: torch.dtype | None = None,
+    embedding_dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """Builds a bank's module; on the default ``meta`` device it takes no memory until weights are assigned.
 
@@ -77,9 +77,9 @@ def build_bank(
         dtype: of the parameters.
         device: where the parameters are made.
         kinds: of the blocks' matrices and the head.
-        table_dtype: of the table of tokens; ``dtype`` when None.
+        embedding_dtype: of the token embedding; ``dtype`` when None.
     """
-    make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device), kinds, table_dtype)
+    make = Factory(ops if ops is not None else default_ops, dtype, torch.device(device), kinds, embedding_dtype)
     if name == "base":
         return BaseBank(config, make)
     if name == "text":
@@ -115,8 +115,8 @@ def bank_bytes(
     vision: VisionConfig | None,
     dtype: torch.dtype,
     kinds: Kinds = PLAIN,
-    table_dtype: torch.dtype | None = None,
+    embedding_dtype: torch.dtype | None = None,
 ) -> Mapping[str, int]:
     """Bytes of each tensor of a bank; the arguments are those of :func:`build_bank`."""
-    bank = build_bank(name, config, vision, dtype=dtype, kinds=kinds, table_dtype=table_dtype)
+    bank = build_bank(name, config, vision, dtype=dtype, kinds=kinds, embedding_dtype=embedding_dtype)
     return MappingProxyType({name: tensor.nbytes for name, tensor in bank.state_dict().items()})

@@ -32,8 +32,8 @@ def pick_dtype(wanted: Dtype | None, device: torch.device) -> torch.dtype:
     return known[wanted]
 
 
-def table_dtype(stored: torch.dtype | None, dtype: torch.dtype) -> torch.dtype:
-    """What a table of tokens is kept in, beside a model in ``dtype``: as stored, if that is narrower.
+def embedding_dtype(stored: torch.dtype | None, dtype: torch.dtype) -> torch.dtype:
+    """What a token embedding is kept in, beside a model in ``dtype``: as stored, if that is narrower.
 
     Rows are widened when they are looked up, to the same numbers.
     """

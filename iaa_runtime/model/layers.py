@@ -43,14 +43,14 @@ class Ops(Protocol):
 class Factory:
     """Makes layers of one namespace, dtype and device; matrices and the head of the kinds that a precision wants.
 
-    The table of tokens has a dtype of its own, unless it is None.
+    The token embedding has a dtype of its own, unless it is None.
     """
 
     ops: Ops
     dtype: torch.dtype
     device: torch.device
     kinds: Kinds = PLAIN
-    table_dtype: torch.dtype | None = None
+    embedding_dtype: torch.dtype | None = None
 
     def linear(self, inputs: int, outputs: int, bias: bool = False) -> nn.Module:
         """A plain linear layer ``inputs -> outputs``."""
@@ -77,9 +77,9 @@ class Factory:
         """A table of ``entries`` vectors."""
         return self.ops.Embedding(entries, width, dtype=self.dtype, device=self.device)
 
-    def token_table(self, entries: int, width: int) -> nn.Module:
+    def token_embedding(self, entries: int, width: int) -> nn.Module:
         """The table of ``entries`` tokens' vectors."""
-        return self.ops.Embedding(entries, width, dtype=self.table_dtype or self.dtype, device=self.device)
+        return self.ops.Embedding(entries, width, dtype=self.embedding_dtype or self.dtype, device=self.device)
 
     def rms_norm(self, width: int, eps: float) -> nn.Module:
         """Root-mean-square normalisation with a learned scale."""

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
-from ..checkpoint.names import TABLE
+from ..checkpoint.names import EMBEDDING_WEIGHT
 from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
 from ..errors import CheckpointError, ConfigError
 from .banks import bank_shapes, build_bank, whole_numbers
-from .dtypes import table_dtype
+from .dtypes import embedding_dtype
 from .layers import Ops
 from .linear.base import SpecialLinear
 from .linear.kinds import Kinds, stored_kinds
@@ -159,10 +159,12 @@ class BankStore:
 
     def _build(self, bank: BankName) -> nn.Module:
         shape = (self._checkpoint.config, self._checkpoint.vision)
-        return build_bank(bank, *shape, self._ops, self._dtype, kinds=self._kinds, table_dtype=self._table_dtype(bank))
+        return build_bank(
+            bank, *shape, self._ops, self._dtype, kinds=self._kinds, embedding_dtype=self._embedding_dtype(bank)
+        )
 
-    def _table_dtype(self, bank: BankName) -> torch.dtype:
-        return table_dtype(self._checkpoint.table_dtype(bank), self._dtype)
+    def _embedding_dtype(self, bank: BankName) -> torch.dtype:
+        return embedding_dtype(self._checkpoint.embedding_dtype(bank), self._dtype)
 
     def _stored(self, bank: BankName) -> Mapping[str, tuple[int, ...]]:
         return bank_shapes(bank, *self._stored_as)
@@ -181,8 +183,8 @@ class BankStore:
             if isinstance(layer, SpecialLinear):
                 special.setdefault(type(layer), []).append(f"{path}.weight")
                 plain -= {f"{path}.weight", scale_name(f"{path}.weight")}
-        table = plain & {TABLE} if self._table_dtype(bank) != self._dtype else set()
-        yield from weights.load(plain - table)
-        yield from weights.as_stored(table)
+        embedding = plain & {EMBEDDING_WEIGHT} if self._embedding_dtype(bank) != self._dtype else set()
+        yield from weights.load(plain - embedding)
+        yield from weights.as_stored(embedding)
         for kind, chosen in special.items():
             yield from kind.load(weights, chosen, self._dtype)

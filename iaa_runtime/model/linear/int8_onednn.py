@@ -30,10 +30,10 @@ SUMS_AT_ONCE = 1 << 21
 """Sums that wait for their scales together."""
 
 TILE = 16
-"""Rows are filled up to a multiple of this: torch's product of 5 takes longer than one of 16."""
+"""Rows are padded to a multiple of this: torch's product of 5 takes longer than one of 16."""
 
 SINGLE_ROWS = 4
-"""Rows up to which each is multiplied alone is faster, slab by slab of a weight."""
+"""Rows up to which multiplying each alone is the fastest, slab by slab of a weight."""
 
 SLAB = 1 << 21
 """Bytes of a weight that stay in the processor's caches from row to row."""

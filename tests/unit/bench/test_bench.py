@@ -97,7 +97,7 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert {"load base", "vision x3", "prefill x1", "decode step x3", "caption x3", "ground 8", "text"} < rows.keys()
     for peer in ("eager x1", "static x1", "eager text", "static text"):
         assert rows[f"transformers {peer}"]["identical_tokens"]
-    size, stored = SIZES["tiny"], replace(FORMATS["fp32"], table_dtype=torch.bfloat16)
+    size, stored = SIZES["tiny"], replace(FORMATS["fp32"], embedding_dtype=torch.bfloat16)
     assert results["memory"]["weights"] == weight_bytes(size.config, size.vision, Task.MM, stored)
     assert results["machine"]["torch"] == torch.__version__
     served = importlib.util.find_spec("vllm") is not None

@@ -40,7 +40,7 @@ def test_an_mlp_computes_the_same_in_its_own_memory_and_for_gradients(tmp_path: 
     [(torch.float32, torch.bfloat16), (torch.float16, torch.float16), (torch.bfloat16, torch.bfloat16)],
     ids=str,
 )
-def test_the_table_of_tokens_stays_as_narrow_as_it_is_stored(asked: torch.dtype, kept: torch.dtype) -> None:
+def test_the_token_embedding_stays_as_narrow_as_it_is_stored(asked: torch.dtype, kept: torch.dtype) -> None:
     stored = Checkpoint(DEMO_CHECKPOINT).stored("g", "embed_tokens.weight")
     assert stored.dtype == torch.bfloat16
     model = IAAModel.from_pretrained(DEMO_CHECKPOINT, dtype=asked)
