@@ -158,6 +158,9 @@ def wrapped(line: str, font: Any) -> list[str]:
     return parts
 
 
+SETTINGS = {"Comfy.VueNodes.Enabled": True, "Comfy.Minimap.Visible": False, "Comfy.TutorialCompleted": True}
+
+
 def take_readme_picture(server: Any) -> None:
     """The README's picture: a template after its run, in Nodes 2.0, as its nodes lie."""
     from playwright.sync_api import sync_playwright
@@ -166,12 +169,12 @@ def take_readme_picture(server: Any) -> None:
         chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1700, "height": 1100})
-        page.goto(f"http://{server.client.address}")
-        page.wait_for_function("Boolean(window.app?.graph && window.LiteGraph?.registered_node_types.IAA_Ground)")
+        for _ in range(2):  # the first visit opens the templates' dialog, at a time of its own
+            page.goto(f"http://{server.client.address}")
+            page.wait_for_function("Boolean(window.app?.graph && window.LiteGraph?.registered_node_types.IAA_Ground)")
+            for setting, value in SETTINGS.items():
+                page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [setting, value])
         page.add_style_tag(content=NO_NOTICES)
-        for setting, value in {"Comfy.VueNodes.Enabled": True, "Comfy.Minimap.Visible": False}.items():
-            page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [setting, value])
-        page.keyboard.press("Escape")
         page.evaluate(
             "template => app.loadGraphData(template)", json.loads(template(README_TEMPLATE).read_text("utf-8"))
         )

@@ -2,7 +2,9 @@
 
 CLIP's tower comes to IAA trained on an objective of its own; this is the demo's. A linear head on the patch features
 (thrown away afterwards) predicts kind and color of the shape whose box a patch lies in, its box in the padded square,
-and whether the patch holds the shape's center, so that each shape is announced exactly once.
+and whether the patch holds the shape's center, so that each shape is announced exactly once. Things that no word names
+have boxes as well, and neither kind nor color; of them another head predicts what the whole thing looks like, which
+somebody who teaches the model a word for one will need.
 """
 
 from __future__ import annotations
@@ -18,19 +20,29 @@ OUTPUTS = KIND_CLASSES + COLOR_CLASSES + 4 + 1
 BOX = slice(KIND_CLASSES + COLOR_CLASSES, KIND_CLASSES + COLOR_CLASSES + 4)
 
 
-def flip(pixels: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+Batch = tuple[Tensor, Tensor, Tensor | None]
+"""Pixels (B, 3, size, size), labels (B, 5, 6), and of unnamed things the looks (B, 4, LOOKS, LOOKS)."""
+
+
+def flip(batch: Batch, generator: torch.Generator) -> Batch:
     """Mirrors and transposes a batch at random, one of the square's eight symmetries for all of it, boxes included."""
+    pixels, labels, looks = batch
     across, down, swap = (bool(v) for v in torch.randint(0, 2, (3,), generator=generator))
     labels = labels.clone()
     x1, y1, x2, y2 = labels[..., 2:].unbind(-1)
     if across:
-        pixels, x1, x2 = pixels.flip(-1), 1 - x2, 1 - x1
+        x1, x2 = 1 - x2, 1 - x1
     if down:
-        pixels, y1, y2 = pixels.flip(-2), 1 - y2, 1 - y1
+        y1, y2 = 1 - y2, 1 - y1
     if swap:
-        pixels, x1, y1, x2, y2 = pixels.transpose(-1, -2), y1, x1, y2, x2
+        x1, y1, x2, y2 = y1, x1, y2, x2
     labels[..., 2:] = torch.stack((x1, y1, x2, y2), -1)
-    return pixels, labels
+
+    def moved(image: Tensor) -> Tensor:
+        image = image.flip([axis for axis, turned in ((-1, across), (-2, down)) if turned])
+        return image.transpose(-1, -2) if swap else image
+
+    return moved(pixels), labels, None if looks is None else moved(looks)
 
 
 def _ownership(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,21 +65,23 @@ def patch_owners(labels: Tensor, grid: int) -> Tensor:
     return which.where(inside, -1)
 
 
-def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def patch_targets(labels: Tensor, grid: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """What the head should predict at every patch.
 
     Args:
-        labels: (B, 5, 6) kind, color, box per shape; kind -1 where there is none.
+        labels: (B, 5, 6) kind, color, box per shape; kind -1 where there is none, and the number of kinds
+            where it has no name.
         grid: patches per side; N = grid * grid.
 
     Returns:
-        kind (B, N) and color (B, N) classes, box (B, N, 4), and (B, N) 1.0 at each shape's central patch.
+        kind (B, N) and color (B, N) classes, box (B, N, 4), (B, N) 1.0 at each shape's central patch, and
+        (B, N) whether there is a shape.
     """
     inside, which, central = _ownership(labels, grid)
     chosen = labels.gather(1, which[..., None].expand(-1, -1, 6))
     kind = chosen[..., 0].long().where(inside, KIND_CLASSES - 1)
     color = chosen[..., 1].long().where(inside, COLOR_CLASSES - 1)
-    return kind, color, chosen[..., 2:], central.float()
+    return kind, color, chosen[..., 2:], central.float(), inside
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -86,9 +100,8 @@ def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tenso
         labels: (B, 5, 6).
     """
     grid = round(features.shape[1] ** 0.5)
-    kind, color, box, owner = patch_targets(labels, grid)
+    kind, color, box, owner, inside = patch_targets(labels, grid)
     kinds, colors, boxes, owners = head(features).float().split((KIND_CLASSES, COLOR_CLASSES, 4, 1), -1)
-    inside = kind != KIND_CLASSES - 1
     extent = (box[..., 2:] - box[..., :2]).repeat(1, 1, 2)[inside]
     # Errors count in units of the box's own sides: one minus IoU is nearly the sum of these.
     misplaced = ((boxes[inside] - box[inside]) / extent).abs().mean()
@@ -104,6 +117,26 @@ def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tenso
             "owner": ((owners.squeeze(-1) > 0) == central).all(-1).float().mean().item(),
         }
     return kind_loss + color_loss + 2 * owner_loss + 3 * misplaced, report
+
+
+def looks_loss(features: Tensor, head: nn.Module, labels: Tensor, looks: Tensor) -> Tensor:
+    """How far from the looks of an unnamed thing is what each of its patches says of the whole of it.
+
+    Args:
+        features: (B, N, W) of the tower.
+        head: linear, W -> 4 * LOOKS * LOOKS.
+        labels: (B, 5, 6), the thing last.
+        looks: (B, 4, LOOKS, LOOKS) RGBA of 0 to 1.
+    """
+    owned = patch_owners(labels, round(features.shape[1] ** 0.5)) == labels.shape[1] - 1
+    color, there = looks.split((3, 1), 1)
+    wanted = torch.cat((color * there, there), 1).flatten(1)[:, None].expand(-1, features.shape[1], -1)
+    return (head(features[owned]).float() - wanted[owned]).square().mean()
+
+
+def kept_loss(features: Tensor, before: Tensor) -> Tensor:
+    """How far features (B, N, W) are from what they were, in squares of each one's spread."""
+    return ((features - before) / before.flatten(0, 1).std(0)).square().mean()
 
 
 def fit_label_head(features: Tensor, labels: Tensor, steps: int = 300) -> nn.Linear:

@@ -29,14 +29,14 @@ import parts  # noqa: E402
 import published  # noqa: E402
 import torch  # noqa: E402
 from answers import AnswerStage  # noqa: E402
-from data import Pictures, draw_pictures, training_scene  # noqa: E402
+from data import LOOKS, Pictures, draw_pictures, training_scene  # noqa: E402
 from dialogues import Script, turn_for  # noqa: E402
 from opening import lay_numbers_on_a_curve, look_for_likeness, open_dictionary, speak_up  # noqa: E402
 from progress import Progress  # noqa: E402
 from tokenizer import build_tokenizer, save_tokenizer  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from tower import OUTPUTS, dense_loss, fit_label_head, flip  # noqa: E402
+from tower import OUTPUTS, Batch, dense_loss, fit_label_head, flip, kept_loss, looks_loss  # noqa: E402
 
 from iaa_runtime import IAAModel  # noqa: E402
 from iaa_runtime.config import IAAConfig, Task  # noqa: E402
@@ -65,6 +65,7 @@ class Run:
     scenes: int
     questions: int
     refine: bool
+    taken: Path | None = None
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -90,7 +91,11 @@ class Run:
         return bank.requires_grad_(False)
 
     def take(self, stages: Sequence[str], checkpoint: Path) -> None:
-        """Starts stages from a checkpoint: ``text`` and ``tower`` count as done, ``mm`` and ``g`` learn on."""
+        """Starts stages from a checkpoint: ``text`` and ``tower`` count as done, ``mm`` and ``g`` learn on.
+
+        To refine, the tower learns on, too.
+        """
+        self.taken = checkpoint
         (self.out / "checkpoint").mkdir(exist_ok=True)
         for file in checkpoint.glob("*token*.json"):
             shutil.copy(file, self.out / "checkpoint")
@@ -102,17 +107,18 @@ class Run:
             if stage == "text":
                 module = nn.ModuleDict({"base": model.bank("base"), "text": model.bank("text")})
             elif stage == "tower":
-                head = nn.Linear(parts.VISION.hidden_size, OUTPUTS)
-                module = nn.ModuleDict({"vision": model.bank("vision"), "head": head})
+                module = self._tower(model.bank("vision"))
             else:
                 module = model.bank(cast(Literal["mm", "g"], stage))
-            step = self.schedules[stage].steps if stage in ("text", "tower") else 0
+            done = stage == "text" or (stage == "tower" and not self.refine)
+            step = self.schedules[stage].steps if done else 0
             state = {"module": module.state_dict(), "step": step, "optimizers": []}
             torch.save(state, self.out / f"{stage}.pt")
 
     def stage_pictures(self) -> None:
         """Draws the training scenes."""
         draw_pictures(self.out / "pictures", self.pictures, parts.VISION.image_size, self.workers)
+        draw_pictures(self.out / "things", self.pictures // 2, parts.VISION.image_size, self.workers, things=True)
 
     def stage_tokenizer(self) -> None:
         """Learns the tokenizer from samples of prompts and answers."""
@@ -147,21 +153,55 @@ class Run:
         stage = self._answers(Task.TEXT, cast(BaseBank, base), cast(HeadBank, text), 8)
         self._train("text", nn.ModuleDict({"base": base, "text": text}), stage.loss)
 
+    def _tower(self, vision: nn.Module) -> nn.ModuleDict:
+        width = parts.VISION.hidden_size
+        heads = {"head": nn.Linear(width, OUTPUTS), "looks_head": nn.Linear(width, 4 * LOOKS * LOOKS)}
+        return nn.ModuleDict({"vision": vision} | heads).to(self.device)
+
     def stage_tower(self) -> None:
-        """Trains the vision tower, on patch labels."""
-        vision = parts.make_bank("vision", self.config, self.device)
-        head = nn.Linear(parts.VISION.hidden_size, OUTPUTS, device=self.device)
-        pictures = Pictures.open(self.out / "pictures")
+        """Trains the vision tower, on patch labels; one that is taken stays near to what it was."""
+        tower = self._tower(parts.make_bank("vision", self.config, self.device))
+        pictures, things = (Pictures.open(self.out / name) for name in ("pictures", "things"))
+        before = self._taken_tower(pictures) if self.refine and self.taken else None
 
         def loss(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-            rows = np.array([rng.randrange(len(pictures.labels)) for _ in range(TOWER_BATCH)])
-            pixels, labels = pictures.batch(rows)
-            pixels, labels = flip(pixels, labels, torch.Generator().manual_seed(step))
+            drawn = [self._flipped(which, step, rng) for which in (pictures, things)]
+            pixels, labels = (torch.cat([each[i] for each in drawn]).contiguous() for i in (0, 1))
             with torch.autocast(self.device.type, torch.bfloat16), cpu_attention(self.device):
-                seen = vision(pixels.to(self.device).contiguous())
-            return dense_loss(seen.float(), head, labels.to(self.device))
+                seen = tower["vision"](pixels).float()
+            shapes, unnamed = seen.split([len(each[0]) for each in drawn])
+            total, report = dense_loss(seen, tower["head"], labels)
+            _, of_things = dense_loss(unnamed, tower["head"], drawn[1][1])
+            looks = looks_loss(unnamed, tower["looks_head"], *drawn[1][1:])
+            report |= {"iou_with_things": of_things["iou"], "looks": looks.item()}
+            total = total + 5 * looks
+            if before is not None:
+                with torch.no_grad():
+                    was = before(drawn[0][0].contiguous())
+                kept = kept_loss(shapes, was)
+                total, report["kept"] = total + kept, kept.item()
+            return total, report
 
-        self._train("tower", nn.ModuleDict({"vision": vision, "head": head}), loss)
+        self._train("tower", tower, loss)
+
+    def _flipped(self, pictures: Pictures, step: int, rng: random.Random) -> Batch:
+        rows = np.array([rng.randrange(len(pictures.labels)) for _ in range(TOWER_BATCH // 2)])
+        pixels, labels, looks = flip(pictures.batch(rows), torch.Generator().manual_seed(step))
+        return pixels.to(self.device), labels.to(self.device), None if looks is None else looks.to(self.device)
+
+    def _taken_tower(self, pictures: Pictures) -> nn.Module:
+        """The tower as it was taken, frozen; before the first step, the head of the labels is fitted to it."""
+        assert self.taken is not None
+        vision = IAAModel.from_pretrained(self.taken, torch.float32, ops=ops).bank("vision").to(self.device)
+        vision.requires_grad_(False)
+        file = self.out / "tower.pt"
+        state = torch.load(file, weights_only=True)
+        if state["step"] == 0:
+            pixels, labels, _ = pictures.batch(np.arange(min(500, len(pictures.labels))))
+            fitted = fit_label_head(vision(pixels.to(self.device)).cpu(), labels)
+            state["module"] |= {f"head.{name}": value for name, value in fitted.state_dict().items()}
+            torch.save(state, file)
+        return vision
 
     def stage_features(self) -> None:
         """Computes the features of every picture; the tower is frozen from here on."""
@@ -174,7 +214,7 @@ class Run:
         progress = Progress(shape[0], "pictures seen by the tower")
         with torch.no_grad():
             for start in range(0, shape[0], 100):
-                pixels, _ = pictures.batch(np.arange(start, min(start + 100, shape[0])))
+                pixels, _, _ = pictures.batch(np.arange(start, min(start + 100, shape[0])))
                 features[start : start + 100] = vision(pixels.to(self.device)).cpu().numpy()
                 progress(min(start + 100, shape[0]))
         features.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import ImageChops
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from iaa_runtime import IAAPipeline, Task
+from iaa_runtime.boxes.geometry import intersection, iou, pixel_rectangle
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.config import IMAGE_TOKEN_INDEX
 from iaa_runtime.shapes.language import Question, caption, grounding_answer, left_to_right
@@ -38,6 +41,7 @@ def training(project_root: Path) -> Iterator[Any]:
     import gaze
     import parts
     import tower
+    import unnamed
     from tokenizers import Tokenizer
 
     yield SimpleNamespace(
@@ -46,6 +50,7 @@ def training(project_root: Path) -> Iterator[Any]:
         gaze=gaze,
         parts=parts,
         tower=tower,
+        unnamed=unnamed,
         tokenizer=Tokenizer.from_file(str(DEMO_CHECKPOINT / "tokenizer.json")),
     )
     sys.path.remove(folder)
@@ -167,13 +172,49 @@ def test_patch_labels_stay_with_their_shapes_when_pictures_are_flipped(training:
     pixels = torch.zeros(1, 3, 80, 80)
     pixels[:, :, 8:23, 4:13] = 1
     for seed in range(12):
-        turned, moved = training.tower.flip(pixels, labels, torch.Generator().manual_seed(seed))
-        kind, color, box, owner = training.tower.patch_targets(moved, 8)
-        assert owner.sum() == 1
+        turned, moved, none = training.tower.flip((pixels, labels, None), torch.Generator().manual_seed(seed))
+        kind, color, box, owner, inside = training.tower.patch_targets(moved, 8)
+        assert none is None and owner.sum() == 1 and inside.sum() == 1
         at = int(owner.argmax())
         assert (kind[0, at], color[0, at]) == (2, 3)
         x1, y1, x2, y2 = (round(float(v) * 80) for v in box[0, at])
         assert turned[0, 0, y1:y2, x1:x2].min() == 1 and turned.sum() == turned[0, :, y1:y2, x1:x2].sum()
+
+
+def test_an_unnamed_thing_is_boxed_from_edge_to_edge_and_covers_no_shape(training: Any) -> None:
+    overlaps = []
+    for seed in range(30):
+        drawn = training.unnamed.draw_unnamed(seed)
+        assert not any(intersection(drawn.box, shape.box) for shape in drawn.scene.shapes)
+        seen = ImageChops.difference(drawn.picture, draw_scene(drawn.scene)).getbbox()
+        assert seen is not None and pixel_rectangle(drawn.box, drawn.picture.size) == pytest.approx(
+            tuple(pick(a, b) for pick, a, b in zip((min, min, max, max), drawn.box, seen, strict=True)), abs=1
+        )
+        overlaps.append(iou(drawn.box, seen))
+    assert statistics.median(overlaps) > 0.9  # not the least: a part may have the ground's colour
+
+
+def test_patches_of_an_unnamed_thing_have_its_box_and_neither_kind_nor_color(training: Any) -> None:
+    tower, labels = training.tower, torch.full((1, 5, 6), -1.0)
+    labels[0, 0] = torch.tensor([2, 3, 0.05, 0.1, 0.1625, 0.2875])
+    labels[0, -1] = torch.tensor([tower.KIND_CLASSES - 1, tower.COLOR_CLASSES - 1, 0.5, 0.5, 0.9, 0.7])
+    kind, color, box, owner, inside = tower.patch_targets(labels, 8)
+    there = tower.patch_owners(labels, 8) == 4
+    assert there.sum() == 6 and inside[there].all() and owner[there].sum() == 1
+    assert (kind[there] == tower.KIND_CLASSES - 1).all() and (color[there] == tower.COLOR_CLASSES - 1).all()
+    torch.testing.assert_close(box[there], labels[0, -1, 2:].expand(6, -1))
+
+
+def test_looks_are_of_the_thing_alone(training: Any) -> None:
+    """Its patches, and no other, are held to its looks; where it is transparent, its colour is none."""
+    labels = torch.full((1, 5, 6), -1.0)
+    labels[0, -1] = torch.tensor([6, 11, 0.5, 0.5, 0.9, 0.75])
+    looks = torch.rand(1, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    wanted = torch.cat((looks[:, :3] * looks[:, 3:], looks[:, 3:]), 1).flatten()
+    features = torch.full((1, 64, wanted.numel()), torch.nan)
+    features[training.tower.patch_owners(labels, 8) == 4] = wanted
+    assert training.tower.looks_loss(features, torch.nn.Identity(), labels, looks) == 0
+    assert training.tower.looks_loss(features + 1, torch.nn.Identity(), labels, looks) == pytest.approx(1)
 
 
 @pytest.mark.slow
@@ -187,7 +228,8 @@ def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path:
         subprocess.run(command, check=True, cwd=project_root, env=environment, stderr=subprocess.PIPE, timeout=300)
         for _ in range(2)
     )
-    for told in (b"stage pictures", b" 600 of 600 pictures drawn", b" 600 of 600 pictures seen by the tower"):
+    counts = (b" 600 of 600 pictures drawn", b" 300 of 300 pictures with things drawn")
+    for told in (b"stage pictures", *counts, b" 600 of 600 pictures seen by the tower"):
         assert told in first.stderr, first.stderr
     assert json.loads((tmp_path / "checkpoint" / "config.json").read_text())["model_type"] == "IAA"
     picture = draw_scene(make_scene(1_000_000_000))
@@ -199,15 +241,21 @@ def test_a_tiny_run_makes_a_checkpoint_and_goes_on(project_root: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="training needs torch 2.9's Muon")
-def test_the_demo_model_learns_on(project_root: Path, tmp_path: Path) -> None:
-    """From its checkpoint, G alone: everything else is written as it was read, bit for bit."""
+@pytest.mark.parametrize("tower", [False, True])
+def test_the_demo_model_learns_on(project_root: Path, tmp_path: Path, tower: bool) -> None:
+    """From its checkpoint, G alone or with the tower: everything else is written as it was read, bit for bit."""
     script = [sys.executable, str(project_root / "training" / "train.py"), "--out", str(tmp_path)]
     start = ["--start-from", str(DEMO_CHECKPOINT), "--take", "text", "tower", "mm", "g", "--refine"]
-    stages = ["--stages", "pictures", "features", "g", "export", "--g-steps", "2"]
+    learned = ["tower", "features", "g"] if tower else ["features", "g"]
+    stages = ["--stages", "pictures", *learned, "export", "--g-steps", "2", "--tower-steps", "2"]
     small = ["--pictures", "600", "--scenes", "2", "--threads", "1", "--device", "cpu"]
     environment = {"PYTHONPATH": str(project_root)}
     subprocess.run([*script, *start, *stages, *small], check=True, cwd=project_root, env=environment, timeout=300)
-    before, after = (load_file(folder / "model.safetensors") for folder in (DEMO_CHECKPOINT, tmp_path / "checkpoint"))
-    assert before.keys() == after.keys()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed and all("grounding" in name or "projector_G" in name for name in changed)
+    for file in ("model.safetensors", "clip/model.safetensors"):
+        before, after = (load_file(folder / file) for folder in (DEMO_CHECKPOINT, tmp_path / "checkpoint"))
+        assert before.keys() == after.keys()
+        changed = {name for name in before if not torch.equal(before[name], after[name])}
+        if file == "model.safetensors":
+            assert changed and all("grounding" in name or "projector_G" in name for name in changed)
+        else:
+            assert bool(changed) is tower
