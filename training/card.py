@@ -92,16 +92,16 @@ step): a Llama of four layers learns from text alone and is frozen; a CLIP visio
 is frozen; then the MM and the G adaptors learn, with their embeddings, norms, heads and projectors, G's from a copy of
 MM's. G also learns that what it is asked for may not be there: shapes that the picture lacks, and things that are no
 shapes. While they learn, two of their attention heads are told which shape an answer is about. The tower has also seen
-things without a name, composed of random parts (`training/unnamed.py`): it says where they end, not what they are, so that
-the model can be taught what they are called. The data are drawn by `iaa_runtime/shapes` and the training script; no other
-data were used. The tower's last layer, which IAA never reads, is left at zero.
+things without a name, composed of random parts (`training/unnamed.py`): it says where they end, not what they are, so
+that the model can be taught what they are called. The data are drawn by `iaa_runtime/shapes` and the training script;
+no other data were used. The tower's last layer, which IAA never reads, is left at zero.
 
 These weights are not one unbroken run of the script: the text stage began on a wider mixture of questions, the tower
 came from an earlier version, MM learned 2,200 steps, 2,100 more once its heads were also told what is counted, and
 2,600 more in which relations and counts were asked more often; G, begun from MM in the midst of that, learned 6,300,
 and 1,500 more at a fifth of the rates once other things were among what it was asked for; MM then learned 2,500 at a
-fifth, among them tags, whether a phrase is about the picture, and close-ups of one shape. At last the tower learned 3,000
-steps at a fifth, half of them of unnamed things, and MM 2,000 and G 1,600 to read it.
+fifth, among them tags, whether a phrase is about the picture, and close-ups of one shape. At last the tower learned
+3,000 steps at a fifth, half of each batch unnamed things, and MM 2,000 and G 1,600 to read it.
 
 ## To go on
 
