@@ -68,6 +68,8 @@ CARDS = {
     ),
 }
 README_TEMPLATE = "ground_mask_crop"
+SETTINGS = {"Comfy.VueNodes.Enabled": True, "Comfy.Minimap.Visible": False, "Comfy.TutorialCompleted": True}
+"""Of the frontend for the README's picture: Nodes 2.0, nothing over it, and no dialog as on a first visit."""
 NO_NOTICES = "[data-testid=error-overlay] { display: none }"
 QUEUED = """async () => {
     const queue = await (await fetch('/queue')).json();
@@ -156,9 +158,6 @@ def wrapped(line: str, font: Any) -> list[str]:
         else:
             parts[-1] = longer
     return parts
-
-
-SETTINGS = {"Comfy.VueNodes.Enabled": True, "Comfy.Minimap.Visible": False, "Comfy.TutorialCompleted": True}
 
 
 def take_readme_picture(server: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 from close_ups import close_up, is_close_up
 from PIL import Image
 from progress import Progress
-from tower import Batch
+from tower import LOOKS, Batch
 from unnamed import draw_unnamed
 
 from iaa_runtime.boxes.geometry import pad_box
@@ -24,8 +24,6 @@ from iaa_runtime.images.preprocess import CLIP_MEAN, CLIP_STD, pad_to_square
 from iaa_runtime.shapes.scenes import COLORS, KINDS, MAX_SHAPES, Scene, draw_scene, make_scene
 
 COLOR_NAMES = tuple(COLORS)
-LOOKS = 6
-"""Pixels a side of what is kept of how an unnamed thing looks."""
 _CHUNK = 500
 
 
@@ -74,7 +72,7 @@ def _draw_things(start: int, count: int, size: int) -> dict[str, npt.NDArray[Any
         _label(drawn.scene, labels[row])
         labels[row, -1] = (len(KINDS), len(COLORS), *pad_box(drawn.box, drawn.picture.size))
         looks[row] = np.asarray(drawn.thing.resize((LOOKS, LOOKS), Image.Resampling.BOX))
-    return {"pixels": pixels, "labels": labels, "looks": looks}
+    return {"pixels": pixels, "looks": looks, "labels": labels}
 
 
 def _label(scene: Scene, labels: npt.NDArray[np.float32]) -> None:
@@ -109,7 +107,7 @@ def draw_pictures(folder: Path, count: int, size: int, workers: int, things: boo
                     arrays[name] = np.lib.format.open_memmap(file, "w+", part.dtype, (count, *part.shape[1:]))
                 arrays[name][start : start + len(part)] = part
             progress(start + len(parts["pixels"]))
-    for name in sorted(arrays, key="labels".__eq__):  # which say that all is there
+    for name in arrays:  # labels last: they say that all is there
         arrays[name].flush()  # type: ignore[attr-defined]
         os.replace(folder / f"{name}.part.npy", folder / f"{name}.npy")
 

@@ -20,6 +20,8 @@ OUTPUTS = KIND_CLASSES + COLOR_CLASSES + 4 + 1
 BOX = slice(KIND_CLASSES + COLOR_CLASSES, KIND_CLASSES + COLOR_CLASSES + 4)
 
 
+LOOKS = 6
+"""Pixels a side of what is kept of how an unnamed thing looks."""
 Batch = tuple[Tensor, Tensor, Tensor | None]
 """Pixels (B, 3, size, size), labels (B, 5, 6), and of unnamed things the looks (B, 4, LOOKS, LOOKS)."""
 
@@ -120,13 +122,13 @@ def dense_loss(features: Tensor, head: nn.Module, labels: Tensor) -> tuple[Tenso
 
 
 def looks_loss(features: Tensor, head: nn.Module, labels: Tensor, looks: Tensor) -> Tensor:
-    """How far from the looks of an unnamed thing is what each of its patches says of the whole of it.
+    """Mean squared error of what each patch of an unnamed thing says of the looks of all of it.
 
     Args:
         features: (B, N, W) of the tower.
         head: linear, W -> 4 * LOOKS * LOOKS.
         labels: (B, 5, 6), the thing last.
-        looks: (B, 4, LOOKS, LOOKS) RGBA of 0 to 1.
+        looks: (B, 4, LOOKS, LOOKS) RGBA of 0 to 1; what is transparent has no color to learn.
     """
     owned = patch_owners(labels, round(features.shape[1] ** 0.5)) == labels.shape[1] - 1
     color, there = looks.split((3, 1), 1)
@@ -135,7 +137,7 @@ def looks_loss(features: Tensor, head: nn.Module, labels: Tensor, looks: Tensor)
 
 
 def kept_loss(features: Tensor, before: Tensor) -> Tensor:
-    """How far features (B, N, W) are from what they were, in squares of each one's spread."""
+    """Mean squared difference of features (B, N, W) from ``before``, each over the standard deviation that it had."""
     return ((features - before) / before.flatten(0, 1).std(0)).square().mean()
 
 

@@ -29,14 +29,14 @@ import parts  # noqa: E402
 import published  # noqa: E402
 import torch  # noqa: E402
 from answers import AnswerStage  # noqa: E402
-from data import LOOKS, Pictures, draw_pictures, training_scene  # noqa: E402
+from data import Pictures, draw_pictures, training_scene  # noqa: E402
 from dialogues import Script, turn_for  # noqa: E402
 from opening import lay_numbers_on_a_curve, look_for_likeness, open_dictionary, speak_up  # noqa: E402
 from progress import Progress  # noqa: E402
 from tokenizer import build_tokenizer, save_tokenizer  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
-from tower import OUTPUTS, Batch, dense_loss, fit_label_head, flip, kept_loss, looks_loss  # noqa: E402
+from tower import LOOKS, OUTPUTS, Batch, dense_loss, fit_label_head, flip, kept_loss, looks_loss  # noqa: E402
 
 from iaa_runtime import IAAModel  # noqa: E402
 from iaa_runtime.config import IAAConfig, Task  # noqa: E402
@@ -50,6 +50,8 @@ from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM  # noqa: E4
 STAGES = ("pictures", "tokenizer", "text", "tower", "features", "mm", "g", "export")
 WORDS = 318
 TOWER_BATCH = 64
+LOOKS_WEIGHT = 5
+"""Of the looks of unnamed things: squares of at most 1, beside a loss of labels of about 0.4 in the end."""
 REMEMBERED = 24_000  # pictures whose features are kept for MM and G; they draw fewer scenes than that
 
 
@@ -118,7 +120,6 @@ class Run:
     def stage_pictures(self) -> None:
         """Draws the training scenes."""
         draw_pictures(self.out / "pictures", self.pictures, parts.VISION.image_size, self.workers)
-        draw_pictures(self.out / "things", self.pictures // 2, parts.VISION.image_size, self.workers, things=True)
 
     def stage_tokenizer(self) -> None:
         """Learns the tokenizer from samples of prompts and answers."""
@@ -160,29 +161,37 @@ class Run:
 
     def stage_tower(self) -> None:
         """Trains the vision tower, on patch labels; one that is taken stays near to what it was."""
+        if self._steps_done("tower") >= self.schedules["tower"].steps:
+            return
+        draw_pictures(self.out / "things", self.pictures // 2, parts.VISION.image_size, self.workers, things=True)
         tower = self._tower(parts.make_bank("vision", self.config, self.device))
         pictures, things = (Pictures.open(self.out / name) for name in ("pictures", "things"))
         before = self._taken_tower(pictures) if self.refine and self.taken else None
 
         def loss(step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-            drawn = [self._flipped(which, step, rng) for which in (pictures, things)]
-            pixels, labels = (torch.cat([each[i] for each in drawn]).contiguous() for i in (0, 1))
+            (pixels, labels, _), (unnamed, unnamed_labels, looks) = (
+                self._flipped(which, step, rng) for which in (pictures, things)
+            )
             with torch.autocast(self.device.type, torch.bfloat16), cpu_attention(self.device):
-                seen = tower["vision"](pixels).float()
-            shapes, unnamed = seen.split([len(each[0]) for each in drawn])
-            total, report = dense_loss(seen, tower["head"], labels)
-            _, of_things = dense_loss(unnamed, tower["head"], drawn[1][1])
-            looks = looks_loss(unnamed, tower["looks_head"], *drawn[1][1:])
-            report |= {"iou_with_things": of_things["iou"], "looks": looks.item()}
-            total = total + 5 * looks
+                seen = tower["vision"](torch.cat((pixels, unnamed)).contiguous()).float()
+            of_shapes, of_things = seen.split((len(pixels), len(unnamed)))
+            told, report = dense_loss(of_shapes, tower["head"], labels)
+            told_of_things, others = dense_loss(of_things, tower["head"], unnamed_labels)
+            looked = looks_loss(of_things, tower["looks_head"], unnamed_labels, cast(Tensor, looks))
+            report |= {"iou_with_things": others["iou"], "looks": looked.item()}
+            total = (told + told_of_things) / 2 + LOOKS_WEIGHT * looked
             if before is not None:
                 with torch.no_grad():
-                    was = before(drawn[0][0].contiguous())
-                kept = kept_loss(shapes, was)
+                    was = before(pixels.contiguous())
+                kept = kept_loss(of_shapes, was)
                 total, report["kept"] = total + kept, kept.item()
             return total, report
 
         self._train("tower", tower, loss)
+
+    def _steps_done(self, stage: str) -> int:
+        file = self.out / f"{stage}.pt"
+        return int(torch.load(file, weights_only=True)["step"]) if file.exists() else 0
 
     def _flipped(self, pictures: Pictures, step: int, rng: random.Random) -> Batch:
         rows = np.array([rng.randrange(len(pictures.labels)) for _ in range(TOWER_BATCH // 2)])
@@ -194,9 +203,9 @@ class Run:
         assert self.taken is not None
         vision = IAAModel.from_pretrained(self.taken, torch.float32, ops=ops).bank("vision").to(self.device)
         vision.requires_grad_(False)
-        file = self.out / "tower.pt"
-        state = torch.load(file, weights_only=True)
-        if state["step"] == 0:
+        if self._steps_done("tower") == 0:
+            file = self.out / "tower.pt"
+            state = torch.load(file, weights_only=True)
             pixels, labels, _ = pictures.batch(np.arange(min(500, len(pictures.labels))))
             fitted = fit_label_head(vision(pixels.to(self.device)).cpu(), labels)
             state["module"] |= {f"head.{name}": value for name, value in fitted.state_dict().items()}

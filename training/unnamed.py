@@ -12,19 +12,17 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops, ImageDraw
 
-from iaa_runtime.boxes.geometry import Box, intersection
-from iaa_runtime.shapes.scenes import COLORS, RGB, Scene, draw_scene, make_scene
+from iaa_runtime.boxes.geometry import Box
+from iaa_runtime.shapes.new_things import FINE, find_room, paste_fine
+from iaa_runtime.shapes.scenes import COLORS, RGB, Scene, draw_scene, make_scene, shade
 
-_FINE = 4
 _SIDES = (0.12, 0.5)
-"""Longer side of a thing, as a fraction of the picture's longer side: also as large as in a part of a picture."""
+"""Longer side of a thing, as a fraction of the picture's longer side: from as small as a shape to what a crop shows."""
 _ASPECT = (0.38, 2.6)
-_ROOM = 4.0
-_TRIES = 40
 _FIRST_SEED = 200_000_000
 """Scenes of other seeds than those that MM and G learn from."""
 
-Points = list[tuple[float, float]]
+_Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -32,10 +30,10 @@ class Unnamed:
     """A picture with an unnamed thing.
 
     Attributes:
-        scene: its shapes.
-        picture: it.
+        scene: the shapes beside it.
+        picture: RGB.
         box: of the thing, in the picture's pixels.
-        thing: itself, RGBA, cut to its edges.
+        thing: RGBA, ``FINE`` times as large as in the picture, cut to its edges.
     """
 
     scene: Scene
@@ -45,21 +43,17 @@ class Unnamed:
 
 
 def draw_unnamed(seed: int) -> Unnamed:
-    """A scene of one to four shapes, and a thing that covers none of them."""
+    """A scene of one to four shapes, and a thing that covers none of them; equal seeds give equal pictures."""
     for attempt in range(100):
         rng = random.Random(f"unnamed {seed} {attempt}")
         first = _FIRST_SEED + seed + 1000 * attempt
         scene = make_scene(first, long_side=rng.randint(110, 330), shapes=rng.randint(1, 4))
         width, height = _extent(rng, scene.long_side)
-        if width > scene.width - _ROOM or height > scene.height - _ROOM:
-            continue
-        for _ in range(_TRIES):
-            x, y = rng.uniform(0, scene.width - width), rng.uniform(0, scene.height - height)
-            if any(intersection((x, y, x + width, y + height), shape.box) for shape in scene.shapes):
-                continue
-            thing = compose(rng, round(width * _FINE), round(height * _FINE))
-            if thing is not None:
-                return _put(thing, scene, (x, y))
+        place, thing = find_room(rng, scene, width, height), _compose(rng, round(width * FINE), round(height * FINE))
+        if place is not None and thing is not None:
+            picture = draw_scene(scene)
+            x, y = paste_fine(picture, thing, place[:2])
+            return Unnamed(scene, picture, (x, y, x + thing.width / FINE, y + thing.height / FINE), thing)
     raise AssertionError(f"no room for a thing among the shapes of seed {seed}")
 
 
@@ -69,29 +63,10 @@ def _extent(rng: random.Random, long_side: int) -> tuple[float, float]:
     return (side, side / aspect) if aspect > 1 else (side * aspect, side)
 
 
-def _put(thing: Image.Image, scene: Scene, at: tuple[float, float]) -> Unnamed:
-    left, top = math.floor(at[0]), math.floor(at[1])
-    x, y = (round((value - origin) * _FINE) for value, origin in zip(at, (left, top), strict=True))
-    columns, rows = (math.ceil((start + length) / _FINE) for start, length in zip((x, y), thing.size, strict=True))
-    fine = Image.new("RGBA", (columns * _FINE, rows * _FINE))
-    fine.paste(thing, (x, y))
-    small = fine.reduce(_FINE)
-    picture = draw_scene(scene)
-    picture.paste(small, (left, top), small)
-    x1, y1 = left + x / _FINE, top + y / _FINE
-    return Unnamed(scene, picture, (x1, y1, x1 + thing.width / _FINE, y1 + thing.height / _FINE), thing)
+def _compose(rng: random.Random, width: int, height: int) -> Image.Image | None:
+    """One to three parts, mostly one above the other, often with details on one of them; RGBA, cut to its edges.
 
-
-def compose(rng: random.Random, width: int, height: int) -> Image.Image | None:
-    """One to three parts in a row, mostly one above the other, often with details on one of them.
-
-    Args:
-        rng: the source.
-        width: of the thing in pixels, about.
-        height: likewise.
-
-    Returns:
-        RGBA, cut to what is drawn; None where that came out much too small.
+    None where less than half of the width or height that was asked for, in pixels, is drawn on.
     """
     image = Image.new("RGBA", (max(8, width), max(8, height)))
     count = rng.choices((1, 2, 3), weights=(4, 5, 2))[0]
@@ -121,19 +96,14 @@ def compose(rng: random.Random, width: int, height: int) -> Image.Image | None:
 def _color(rng: random.Random) -> RGB:
     if rng.random() < 0.25:
         return rng.randint(10, 250), rng.randint(10, 250), rng.randint(10, 250)
-    red, green, blue = (min(255, max(0, value + rng.randint(-12, 12))) for value in COLORS[rng.choice(list(COLORS))])
-    return red, green, blue
+    return shade(rng, rng.choice(list(COLORS)))
 
 
 def _draw_details(image: Image.Image, rng: random.Random, body: Box) -> None:
     """One to three small parts within another, in a row or anywhere."""
     width, height = body[2] - body[0], body[3] - body[1]
-    side, count, in_a_row, color = (
-        rng.uniform(0.15, 0.4) * min(width, height),
-        rng.randint(1, 3),
-        rng.random() < 0.4,
-        _color(rng),
-    )
+    side, count = rng.uniform(0.15, 0.4) * min(width, height), rng.randint(1, 3)
+    in_a_row, color = rng.random() < 0.4, _color(rng)
     for i in range(count):
         x, y = rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)
         if in_a_row:
@@ -167,16 +137,15 @@ _OUTLINES = ("half disc", "trapezoid", "polygon", "blob")
 _PARTS = ("rectangle", "rounded", "ellipse", *_OUTLINES)
 
 
-def _outline(kind: str, rng: random.Random) -> Points:
+def _outline(kind: str, rng: random.Random) -> _Points:
     if kind == "half disc":
         points = [(math.cos(angle), math.sin(angle)) for angle in (math.pi * i / 30 for i in range(31))]
     elif kind == "trapezoid":
         points = [(rng.uniform(0, 0.3), 0.0), (rng.uniform(0.5, 1), 0.0), (1.0, 1.0), (0.0, 1.0)]
     elif kind == "polygon":
         count = rng.randint(5, 10)
-        points = [
-            _around(2 * math.pi * (i + rng.uniform(-0.3, 0.3)) / count, rng.uniform(0.45, 1)) for i in range(count)
-        ]
+        angles = [2 * math.pi * (i + rng.uniform(-0.3, 0.3)) / count for i in range(count)]
+        points = [_around(angle, rng.uniform(0.45, 1)) for angle in angles]
     else:
         waves = [(k, rng.uniform(0, 0.5 / k), rng.uniform(0, 2 * math.pi)) for k in (2, 3, 4, 5)]
         angles = [2 * math.pi * i / 60 for i in range(60)]

@@ -11,11 +11,13 @@ from PIL import Image, ImageDraw
 
 from ..boxes.geometry import Box, intersection
 from ..errors import Cancel, InputError
-from .scenes import COLORS, RGB, Scene, draw_scene, make_scene
+from .scenes import COLORS, RGB, Scene, draw_scene, make_scene, shade
 
 Draw = Callable[[ImageDraw.ImageDraw, float, RGB, random.Random], None]
 """Draws into a rectangle of a height from (0, 0), from edge to edge, in a colour."""
-_FINE = 4
+FINE = 4
+"""Things are drawn so many times as large, and reduced."""
+_MARGIN, _TRIES = 2, 40
 _HEIGHTS = (0.16, 0.32)
 """Of a thing, as fractions of the picture's longer side: as large as the shapes."""
 
@@ -87,29 +89,52 @@ def draw_with(
         rng = random.Random(f"{name} {seed} {attempt}")
         scene = make_scene(seed + 1000 * attempt, long_side=long_side, aspect=aspect, shapes=rng.randint(1, 4))
         height = rng.uniform(*_HEIGHTS) * scene.long_side
-        width = height * thing.aspect
-        if width > scene.width - 4 or height > scene.height - 4:
-            continue
-        for _ in range(40):
-            x, y = rng.uniform(2, scene.width - width - 2), rng.uniform(2, scene.height - height - 2)
-            box = (x, y, x + width, y + height)
-            if not any(intersection(box, shape.box) for shape in scene.shapes):
-                return _drawn(thing.draw, scene, box, rng, cancelled), box
+        box = find_room(rng, scene, height * thing.aspect, height)
+        if box is not None:
+            return _drawn(thing.draw, scene, box, rng, cancelled), box
     raise InputError(
         f"There is no room for a {name} among the shapes of seed {seed}. Take a larger or squarer picture."
     )
 
 
+def find_room(rng: random.Random, scene: Scene, width: float, height: float) -> Box | None:
+    """Draws a place for a thing of so many pixels that covers no shape of a scene; None where none was found."""
+    if width > scene.width - 2 * _MARGIN or height > scene.height - 2 * _MARGIN:
+        return None
+    for _ in range(_TRIES):
+        x = rng.uniform(_MARGIN, scene.width - width - _MARGIN)
+        y = rng.uniform(_MARGIN, scene.height - height - _MARGIN)
+        box = (x, y, x + width, y + height)
+        if not any(intersection(box, shape.box) for shape in scene.shapes):
+            return box
+    return None
+
+
+def paste_fine(picture: Image.Image, thing: Image.Image, at: tuple[float, float]) -> tuple[float, float]:
+    """Pastes a thing into a picture, antialiased.
+
+    Args:
+        picture: changed in place.
+        thing: RGBA, ``FINE`` times as large as it will be.
+        at: x and y of its top left corner, in the picture's pixels.
+
+    Returns:
+        ``at``, as far as a ``FINE``-th of a pixel tells.
+    """
+    left, top = math.floor(at[0]), math.floor(at[1])
+    x, y = round((at[0] - left) * FINE), round((at[1] - top) * FINE)
+    fine = Image.new("RGBA", (math.ceil((x + thing.width) / FINE) * FINE, math.ceil((y + thing.height) / FINE) * FINE))
+    fine.paste(thing, (x, y))
+    small = fine.reduce(FINE)
+    picture.paste(small, (left, top), small)
+    return left + x / FINE, top + y / FINE
+
+
 def _drawn(draw: Draw, scene: Scene, box: Box, rng: random.Random, cancelled: Cancel) -> Image.Image:
     picture = draw_scene(scene, cancelled)
-    left, top = math.floor(box[0]), math.floor(box[1])
-    size = (math.ceil(box[2]) - left, math.ceil(box[3]) - top)
-    fine = Image.new("RGBA", (size[0] * _FINE, size[1] * _FINE))
-    own = Image.new("RGBA", fine.size)
-    color = COLORS[rng.choice(list(COLORS))]
-    red, green, blue = (min(255, max(0, value + rng.randint(-12, 12))) for value in color)
-    draw(ImageDraw.Draw(own), (box[3] - box[1]) * _FINE, (red, green, blue), rng)
-    fine.paste(own, (round((box[0] - left) * _FINE), round((box[1] - top) * _FINE)))
-    small = fine.reduce(_FINE)
-    picture.paste(small, (left, top), small)
+    # To the end of the last pixel that the box touches, and no further.
+    columns, rows = (math.ceil(box[i + 2]) * FINE - round(box[i] * FINE) for i in (0, 1))
+    thing = Image.new("RGBA", (columns, rows))
+    draw(ImageDraw.Draw(thing), (box[3] - box[1]) * FINE, shade(rng, rng.choice(list(COLORS))), rng)
+    paste_fine(picture, thing, box[:2])
     return picture

@@ -178,7 +178,8 @@ def _attributes(rng: random.Random, placed: list[Shape]) -> tuple[Kind, str, Siz
     return kind, color, size
 
 
-def _shade(rng: random.Random, color: str) -> RGB:
+def shade(rng: random.Random, color: str) -> RGB:
+    """A slight variation of a named color, as every shape is drawn in."""
     red, green, blue = (min(255, max(0, c + rng.randint(-12, 12))) for c in COLORS[color])
     return red, green, blue
 
@@ -211,7 +212,7 @@ def _place(rng: random.Random, width: int, height: int, placed: list[Shape]) -> 
         box = (float(x), float(y), float(x + extent[0]), float(y + extent[1]))
         allowed = _OVERLAP if rng.random() < 0.3 else 0.0
         if all(_covered(box, other.box) <= allowed for other in placed):
-            return Shape(kind, color, size, box, rotation, _shade(rng, color))
+            return Shape(kind, color, size, box, rotation, shade(rng, color))
     return None
 
 
