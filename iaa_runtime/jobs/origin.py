@@ -56,8 +56,17 @@ def check_origin(result: Path) -> None:
         raise InputError(f"{file} is there already and no record of a run. Choose another name for the result.")
 
 
-def write_origin(result: Path, record: Mapping[str, Any]) -> None:
-    """Writes the record beside its result, over that of an earlier run."""
+def write_origin(result: Path, record: Mapping[str, Any], *, renew: bool = True) -> None:
+    """Writes the record beside its result, over that of an earlier run.
+
+    Args:
+        result: what the record is of.
+        record: of the run that ends.
+        renew: without it, an earlier record that differs in nothing but its date stays, and so does what repeats it.
+    """
+    known = read_origin(result)
+    if known is not None and not renew and known | {"date": None} == json.loads(json.dumps({**record, "date": None})):
+        return
     make_folder(result.parent)
     content = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
     write_bytes(origin_file(result), content.encode(), overwrite=True)

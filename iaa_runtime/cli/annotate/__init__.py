@@ -61,7 +61,9 @@ def run(options: argparse.Namespace) -> int:
     failed = 0
     if group.is_main:
         if answers or read_origin(Path(options.out)) is None:
-            write_origin(Path(options.out), origin_of(options, pipeline, job_settings, job.count))
+            record = origin_of(options, pipeline, job_settings, job.count)
+            # A shard that is made anew holds what it held: the date stays, and so do pages, which repeat it.
+            write_origin(Path(options.out), record, renew=not resumed or options.retry_failed)
         failed = _finish(options, exports, job)
     group.leave()
     return int(0 < job.count == failed)  # records tell of single ones
