@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import Cancel, InputError, spelled
 from ..images.limits import MAX_PIXELS
 from ..images.resample import FILTERS, resample
+from ..images.strips import copied
 from .bounding_box import BoxDict, Boxes, corners, from_corners, shown
 from .geometry import Rectangle, Unit, check_pixels, check_unit, grown, pixel_rectangle, place_span
 from .masks import box_in, box_masks
@@ -163,6 +164,12 @@ def cut(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
     Returns:
         (height, width, C), a new tensor: the pixels themselves where the size is that of the rectangle.
     """
+    crop = view(images, region, cancelled)
+    return copied(crop[None], cancelled)[0] if region.size == region.extent else crop
+
+
+def view(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
+    """The crop of a region, as :func:`cut` gives it; where it is the images' pixels themselves, they are not copied."""
     left, top, right, bottom = region.rectangle
     height, width = images.shape[1:3]
     pixels = images[region.image, max(top, 0) : bottom, max(left, 0) : right]
@@ -170,8 +177,7 @@ def cut(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
         for axis, first, last, limit in ((0, top, bottom, height), (1, left, right, width)):
             nearest = torch.arange(first, last, device=images.device).clamp(0, limit - 1) - max(first, 0)
             pixels = pixels.index_select(axis, nearest)
-    resized = resample(pixels, region.size, region.method, cancelled)
-    return resized.clone() if resized is pixels else resized
+    return resample(pixels, region.size, region.method, cancelled)
 
 
 def cut_mask(region: Region, image_size: tuple[int, int]) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..errors import Cancel, InputError, check_cancelled
 from ..images.resample import resample
-from ..images.strips import strips
-from .crops import Region, Regions, cut
+from ..images.strips import copied, strips
+from .crops import Region, Regions, view
 from .geometry import intersection
 
 
@@ -46,7 +46,7 @@ def paste_crops(
         InputError: If the numbers of crops, masks and regions differ, or the images are not of the regions' size.
     """
     _check(images, crops, regions, masks)
-    pasted = images.clone()
+    pasted = copied(images, cancelled)
     for number, (crop, region) in enumerate(zip(crops, regions.items, strict=True)):
         check_cancelled(cancelled)
         if intersection(region.rectangle, (0, 0, *regions.image_size)) is not None:
@@ -69,7 +69,7 @@ def _paste(
     channels = min(crop.shape[-1], images.shape[-1])
     new = resample(crop[..., :channels], region.extent, region.method, cancelled)
     # Compared after resizing: any pixel of the crop that bears on a pixel of the image counts.
-    given = cut(images[..., :channels], region, cancelled)
+    given = view(images[..., :channels], region, cancelled)
     same_size = given.shape == crop[..., :channels].shape
     old = resample(given, region.extent, region.method, cancelled) if same_size else None
     cover: Tensor | None = None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
 from ..boxes.geometry import Rectangle
 from ..errors import Cancel, check_cancelled
 
@@ -29,3 +32,12 @@ def strips(
     for top in range(0, size[1], rows):
         check_cancelled(cancelled)
         yield 0, top, size[0], min(top + rows, size[1])
+
+
+def copied(images: Tensor, cancelled: Cancel = None) -> Tensor:
+    """A copy of images (B, H, W, C): contiguous, and made a strip of each at a time."""
+    copy = torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    count, height, width = images.shape[:3]
+    for _, top, _, bottom in strips((width, height), cancelled, count * width):
+        copy[:, top:bottom] = images[:, top:bottom]
+    return copy
