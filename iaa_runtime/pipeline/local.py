@@ -6,6 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import torch
 
 from ..adaptors.loaded import Adaptors, Given
 from ..checkpoint.checkpoint import DEMO_CHECKPOINT
+from ..checkpoint.demo import is_demo
 from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
 from ..errors import Cancel, CheckpointError, ContextLengthError, InputError
@@ -107,10 +109,10 @@ class IAAPipeline(Pipeline):
         """Tokens that a prompt and its answer may take together."""
         return self.model.config.max_position_embeddings
 
-    @property
+    @cached_property
     def is_demo(self) -> bool:  # type: ignore[override]
-        """Whether this is the demo checkpoint, which knows only coloured shapes."""
-        return self.model.checkpoint.folder.resolve() == DEMO_CHECKPOINT.resolve()
+        """Whether this is the demo model, which knows only coloured shapes."""
+        return is_demo(self.model.checkpoint)
 
     @property
     def score_threshold(self) -> float:  # type: ignore[override]
