@@ -15,7 +15,7 @@ from ..teaching.files import RunFiles
 from ..teaching.formats import read_examples
 from ..teaching.scores import told
 from ..teaching.teach import Taught, teach
-from .opening import open_to_teach
+from .opening import join_processes, open_to_teach
 from .output import log, print_json, size_text
 from .outputs import Outputs
 
@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     task, data = Task.parse(options.task), Path(options.data)
     settings = TeachSettings(task, options.rank, options.steps, options.hold_out, options.seed, options.batch)
     files = RunFiles(Path(options.out))
+    group = join_processes(options)
     outputs = Outputs(options)
     outputs.reads("the data", data)
     for path in files.results:
@@ -34,17 +35,24 @@ def run(options: argparse.Namespace) -> int:
         outputs.spares("the picture", picture)
     files.check(overwrite=options.overwrite)
     if options.dry_run:
-        _tell(options, examples, settings)
+        if group.is_main:
+            _tell(options, examples, settings)
+        group.leave()
         return 0
     pipeline = open_to_teach(options)
     matrices = adapted_matrices(pipeline.model.config, task).values()
     size = 2 * settings.rank * sum(outputs + inputs for outputs, inputs in matrices)
     pictures = len(by_picture(examples))
-    log(f"{len(examples):,} examples on {pictures:,} pictures; the adaptor will have {size_text(size)}.")
     told_progress = _Told()
-    taught = teach(pipeline, examples, settings, files.adaptor, overwrite=options.overwrite, on_progress=told_progress)
+    more: dict[str, Any] = {}
+    if group.is_main:
+        log(f"{len(examples):,} examples on {pictures:,} pictures; the adaptor will have {size_text(size)}.")
+        more["on_progress"] = told_progress
+    taught = teach(pipeline, examples, settings, files.adaptor, overwrite=options.overwrite, group=group, **more)
     told_progress.finish()
-    _report(options, taught, files)
+    if group.is_main:
+        _report(options, taught, files)
+    group.leave()
     return 0
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import InputError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
 PATIENCE = timedelta(days=30)
 """How long a process waits for the others: the slowest may need hours after the first is done."""
-POLL_SECONDS = 0.05
+POLL_SECONDS, ADDING_SECONDS = 0.05, 0.001
+"""Between two looks whether the others have come: at a barrier, and in a sum, of which there is one a step."""
 
 _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers (torchrun and accelerate, Open MPI, Intel MPI, MVAPICH) write the number of processes."""
@@ -43,10 +51,18 @@ class ProcessGroup:
             from torch import distributed
 
             index = torch.device(self.device).index
-            everyone = distributed.barrier(async_op=True, device_ids=None if index is None else [index])
-            while not everyone.is_completed():
-                time.sleep(POLL_SECONDS)
-            everyone.wait()
+            _wait(distributed.barrier(async_op=True, device_ids=None if index is None else [index]), POLL_SECONDS)
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """What this process does of what all do together."""
+        return list(items[self.rank :: self.world_size])
+
+    def add(self, tensor: Tensor) -> None:
+        """Sums a tensor of all processes in place, once every one has called this; signals are heard meanwhile."""
+        if self.world_size > 1:
+            from torch import distributed
+
+            _wait(distributed.all_reduce(tensor, async_op=True), ADDING_SECONDS)
 
     def leave(self) -> None:
         """Waits for the others, then leaves the group for good."""
@@ -55,6 +71,12 @@ class ProcessGroup:
             from torch import distributed
 
             distributed.destroy_process_group()
+
+
+def _wait(everyone: Any, seconds: float) -> None:
+    while not everyone.is_completed():
+        time.sleep(seconds)
+    everyone.wait()
 
 
 def launched_processes() -> int:

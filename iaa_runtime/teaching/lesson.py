@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..boxes.geometry import iou
+from ..jobs.process_group import ProcessGroup
 from ..model.stack import Stack
 from .batches import Project, Ran, run_rows
 from .lessons import Lessons, Row
@@ -41,6 +42,7 @@ class Lesson:
         narrowest: what it ends at.
         pointers: heads that are told where to look.
         checkpointed: activations are computed again in the backward pass.
+        group: the processes that share a step's views.
     """
 
     lessons: Lessons
@@ -53,11 +55,18 @@ class Lesson:
     narrowest: float = 3.0
     pointers: tuple[Head, ...] = ()
     checkpointed: bool = False
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        """The loss of one step's batch, and figures to report."""
+        """The loss of this process's views of one step's batch, at the share of its rows, and figures to report."""
         sigma = self.widest * (self.narrowest / self.widest) ** min(1.0, step / (0.8 * self.steps))
-        return self.loss_of(stack, self.batch(rng), sigma)
+        rows = self.batch(rng)  # every process draws the same
+        mine = set(self.group.share(list(dict.fromkeys(row.view for row in rows))))
+        own = [row for row in rows if row.view in mine]
+        if not own:
+            return torch.zeros((), device=stack.device), {}
+        loss, report = self.loss_of(stack, own, sigma)
+        return loss * (len(own) / len(rows)), report
 
     def loss_of(self, stack: Stack, rows: Sequence[Row], sigma: float) -> tuple[Tensor, dict[str, float]]:
         """What rows cost: taught ones their answers, known ones what they moved away from the model as it was.

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from ..errors import Cancel
 from ..jobs.files import append_bytes, read_torn_jsonl, write_atomically, write_bytes
+from ..jobs.process_group import ProcessGroup
 from .files import damage_named
 
 LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
-"""(step, random source of that step) -> loss and figures to report."""
+"""(step, random source of that step) -> loss and figures to report. Of several processes each gives its share of the
+loss, which they sum; one that has nothing to do in a step gives a constant 0."""
 SLACK = 0.05
 """By what share the last state may be worse on a single held-out picture."""
 OnReport = Callable[[dict[str, Any]], object]
@@ -133,7 +135,13 @@ def optimizers_for(module: nn.Module, schedule: Schedule) -> list[torch.optim.Op
 
 
 def train(
-    module: nn.Module, loss_of: LossOf, schedule: Schedule, files: Files, watch: Watch | None = None, seed: int = 0
+    module: nn.Module,
+    loss_of: LossOf,
+    schedule: Schedule,
+    files: Files,
+    watch: Watch | None = None,
+    seed: int = 0,
+    group: ProcessGroup | None = None,
 ) -> Progress:
     """Trains ``module``, saving its state; resumes from there if that exists, and then ends as if unbroken.
 
@@ -144,22 +152,27 @@ def train(
         files: Where the state and the curve are.
         watch: What else happens.
         seed: Of the random sources, with the run's name and the step's number.
+        group: The processes that share each step. All learn the same; the first alone writes and looks at held-out
+            examples. This one alone when None.
 
     Returns:
         How far it came: all steps, unless it was cancelled.
     """
-    watch = watch or Watch()
+    watch, group = watch or Watch(), group or ProcessGroup()
     optimizers = optimizers_for(module, schedule)
-    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
-    progress = _resume(module, optimizers, files)
-    groups = [group for optimizer in optimizers for group in optimizer.param_groups]  # resuming makes them anew
+    peaks = [rates["lr"] for optimizer in optimizers for rates in optimizer.param_groups]
+    progress = _resume(module, optimizers, files, group)
+    all_rates = [rates for optimizer in optimizers for rates in optimizer.param_groups]  # resuming makes them anew
     before, began = progress.seconds, time.monotonic()
     for step in range(progress.step, schedule.steps):
-        for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * schedule.factor(step)
+        for rates, peak in zip(all_rates, peaks, strict=True):
+            rates["lr"] = peak * schedule.factor(step)
         loss, report = loss_of(step, random.Random(f"{seed} {files.name} {step}"))
         module.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss = loss.detach()
+        _sum_over(group, module, loss)
         nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -167,15 +180,30 @@ def train(
             progress.sums.setdefault(key, []).append(value)
         progress.step, progress.seconds = step + 1, before + time.monotonic() - began
         last = step + 1 == schedule.steps
-        if (step + 1) % watch.report_every == 0 or last:
+        if group.is_main and ((step + 1) % watch.report_every == 0 or last):
             _report(module, progress, files, watch, last)
         stopped = watch.cancelled is not None and watch.cancelled()
-        if (step + 1) % watch.save_every == 0 or last or stopped:
+        if group.is_main and ((step + 1) % watch.save_every == 0 or last or stopped):
             _save(module, optimizers, progress, files.state)
         watch.on_step(step + 1)
         if stopped:
             break
     return progress
+
+
+def _sum_over(group: ProcessGroup, module: nn.Module, loss: Tensor) -> None:
+    """Sums loss and gradients, in place: in one go, which takes less time than one for each matrix."""
+    if group.world_size == 1:
+        return
+    learned = [p for p in module.parameters() if p.requires_grad]
+    for parameter in learned:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    parts = [loss, *(p.grad for p in learned if p.grad is not None)]
+    flat = torch.cat([part.reshape(-1).to(torch.float32) for part in parts])
+    group.add(flat)
+    for part, total in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+        part.copy_(total.view_as(part))
 
 
 def _report(module: nn.Module, progress: Progress, files: Files, watch: Watch, last: bool) -> None:
@@ -223,7 +251,7 @@ def _save(module: nn.Module, optimizers: list[torch.optim.Optimizer], progress: 
     write_atomically(path, write, overwrite=True)
 
 
-def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: Files) -> Progress:
+def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: Files, group: ProcessGroup) -> Progress:
     """Puts a saved state in place, if there is one, and drops what the curve says of later steps."""
     if not files.state.exists():
         return Progress()
@@ -233,6 +261,8 @@ def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: F
         for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
             optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
         progress = Progress(**state)
+    if not group.is_main:
+        return progress
     lines = list(read_torn_jsonl(files.curve))
     kept = [line for line in lines if line.get("stage") != files.name or line.get("step", 0) <= progress.step]
     if len(kept) < len(lines):

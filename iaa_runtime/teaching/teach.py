@@ -24,6 +24,7 @@ from ..config.teaching import TeachSettings
 from ..errors import Cancel, Cancelled, InputError
 from ..images.load import load_image
 from ..jobs.files import json_line, read_text, read_torn_jsonl, write_bytes
+from ..jobs.process_group import ProcessGroup
 from ..pipeline.local import IAAPipeline
 from .batches import run_rows
 from .examples import Example, by_picture, checked, split
@@ -87,6 +88,7 @@ def teach(
     overwrite: bool = False,
     on_progress: OnProgress = lambda what, done, total: None,
     cancelled: Cancel = None,
+    group: ProcessGroup | None = None,
 ) -> Taught:
     """Teaches a model and writes the adaptor's file, its curve, and a sheet of held-out pictures.
 
@@ -98,25 +100,45 @@ def teach(
         overwrite: replace files of an earlier run.
         on_progress: hears how far it is.
         cancelled: True raises :class:`Cancelled`; what was learned so far is kept, and the same call goes on with it.
+        group: the processes that share the pictures of each step, all with this call; the first writes. This one alone
+            when None.
 
     Raises:
         InputError: an example is not usable, which names its row; or a file cannot be written, or an unfinished run
-            beside it has other settings.
+            beside it has other settings; or there are more processes than pictures a step.
     """
-    files = RunFiles(out)
+    files, group = RunFiles(out), group or ProcessGroup()
+    if settings.batch < group.world_size:
+        raise InputError(
+            f"{group.world_size} processes share {settings.batch} pictures a step. Use fewer, or a batch of as many."
+        )
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task)
     learned, held = split(right, settings.hold_out, settings.seed)
-    files.make_parts()
     identity = _identity(pipeline, right, settings)
-    _check_settings(files.settings, identity)
+    group.barrier()  # before the first writes, the others have looked at what is there
+    if group.is_main:
+        files.make_parts()
+        _check_settings(files.settings, identity)
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
+        if not group.is_main:
+            group.barrier()  # what the first has made is read
+            if not files.settings.is_file():
+                raise _not_shared(out)
         lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
         tests = None
         if held:
             tests = _lessons(pipeline, held, settings, files.lessons[1], "held out", on_progress, cancelled)
-        state, best = _learn(pipeline, lessons, tests, settings, files, on_progress, cancelled)
+        if group.is_main:
+            group.barrier()
+        state, best = _learn(pipeline, lessons, tests, settings, files, on_progress, cancelled, group)
+    if not group.is_main:
+        group.barrier()
+        written = taught_before(pipeline, examples, settings, out)
+        if written is None:
+            raise _not_shared(out)
+        return written
     adaptor = Adaptor(
         settings.task,
         settings.rank,
@@ -126,7 +148,15 @@ def teach(
         tuple(dict.fromkeys(example.asked for example in right)),
         _noted(settings, learned, held, best) | {_RUN: _digest(identity)},
     )
-    return _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
+    taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
+    group.barrier()
+    return taught
+
+
+def _not_shared(out: Path) -> InputError:
+    return InputError(
+        f"What the first process wrote is not in {out.parent}. Give all of them one folder that they share."
+    )
 
 
 def taught_before(
@@ -245,6 +275,7 @@ def _learn(
     run: RunFiles,
     on_progress: OnProgress,
     cancelled: Cancel,
+    group: ProcessGroup,
 ) -> tuple[dict[str, Any], int]:
     """Learns the updates; returns those of the best step, and that step."""
     model = pipeline.model
@@ -264,6 +295,7 @@ def _learn(
         steps=settings.steps,
         pointers=looking_heads(model.stack(settings.task), lessons, model.project),
         checkpointed=large,
+        group=group,
     )
     # Muon, whose steps are all of one size, made the demo model forget: 0.74 of what it found before, and not 0.98.
     schedule = Schedule(settings.steps, None, settings.rate, warmup=min(60, max(1, settings.steps // 10)))
@@ -276,7 +308,13 @@ def _learn(
     )
     files = Files(run.state, run.unfinished_curve, "teach")
     progress = train(
-        updates, lambda step, rng: lesson.loss(updates.stack(model), step, rng), schedule, files, watch, settings.seed
+        updates,
+        lambda step, rng: lesson.loss(updates.stack(model), step, rng),
+        schedule,
+        files,
+        watch,
+        settings.seed,
+        group,
     )
     if progress.step < settings.steps:
         raise Cancelled("It was cancelled; what was learned is kept, and the same call goes on with it.")

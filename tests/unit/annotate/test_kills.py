@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from launched import TWO_PROCESSES, workers
 
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
 
@@ -114,14 +115,6 @@ def test_five_ends_leave_no_trace(pictures: Path, unbroken: Path, tmp_path: Path
     assert all(record["caption"] is not None and record["detections"] for record in records if "error" not in record)
 
 
-def workers(launcher: int) -> list[int]:
-    """The processes of ours that a launcher has started."""
-    children = [
-        int(child) for task in Path(f"/proc/{launcher}/task").glob("*/children") for child in task.read_text().split()
-    ]
-    return [child for child in children if b"iaa_runtime" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="a launcher's processes are found in /proc")
 def test_two_processes_one_of_them_killed_write_what_one_does(
@@ -129,9 +122,7 @@ def test_two_processes_one_of_them_killed_write_what_one_does(
 ) -> None:
     pytest.importorskip("accelerate")
     out = tmp_path / "out"
-    # On a machine without GPUs, too, this starts two processes; ours then talk through gloo.
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    words = [*launch, *command(pictures, out)]
+    words = [*TWO_PROCESSES, *command(pictures, out)]
     with subprocess.Popen(
         [sys.executable, *words], cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as launcher:

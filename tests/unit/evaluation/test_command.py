@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from launched import TWO_PROCESSES
 from make_checkpoint import Geometry, make_checkpoint
 from PIL import Image
 
@@ -147,9 +148,8 @@ def test_two_processes_write_what_one_does(
     assert main(words) == 0
     summary, alone = capsys.readouterr().out, (refcoco / "p.jsonl").read_bytes()
     (refcoco / "p.jsonl").unlink()
-    launch = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
     done = subprocess.run(
-        [sys.executable, "-m", *launch, "-m", "iaa_runtime", *words],
+        [sys.executable, *TWO_PROCESSES, "-m", "iaa_runtime", *words],
         cwd=project,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from launched import TWO_PROCESSES
 
 from iaa_runtime.errors import InputError
 from iaa_runtime.jobs.process_group import ProcessGroup, join_process_group, launched_processes
@@ -68,9 +69,8 @@ except KeyboardInterrupt:
 def test_a_process_that_waits_for_the_others_hears_a_signal(tmp_path: Path, project: Path) -> None:
     pytest.importorskip("accelerate")
     (tmp_path / "waiting.py").write_text(WAITING)
-    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
     environment = os.environ | {"PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, *launch, str(tmp_path / "waiting.py"), str(tmp_path)]
+    words = [sys.executable, *TWO_PROCESSES, str(tmp_path / "waiting.py"), str(tmp_path)]
     with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launcher:
         deadline = time.monotonic() + 120
         while not (tmp_path / "0").exists() or not (tmp_path / "1").exists():
