@@ -14,7 +14,7 @@ from ..teaching.examples import by_picture, checked, split
 from ..teaching.files import RunFiles
 from ..teaching.formats import read_examples
 from ..teaching.scores import told
-from ..teaching.teach import Taught, teach
+from ..teaching.teach import Taught, check_processes, teach
 from .opening import join_processes, open_to_teach
 from .output import log, print_json, size_text
 from .outputs import Outputs
@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
     settings = TeachSettings(task, options.rank, options.steps, options.hold_out, options.seed, options.batch)
     files = RunFiles(Path(options.out))
     group = join_processes(options)
+    check_processes(settings, group)
     outputs = Outputs(options)
     outputs.reads("the data", data)
     for path in files.results:

@@ -62,7 +62,10 @@ class ProcessGroup:
         if self.world_size > 1:
             from torch import distributed
 
-            _wait(distributed.all_reduce(tensor, async_op=True), ADDING_SECONDS)
+            here = tensor.to(self.device)  # where the processes meet, wherever somebody put the model
+            _wait(distributed.all_reduce(here, async_op=True), ADDING_SECONDS)
+            if here is not tensor:
+                tensor.copy_(here)
 
     def leave(self) -> None:
         """Waits for the others, then leaves the group for good."""

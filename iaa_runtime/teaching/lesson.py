@@ -58,32 +58,34 @@ class Lesson:
     group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        """The loss of this process's views of one step's batch, at the share of its rows, and figures to report."""
+        """This process's share of the loss of one step's batch, and figures to report."""
         sigma = self.widest * (self.narrowest / self.widest) ** min(1.0, step / (0.8 * self.steps))
         rows = self.batch(rng)  # every process draws the same
         mine = set(self.group.share(list(dict.fromkeys(row.view for row in rows))))
         own = [row for row in rows if row.view in mine]
-        if not own:
-            return torch.zeros((), device=stack.device), {}
-        loss, report = self.loss_of(stack, own, sigma)
-        return loss * (len(own) / len(rows)), report
+        if rows and not own:
+            return torch.zeros(()), {}
+        return self.loss_of(stack, own, sigma, shares_of(own, rows))
 
-    def loss_of(self, stack: Stack, rows: Sequence[Row], sigma: float) -> tuple[Tensor, dict[str, float]]:
+    def loss_of(
+        self, stack: Stack, rows: Sequence[Row], sigma: float, weights: tuple[float, float] = (1.0, 1.0)
+    ) -> tuple[Tensor, dict[str, float]]:
         """What rows cost: taught ones their answers, known ones what they moved away from the model as it was.
 
         Args:
             stack: as it is now.
             rows: at least one.
             sigma: of soft coordinates, in thousandths.
+            weights: of taught and of known rows: what these are of all in the step.
         """
         watch = Watch(stack, sorted({slot for slot, _ in self.pointers}))
         with watch.entered():
             ran = run_rows(stack, self.lessons, rows, self.project, checkpointed=self.checkpointed)
-        loss, report = rows_loss(ran, self.lessons, sigma)
+        loss, report = rows_loss(ran, self.lessons, sigma, weights)
         if self.pointers:
             unseen = unlooked(ran, self.lessons, watch, self.pointers)
             if unseen is not None:
-                loss = loss + LOOKING * unseen
+                loss = loss + weights[0] * LOOKING * unseen
                 report["seen"] = unseen.detach().neg().exp().item()
         return loss, report
 
@@ -110,8 +112,26 @@ def _drawn(rows: Sequence[Row], count: int, rng: random.Random) -> list[Row]:
     return [*rng.sample(present, there), *rng.sample(absent, lacking)]
 
 
-def rows_loss(ran: Ran, lessons: Lessons, sigma: float) -> tuple[Tensor, dict[str, float]]:
-    """What the answers of rows cost; ``sigma`` is that of soft coordinates, in thousandths."""
+def shares_of(own: Sequence[Row], rows: Sequence[Row]) -> tuple[float, float]:
+    """What some rows of a step are of all its taught and of all its known ones, each 0 to 1, and 1 of none."""
+    counted = [
+        [sum((row.memory is not None) is known for row in some) for known in (False, True)] for some in (own, rows)
+    ]
+    taught, known = (part / whole if whole else 1.0 for part, whole in zip(*counted, strict=True))
+    return taught, known
+
+
+def rows_loss(
+    ran: Ran, lessons: Lessons, sigma: float, weights: tuple[float, float] = (1.0, 1.0)
+) -> tuple[Tensor, dict[str, float]]:
+    """What the answers of rows cost.
+
+    Args:
+        ran: the rows, as they ran.
+        lessons: theirs.
+        sigma: of soft coordinates, in thousandths.
+        weights: of taught and of known rows: what these are of all in a step that several processes share.
+    """
     rows, logits = ran.rows, ran.logits
     device = logits.device
     owners = torch.tensor([n for n, row in enumerate(rows) for _ in row.answer], device=device)
@@ -125,6 +145,7 @@ def rows_loss(ran: Ran, lessons: Lessons, sigma: float) -> tuple[Tensor, dict[st
         new = ~is_known
         loss, report = answer_loss(logits[new], targets[new], absent[new], numbers.to(device), soft)
         report["taught"] = loss.item()
+        loss = loss * weights[0]
     memories = [row.memory for row in rows if row.memory is not None]
     if memories:
         ids, shares = (
@@ -133,7 +154,7 @@ def rows_loss(ran: Ran, lessons: Lessons, sigma: float) -> tuple[Tensor, dict[st
         moved = memory_loss(logits[is_known], ids, shares)
         number = torch.tensor([token in lessons.values for token in targets[is_known].tolist()], device=device)
         parts = [part.mean() for part in (moved[number], moved[~number]) if len(part)]
-        loss, report["moved"] = loss + REMEMBERING * torch.stack(parts).sum(), moved.mean().item()
+        loss, report["moved"] = loss + weights[1] * REMEMBERING * torch.stack(parts).sum(), moved.mean().item()
     return loss, report
 
 

@@ -22,7 +22,7 @@ from .files import damage_named
 
 LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
 """(step, random source of that step) -> loss and figures to report. Of several processes each gives its share of the
-loss, which they sum; one that has nothing to do in a step gives a constant 0."""
+loss, which they sum; one that has nothing to do in a step gives a 0 without gradients."""
 SLACK = 0.05
 """By what share the last state may be worse on a single held-out picture."""
 OnReport = Callable[[dict[str, Any]], object]
@@ -169,15 +169,16 @@ def train(
             rates["lr"] = peak * schedule.factor(step)
         loss, report = loss_of(step, random.Random(f"{seed} {files.name} {step}"))
         module.zero_grad(set_to_none=True)
-        if loss.requires_grad:
+        if loss.requires_grad or group.world_size == 1:
             loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         _sum_over(group, module, loss)
         nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        for key, value in ({"loss": loss.item()} | report).items():
-            progress.sums.setdefault(key, []).append(value)
+        if group.is_main:
+            for key, value in ({"loss": loss.item()} | report).items():
+                progress.sums.setdefault(key, []).append(value)
         progress.step, progress.seconds = step + 1, before + time.monotonic() - began
         last = step + 1 == schedule.steps
         if group.is_main and ((step + 1) % watch.report_every == 0 or last):
@@ -200,7 +201,7 @@ def _sum_over(group: ProcessGroup, module: nn.Module, loss: Tensor) -> None:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     parts = [loss, *(p.grad for p in learned if p.grad is not None)]
-    flat = torch.cat([part.reshape(-1).to(torch.float32) for part in parts])
+    flat = torch.cat([part.reshape(-1).to(learned[0].device, torch.float32) for part in parts])
     group.add(flat)
     for part, total in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
         part.copy_(total.view_as(part))

@@ -100,6 +100,7 @@ def teach(
         overwrite: replace files of an earlier run.
         on_progress: hears how far it is.
         cancelled: True raises :class:`Cancelled`; what was learned so far is kept, and the same call goes on with it.
+            Several processes have to be told at the same step.
         group: the processes that share the pictures of each step, all with this call; the first writes. This one alone
             when None.
 
@@ -108,10 +109,7 @@ def teach(
             beside it has other settings; or there are more processes than pictures a step.
     """
     files, group = RunFiles(out), group or ProcessGroup()
-    if settings.batch < group.world_size:
-        raise InputError(
-            f"{group.world_size} processes share {settings.batch} pictures a step. Use fewer, or a batch of as many."
-        )
+    check_processes(settings, group)
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task)
     learned, held = split(right, settings.hold_out, settings.seed)
@@ -133,12 +131,10 @@ def teach(
         if group.is_main:
             group.barrier()
         state, best = _learn(pipeline, lessons, tests, settings, files, on_progress, cancelled, group)
+    group.barrier()  # before the first removes what a run that goes on after its last step still reads
     if not group.is_main:
         group.barrier()
-        written = taught_before(pipeline, examples, settings, out)
-        if written is None:
-            raise _not_shared(out)
-        return written
+        return _written(files, read_adaptor(files.adaptor), settings)
     adaptor = Adaptor(
         settings.task,
         settings.rank,
@@ -151,6 +147,15 @@ def teach(
     taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
     group.barrier()
     return taught
+
+
+def check_processes(settings: TeachSettings, group: ProcessGroup) -> None:
+    """Raises :class:`InputError` if there are more processes than pictures a step."""
+    if settings.batch < group.world_size:
+        raise InputError(
+            f"{group.world_size} processes cannot share {settings.batch} pictures a step. Launch {settings.batch} or "
+            f"fewer, or take more pictures a step (--batch {group.world_size})."
+        )
 
 
 def _not_shared(out: Path) -> InputError:
@@ -174,6 +179,11 @@ def taught_before(
     identity = _identity(pipeline, checked(examples, settings.task), settings)
     if adaptor.training.get(_RUN) != _digest(identity) or (adaptor.scores and not files.sheet.is_file()):
         return None
+    return _written(files, adaptor, settings)
+
+
+def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taught:
+    """What a run wrote."""
     sheet = load_image(files.sheet) if adaptor.scores else None
     before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
     best = adaptor.training.get("kept_step", settings.steps)

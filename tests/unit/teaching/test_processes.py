@@ -26,6 +26,9 @@ from iaa_runtime.jobs.process_group import ProcessGroup
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching.examples import Example
 from iaa_runtime.teaching.frozen import open_frozen
+from iaa_runtime.teaching.lesson import shares_of
+from iaa_runtime.teaching.lessons import Row
+from iaa_runtime.teaching.losses import Memory
 from iaa_runtime.teaching.teach import teach
 
 LEARNING = """
@@ -144,7 +147,20 @@ def test_two_processes_one_of_them_killed_go_on_to_the_same_file(tmp_path: Path,
 def test_more_processes_than_pictures_are_refused(tmp_path: Path) -> None:
     pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
     picture = Example(Image.new("RGB", (60, 40)), "the mascot", ((1, 1, 20, 20),))
-    with pytest.raises(InputError, match="3 processes share 2 pictures a step"):
+    with pytest.raises(InputError, match=r"3 processes cannot share 2 pictures a step.*--batch 3"):
         teach(
             pipeline, [picture] * 2, TeachSettings(batch=2), tmp_path / "a.safetensors", group=ProcessGroup(1, 3, "cpu")
         )
+
+
+def test_what_is_new_and_what_is_known_weigh_as_much_however_they_are_shared_out() -> None:
+    """Half of a batch's views have nothing known: whole losses by rows would have weighed that less."""
+    memory = Memory(torch.zeros(1, 1, dtype=torch.long), torch.ones(1, 1))
+    rows = [Row(view, (1,), (2,), memory=memory if known else None) for view in range(8) for known in (False, view > 3)]
+    for processes in (1, 2, 3, 8):
+        shares = []
+        for rank in range(processes):
+            views = ProcessGroup(rank, processes).share(range(8))
+            shares.append(shares_of([row for row in rows if row.view in views], rows))
+        taught, known = (sum(parts) for parts in zip(*shares, strict=True))
+        assert taught == pytest.approx(1) and known == pytest.approx(1)
