@@ -36,7 +36,7 @@ class TeachSettings:
 
     task: Task = Task.G
     rank: int = 16
-    steps: int = 1000
+    steps: int = 2000
     hold_out: float = 0.2
     seed: int = 0
     batch: int = 8
