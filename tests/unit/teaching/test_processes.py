@@ -120,8 +120,10 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, project: Path, caps
     assert main([*words, str(alone)]) == 0
     assert json.loads(capsys.readouterr().out)["before"] == told["before"]
     files = [load_file(file) for file in (alone, shared)]
-    ours, theirs = (torch.cat([file[name].flatten() for name in sorted(file)]) for file in files)
-    assert torch.cosine_similarity(ours, theirs, dim=0) > 0.99  # means over tokens are taken by each alone
+    learned = [name for name in sorted(files[0]) if "lora_B" in name]  # the others start as drawn, and hardly move
+    ours, theirs = (torch.cat([file[name].float().flatten() for name in learned]) for file in files)
+    # 0.986, as means over tokens are taken by each alone; 0.70 where gradients were not summed.
+    assert torch.cosine_similarity(ours, theirs, dim=0) > 0.95
 
 
 @pytest.mark.slow
