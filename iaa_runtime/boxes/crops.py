@@ -169,7 +169,11 @@ def cut(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
 
 
 def view(images: Tensor, region: Region, cancelled: Cancel = None) -> Tensor:
-    """The crop of a region, as :func:`cut` gives it; where it is the images' pixels themselves, they are not copied."""
+    """The crop of a region to read and not to write: as :func:`cut`, but pixels that keep their size are not copied.
+
+    Returns:
+        (height, width, C), maybe a view of ``images``.
+    """
     left, top, right, bottom = region.rectangle
     height, width = images.shape[1:3]
     pixels = images[region.image, max(top, 0) : bottom, max(left, 0) : right]

@@ -44,13 +44,13 @@ def run(options: argparse.Namespace) -> int:
     matrices = adapted_matrices(pipeline.model.config, task).values()
     size = 2 * settings.rank * sum(outputs + inputs for outputs, inputs in matrices)
     pictures = len(by_picture(examples))
-    told_progress = _Told()
-    more: dict[str, Any] = {}
     if group.is_main:
         log(f"{len(examples):,} examples on {pictures:,} pictures; the adaptor will have {size_text(size)}.")
-        more["on_progress"] = told_progress
-    taught = teach(pipeline, examples, settings, files.adaptor, overwrite=options.overwrite, group=group, **more)
-    told_progress.finish()
+    progress = _Told(quiet=not group.is_main)
+    taught = teach(
+        pipeline, examples, settings, files.adaptor, overwrite=options.overwrite, on_progress=progress, group=group
+    )
+    progress.finish()
     if group.is_main:
         _report(options, taught, files)
     group.leave()
@@ -75,14 +75,16 @@ def _tell(options: argparse.Namespace, examples: list[Any], settings: TeachSetti
 
 
 class _Told:
-    """Shows one progress line after another."""
+    """Shows one progress line after another; none where it is quiet."""
 
-    def __init__(self) -> None:
-        self._what, self._done = "", 0
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet, self._what, self._done = quiet, "", 0
         self._line: Progress | None = None
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Hears how far it is."""
+        if self._quiet:
+            return
         if what != self._what:
             self.finish()
             self._what, self._line = what, Progress(total, done, what)

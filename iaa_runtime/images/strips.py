@@ -35,7 +35,7 @@ def strips(
 
 
 def copied(images: Tensor, cancelled: Cancel = None) -> Tensor:
-    """A copy of images (B, H, W, C): contiguous, and made a strip of each at a time."""
+    """A copy of images (B, H, W, C), contiguous; raises :class:`~iaa_runtime.errors.Cancelled` between two strips."""
     copy = torch.empty(images.shape, dtype=images.dtype, device=images.device)
     count, height, width = images.shape[:3]
     for _, top, _, bottom in strips((width, height), cancelled, count * width):

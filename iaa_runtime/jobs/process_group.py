@@ -58,7 +58,7 @@ class ProcessGroup:
         return list(items[self.rank :: self.world_size])
 
     def add(self, tensor: Tensor) -> None:
-        """Sums a tensor of all processes in place, once every one has called this; signals are heard meanwhile."""
+        """Sums a tensor of one shape over all processes, in place; waits for them, and hears signals meanwhile."""
         if self.world_size > 1:
             from torch import distributed
 

@@ -124,7 +124,7 @@ def shares_of(own: Sequence[Row], rows: Sequence[Row]) -> tuple[float, float]:
 def rows_loss(
     ran: Ran, lessons: Lessons, sigma: float, weights: tuple[float, float] = (1.0, 1.0)
 ) -> tuple[Tensor, dict[str, float]]:
-    """What the answers of rows cost.
+    """What the answers of rows cost, with figures to report.
 
     Args:
         ran: the rows, as they ran.

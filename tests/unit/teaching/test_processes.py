@@ -94,11 +94,10 @@ def data(folder: Path) -> Path:
     rows = []
     for number in range(6):
         scene = make_scene(5_000 + number, shapes=1, long_side=120)
-        draw_scene(scene).save(folder / f"{number}.png")
-        with Image.open(folder / f"{number}.png", formats=["PNG"]) as picture:
-            width, height = picture.size
+        picture = draw_scene(scene)
+        picture.save(folder / f"{number}.png")
         rows.append({"sent_id": number, "expression": "the mascot", "img_path": f"{number}.png"})
-        rows[-1] |= {"bbox": list(scene.shapes[0].box), "width": width, "height": height}
+        rows[-1] |= {"bbox": list(scene.shapes[0].box), "width": picture.width, "height": picture.height}
     file = folder / "data.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
