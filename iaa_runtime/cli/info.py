@@ -17,6 +17,7 @@ from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
 from ..model.dtypes import default_dtype, embedding_dtype
 from ..model.linear.kinds import stored_kinds
+from ..model.store import kinds_in
 from ..text.printable import printable
 from .opening import open_checkpoint
 from .output import print_json, size_text
@@ -40,7 +41,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     config, vision = checkpoint.config, checkpoint.vision
     parameters: dict[BankName, int] = {}
     missing: list[str] = []
-    kinds = stored_kinds(checkpoint.precision)
+    kinds = kinds_in(checkpoint, stored_kinds(checkpoint.precision))
     for bank in BANK_NAMES:
         if bank == "vision" and vision is None:
             missing.append(_reason(checkpoint.require_vision))

@@ -22,7 +22,7 @@ class BaseBank(nn.Module):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(config, make) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(Block(config, make, make.matrix) for _ in range(config.num_hidden_layers))
 
 
 class HeadBank(nn.Module):
@@ -40,7 +40,7 @@ class AdaptorBank(HeadBank):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__(config, make)
-        self.layers = nn.ModuleList(Block(config, make) for _ in config.iaa_insert_layers)
+        self.layers = nn.ModuleList(Block(config, make, make.adaptor_query) for _ in config.iaa_insert_layers)
         self.projector = make_projector(config, make)
 
 

@@ -22,6 +22,8 @@ from .linear.base import SpecialLinear, products
 from .linear.kinds import PLAIN, Kinds
 
 Cache = KVCache | FixedCache | BranchedCache
+MakeMatrix = Callable[[int, int], nn.Module]
+"""Makes a matrix ``inputs -> outputs``."""
 
 
 class Ops(Protocol):
@@ -63,6 +65,10 @@ class Factory:
     def sensitive(self, inputs: int, outputs: int) -> nn.Module:
         """One of those of the seven whose rounding errors weigh most, ``inputs -> outputs``."""
         return self._of_kind(self.kinds.sensitive, inputs, outputs)
+
+    def adaptor_query(self, inputs: int, outputs: int) -> nn.Module:
+        """An adaptor block's q_proj, ``inputs -> outputs``."""
+        return self._of_kind(self.kinds.adaptor_query, inputs, outputs)
 
     def head(self, inputs: int, outputs: int) -> nn.Module:
         """The LM head, ``inputs -> outputs``."""
@@ -117,11 +123,11 @@ class Rotation:
 class Attention(nn.Module):
     """Causal self-attention in which groups of query heads share a key and value head."""
 
-    def __init__(self, config: IAAConfig, make: Factory) -> None:
+    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix) -> None:
         super().__init__()
         self.head_dim = config.head_dim
         width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
-        self.q_proj = make.matrix(config.hidden_size, width)
+        self.q_proj = query(config.hidden_size, width)
         self.k_proj = make.matrix(config.hidden_size, shared)
         self.v_proj = make.sensitive(config.hidden_size, shared)
         self.o_proj = make.sensitive(width, config.hidden_size)
@@ -170,12 +176,12 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm decoder layer; base and adaptor layers are the same thing."""
+    """A pre-norm decoder layer; base and adaptor layers are the same thing, ``query`` (makes q_proj) apart."""
 
-    def __init__(self, config: IAAConfig, make: Factory) -> None:
+    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix) -> None:
         super().__init__()
         self.input_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, make)
+        self.self_attn = Attention(config, make, query)
         self.post_attention_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config, make)
 

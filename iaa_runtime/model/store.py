@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..checkpoint.checkpoint import Checkpoint
 from ..checkpoint.names import EMBEDDING_WEIGHT
-from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
+from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError, ConfigError
 from .banks import bank_shapes, build_bank, whole_numbers
 from .dtypes import embedding_dtype
@@ -71,6 +71,13 @@ class BankWeights:
             yield from self.checkpoint.load(self.bank, alike, dtype, self.device, transient)
 
 
+def kinds_in(checkpoint: Checkpoint, kinds: Kinds) -> Kinds:
+    """``kinds``, but adaptor blocks' queries in 4 bits in a folder that was converted before they were kept in 8."""
+    query, banks = "layers.0.self_attn.q_proj.weight", (task.stack_bank for task in Task if task.sees)
+    stored = {checkpoint.stored(bank, query).dtype for bank in banks if query in checkpoint.names(bank)}
+    return kinds._replace(adaptor_query=kinds.matrix) if torch.uint8 in stored else kinds
+
+
 class BankStore:
     """The banks of one model.
 
@@ -99,7 +106,7 @@ class BankStore:
         on_load: Callable[[], object] | None = None,
     ) -> None:
         self._checkpoint, self._dtype, self._device = checkpoint, dtype, device
-        self._ops, self._kinds = ops, kinds
+        self._ops, self._kinds = ops, kinds_in(checkpoint, kinds)
         self._residency, self._on_load = residency, on_load
         self._modules: dict[BankName, nn.Module] = {}  # on no device while they are not loaded
         self._loaded: set[BankName] = set()
@@ -172,7 +179,7 @@ class BankStore:
     @property
     def _stored_as(self) -> tuple[IAAConfig, VisionConfig | None, Kinds]:
         checkpoint = self._checkpoint
-        return checkpoint.config, checkpoint.vision, stored_kinds(checkpoint.precision)
+        return checkpoint.config, checkpoint.vision, kinds_in(checkpoint, stored_kinds(checkpoint.precision))
 
     def _tensors(self, bank: BankName, module: nn.Module) -> Iterator[tuple[str, Tensor]]:
         """A bank's tensors one by one, as its module takes them."""

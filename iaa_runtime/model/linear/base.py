@@ -90,8 +90,9 @@ class SpecialLinear(nn.Module, ABC):
 
 def products(x: Tensor, *layers: nn.Module) -> list[Tensor]:
     """What layers make of one input, which those of one kind prepare once."""
-    kind = type(layers[0])
-    together: Callable[[Sequence[nn.Module], Tensor], list[Tensor]] | None = getattr(kind, "products", None)
-    if together is not None and all(type(layer) is kind for layer in layers):
-        return together(layers, x)
-    return [layer(x) for layer in layers]
+    made: dict[nn.Module, Tensor] = {}
+    for kind in dict.fromkeys(map(type, layers)):
+        alike = [layer for layer in layers if type(layer) is kind]
+        together: Callable[[Sequence[nn.Module], Tensor], list[Tensor]] | None = getattr(kind, "products", None)
+        made |= zip(alike, together(alike, x) if together is not None else (layer(x) for layer in alike), strict=True)
+    return [made[layer] for layer in layers]

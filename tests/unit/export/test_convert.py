@@ -106,6 +106,25 @@ def test_the_demo_finds_the_same_boxes(tmp_path: Path) -> None:
     assert IAAPipeline.from_pretrained(made).ground(picture, ["the large shapes"]) == direct
 
 
+def test_a_folder_that_was_converted_with_all_queries_in_4_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As int4 was before adaptor blocks' queries were kept in 8 bits: it opens, and answers as it did."""
+    source = make_checkpoint(tmp_path / "source", GEOMETRY)
+    kept_now = IAAModel.from_pretrained(source, precision="int4")(*asked(Task.G))
+    with monkeypatch.context() as before:
+        before.setitem(QUANTIZED, "int4", QUANTIZED["int4"]._replace(adaptor_query=QUANTIZED["int4"].matrix))
+        made = convert(Checkpoint(source), "int4", tmp_path / "made", ["G"])
+        expected = IAAModel.from_pretrained(source, precision="int4")(*asked(Task.G))
+    query = "model.condition_layers_grounding.0.self_attn.q_proj.weight"
+    assert load_file(made / "g.safetensors")[query].dtype == torch.uint8
+    assert not torch.equal(kept_now, expected)
+    forbid_quantizing(monkeypatch)
+    assert torch.equal(IAAModel.from_pretrained(made)(*asked(Task.G)), expected)
+    assert main(["info", "--model", str(made), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["missing"] == []
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     source = Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY))
     made = Checkpoint(convert(source, "int8", tmp_path / "int8"))
