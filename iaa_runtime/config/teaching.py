@@ -24,8 +24,8 @@ class TeachSettings:
         task: G learns boxes, MM answers.
         rank: of the updates, 1 to ``LARGEST_RANK``; a larger one learns more and forgets more.
         steps: of the optimizer, 1 to ``MOST_STEPS``.
-        hold_out: share of the pictures that are not learned from, 0 to ``LARGEST_SHARE``: they choose the best step,
-            and are scored.
+        hold_out: share of the pictures that are not learned from, 0 to ``LARGEST_SHARE``: they tell whether an
+            earlier step was clearly better than the last, and are scored.
         seed: of everything that is drawn, a number of 63 bits.
         batch: pictures a step, 1 to ``MOST_PICTURES``.
         rate: peak learning rate, above 0 and at most 1.
