@@ -15,6 +15,8 @@ def is_demo(checkpoint: Checkpoint) -> bool:
     """Whether a checkpoint has the demo model's base: itself, a copy, one converted, or one with adaptors merged in."""
     if checkpoint.folder.resolve() == DEMO_CHECKPOINT.resolve():
         return True
+    if _TOLD_BY not in checkpoint.names("base"):
+        return False
     try:
         demo = Checkpoint(DEMO_CHECKPOINT)
         mine, known = (dict(one.load("base", [_TOLD_BY], torch.float32, "cpu"))[_TOLD_BY] for one in (checkpoint, demo))
