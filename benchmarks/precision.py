@@ -53,10 +53,10 @@ def logit_error(form: str) -> float:
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """A Markdown table: precisions down, figures across."""
-    names = list(next(iter(rows.values())))
-    lines = ["| precision | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
-    lines += [f"| {form} | " + " | ".join(f"{row[name]:.4g}" for name in names) + " |" for form, row in rows.items()]
+    """A Markdown table: figures down, precisions across."""
+    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---:|" * len(rows)]
+    for name in next(iter(rows.values())):
+        lines.append(f"| {name} | " + " | ".join(f"{row[name]:.4g}" for row in rows.values()) + " |")
     return "\n".join(lines)
 
 
