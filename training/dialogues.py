@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from iaa_runtime.config import Task
+from iaa_runtime.shapes.captions import SENTENCES, styled_caption
 from iaa_runtime.shapes.language import (
     Expression,
     Question,
@@ -26,10 +27,11 @@ from iaa_runtime.shapes.language import (
 )
 from iaa_runtime.shapes.other_things import other_expression
 from iaa_runtime.shapes.questions import WEIGHTS, visual_question
-from iaa_runtime.shapes.scenes import MAX_SHAPES, Scene, make_scene
+from iaa_runtime.shapes.scenes import KINDS, MAX_SHAPES, Scene, make_scene
 from iaa_runtime.shapes.text_questions import text_question
 from iaa_runtime.text.conversation import BEGIN_OF_TEXT, END_HEADER, EOT, START_HEADER
 from iaa_runtime.text.prompts import CAPTION_PROMPTS, DEFAULT_SYSTEM, grounding_question, presence_question
+from iaa_runtime.text.styles import ANY, EXTRAS, LENGTHS, caption_prompt
 
 IGNORED = -100
 ABSENT = "absent"
@@ -38,13 +40,18 @@ NOTHING = MAX_SHAPES
 Look = tuple[tuple[int, ...], tuple[int, ...]]
 """What the first and the second watched head are to look at: shapes, or ``NOTHING``; empty leaves a head free."""
 FREE: Look = ((), ())
-TAGS = "tags"
+TAGS, STYLED = "tags", "styled"
+UNSAID = ("beautiful", "vibrant", "in the background", "a picture of", "possibly", "person")
+"""Words that no caption of a scene has anyway."""
+NAMES = ("ohwx", "Anna", "sks")
+"""Of persons, of whom no scene has one."""
 CAPTION_QUESTIONS = (CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["caption"], CAPTION_PROMPTS["detailed"])
 TAG_QUESTIONS = (CAPTION_PROMPTS["objects"], CAPTION_PROMPTS["objects"], CAPTION_PROMPTS["tags"])
 LESSONS = WEIGHTS | {"count": 26, "relation": 22, "side": 14}
 """Shares of the kinds of question in MM's lessons: more of what is learned slowly, and sides, which teach relations."""
 CLOSE_UP_LESSONS = {"color": 1, "kind": 1}
 _ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
+_STYLED_ITEM = re.compile(r"^(?=An? )|(?:,| and|(?<=:)| is| comes?) an? |(?<=\.) An? ")
 _TAG = re.compile(r"^|, ")
 _STEM = grounding_question("X").removesuffix(" X.")
 
@@ -143,7 +150,7 @@ class Script:
         equally at all that is counted and at nothing; the second at the landmark.
         """
         encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
-        item_start = _TAG if turn.kind == TAGS else _ITEM
+        item_start = {TAGS: _TAG, STYLED: _STYLED_ITEM}.get(turn.kind, _ITEM)
         starts = [match.start() for match in item_start.finditer(turn.answer)] or [0]
         landmark = () if turn.landmark is None else (turn.landmark,)
         looks: list[Look] = []
@@ -195,22 +202,41 @@ def told_turn(rng: random.Random) -> Question:
     return Question("Make up a box.", format_box(random_box(rng)), "told")
 
 
-def seeing_turn(scene: Scene, rng: random.Random) -> Question:
-    """A caption (one in six), tags (one in twelve), whether a phrase is about the picture (one in six), a question.
+def styled_turn(scene: Scene, rng: random.Random) -> Question:
+    """A caption in a style: a kind, length, up to two extras, sometimes a forbidden word or a name; or such tags."""
+    kind = rng.choices((*SENTENCES, "image prompt", "tags"), (4, 1, 1, 1, 1, 1))[0]
+    sentences = kind in SENTENCES
+    length = rng.choice(list(LENGTHS)) if sentences and rng.random() < 0.8 else ANY
+    extras = rng.choices(("no opening", "essentials", "composition", rng.choice(list(EXTRAS))), k=rng.randrange(3))
+    forbid = [rng.choice((*KINDS, *UNSAID))] if rng.random() < 0.15 and kind != "tags" else []
+    call = rng.choice(NAMES) if rng.random() < 0.1 else ""
+    question = caption_prompt(kind, length, extras, forbid, call=call)
+    if kind == "tags":
+        answer, about = tags(scene)
+        return Question(question, answer, TAGS, about)
+    answer = styled_caption(scene, kind, length, extras, forbid)
+    order = left_to_right(scene, range(len(scene.shapes)))
+    return Question(question, answer, STYLED if sentences and length != "very short" else TAGS, order, counted=order)
 
-    Of a close-up half are captions and tags, and the rest asks for color and kind alone.
+
+def seeing_turn(scene: Scene, rng: random.Random) -> Question:
+    """Of fourteen: two captions, tags, two styled captions, two whether a phrase is about the picture, and questions.
+
+    Of a close-up five in eight are captions and tags, and the rest asks for color and kind alone.
     """
     close_up = scene.shapes[0].size is None
-    chance = rng.random() * (6 if close_up else 12)
+    chance = rng.random() * (8 if close_up else 14)
     if chance < 2:
         order = left_to_right(scene, range(len(scene.shapes)))
         return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)
     if chance < 3:
         answer, about = tags(scene)
         return Question(rng.choice(TAG_QUESTIONS), answer, TAGS, about)
+    if chance < 5:
+        return styled_turn(scene, rng)
     if close_up:
         return visual_question(scene, rng, CLOSE_UP_LESSONS)
-    return presence_turn(scene, rng) if chance < 5 else visual_question(scene, rng, LESSONS)
+    return presence_turn(scene, rng) if chance < 7 else visual_question(scene, rng, LESSONS)
 
 
 def presence_turn(scene: Scene, rng: random.Random) -> Question:

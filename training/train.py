@@ -283,7 +283,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=80_000, help="training scenes")
     parser.add_argument("--scenes", type=int, default=16, help="scenes a step of MM and G")
     parser.add_argument("--questions", type=int, default=6, help="questions a scene")
-    parser.add_argument("--refine", action="store_true", help="of weights that are nearly right: a fifth of the rates")
+    parser.add_argument(
+        "--refine",
+        nargs="?",
+        type=float,
+        const=0.2,
+        metavar="SHARE",
+        help="of weights that are nearly right: a share of the rates (default 0.2)",
+    )
     parser.add_argument("--start-from", type=Path, metavar="DIR", help="checkpoint whose weights the run starts from")
     parser.add_argument(
         "--take", nargs="+", choices=("text", "tower", "mm", "g"), default=["text", "tower"], help="what of it"
@@ -301,8 +308,8 @@ def main() -> None:
     torch.manual_seed(0)
     arguments.out.mkdir(parents=True, exist_ok=True)
     schedules = {name: Schedule(getattr(arguments, f"{name}_steps")) for name in ("text", "tower", "mm", "g")}
-    if arguments.refine:
-        schedules = {name: schedule.slower() for name, schedule in schedules.items()}
+    if arguments.refine is not None:
+        schedules = {name: schedule.at(arguments.refine) for name, schedule in schedules.items()}
     run = Run(
         arguments.out,
         torch.device(arguments.device),
@@ -311,7 +318,7 @@ def main() -> None:
         schedules,
         arguments.scenes,
         arguments.questions,
-        arguments.refine,
+        arguments.refine is not None,
     )
     if arguments.start_from:
         run.take(arguments.take, arguments.start_from)

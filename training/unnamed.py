@@ -18,7 +18,8 @@ from iaa_runtime.shapes.scenes import COLORS, RGB, Scene, draw_scene, make_scene
 
 _SIDES = (0.12, 0.5)
 """Longer side of a thing, as a fraction of the picture's longer side: from as small as a shape to what a crop shows."""
-_ASPECT = (0.38, 2.6)
+_ASPECTS = (0.38, 2.6)
+"""Width by height, none likelier than another: of what is narrow the tower needs many, as it sees little of each."""
 _FIRST_SEED = 200_000_000
 """Scenes of other seeds than those that MM and G learn from."""
 
@@ -59,7 +60,7 @@ def draw_unnamed(seed: int) -> Unnamed:
 
 def _extent(rng: random.Random, long_side: int) -> tuple[float, float]:
     side = math.exp(rng.uniform(*map(math.log, _SIDES))) * long_side
-    aspect = min(_ASPECT[1], max(_ASPECT[0], math.exp(rng.gauss(0, 0.35))))
+    aspect = math.exp(rng.uniform(*map(math.log, _ASPECTS)))
     return (side, side / aspect) if aspect > 1 else (side * aspect, side)
 
 
@@ -117,6 +118,7 @@ def _draw_details(image: Image.Image, rng: random.Random, body: Box) -> None:
 
 def _draw_part(draw: ImageDraw.ImageDraw, rng: random.Random, box: Box, color: RGB, kinds: tuple[str, ...]) -> None:
     x1, y1, x2, y2 = box
+    x2, y2 = max(x1 + 1, x2), max(y1 + 1, y2)
     kind = rng.choice(kinds)
     if kind == "rectangle":
         draw.rectangle((x1, y1, x2 - 1, y2 - 1), fill=color)

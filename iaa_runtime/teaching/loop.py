@@ -44,10 +44,10 @@ class Schedule:
     vector_lr: float = 2e-3
     warmup: int = 60
 
-    def slower(self) -> Schedule:
-        """The same at a fifth of the rates, for weights that are nearly right."""
-        matrix_lr = None if self.matrix_lr is None else self.matrix_lr / 5
-        return replace(self, matrix_lr=matrix_lr, vector_lr=self.vector_lr / 5)
+    def at(self, share: float) -> Schedule:
+        """The same at a share of the rates, for weights that are nearly right."""
+        matrix_lr = None if self.matrix_lr is None else self.matrix_lr * share
+        return replace(self, matrix_lr=matrix_lr, vector_lr=self.vector_lr * share)
 
     def factor(self, step: int) -> float:
         """Linear warm-up, then a cosine down to a fiftieth."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 import statistics
 import subprocess
 import sys
@@ -157,6 +159,25 @@ def test_every_token_of_an_answer_knows_where_to_look(training: Any) -> None:
         ((0, 2, training.dialogues.NOTHING), ()),
         training.dialogues.FREE,
     }
+
+
+def test_every_item_of_a_styled_caption_knows_where_to_look(training: Any) -> None:
+    """Whatever stands before it; its shape may be called by less than everything."""
+    script, rng = training.dialogues.Script(training.tokenizer), random.Random(0)
+    for seed in range(60):
+        scene = make_scene(seed)
+        turn = training.dialogues.styled_turn(scene, rng)
+        ids, looks = script.answer(turn)
+        assert looks[-1] == training.dialogues.FREE
+        seen = [look for look, _ in looks[:-1]]
+        if seen[0] != (turn.about[0],):
+            assert seen[0] == (*turn.counted, training.dialogues.NOTHING)
+        assert list(dict.fromkeys(look for look in seen if len(look) == 1)) == [(shape,) for shape in turn.about]
+        for shape in turn.about:
+            text = training.tokenizer.decode([i for i, look in zip(ids, seen, strict=False) if look == (shape,)])
+            assert {scene.shapes[shape].color, "shape" if " shape" in text else scene.shapes[shape].kind} <= set(
+                re.findall(r"\w+", text)
+            )
 
 
 def test_soft_coordinates_peak_at_the_truth_and_sum_to_one(training: Any) -> None:
