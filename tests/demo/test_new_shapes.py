@@ -46,17 +46,15 @@ SHORT = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "thing",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=SHORT[name], strict=True)) if name in SHORT else name
-        for name in NEW_THINGS
-    ],
-)
+@pytest.mark.parametrize("thing", NEW_THINGS)
 def test_a_new_shape_is_learned_from_forty_pictures(thing: str, tmp_path: Path) -> None:
     pipeline, file = IAAPipeline.from_pretrained(), tmp_path / "thing.safetensors"
     before, knew = precision(pipeline, thing), known(pipeline)
     teach(open_frozen(DEMO_CHECKPOINT, None, "cpu", None), examples(thing, LEARNED, 40), TeachSettings(), file)
     with pipeline.adaptors.using((file, 1.0)):
-        assert before <= 0.15 and precision(pipeline, thing) >= AIM
-        assert known(pipeline) >= knew - KEPT
+        after, knows = precision(pipeline, thing), known(pipeline)
+    assert before <= 0.15 and knows >= knew - KEPT
+    if thing in SHORT:
+        assert 0.7 <= after < AIM, "better or worse than what SHORT says"
+        pytest.xfail(SHORT[thing])
+    assert after >= AIM
