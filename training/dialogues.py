@@ -51,7 +51,7 @@ LESSONS = WEIGHTS | {"count": 26, "relation": 22, "side": 14}
 """Shares of the kinds of question in MM's lessons: more of what is learned slowly, and sides, which teach relations."""
 CLOSE_UP_LESSONS = {"color": 1, "kind": 1}
 _ITEM = re.compile(r"(?:,| and|(?<=:)) an? |\[|; \[")  # where a list goes on to its next shape
-_STYLED_ITEM = re.compile(r"^(?=An? )|(?:,| and|(?<=:)| is| comes?) an? |(?<=\.) An? ")
+_STYLED_ITEM = re.compile(r"^(?=An? )|(?:,| and|(?<=:)| is| comes?) an? |(?<=\.) An? ")  # and sentences to theirs
 _TAG = re.compile(r"^|, ")
 _STEM = grounding_question("X").removesuffix(" X.")
 
