@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 from iaa_runtime import IAAModel, IAAPipeline, Task
 from iaa_runtime.boxes.answers import Detection
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
+from iaa_runtime.shapes.captions import styled_caption
 from iaa_runtime.shapes.evaluate import evaluate
-from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.shapes.scenes import EVALUATION_SEED, draw_scene, make_scene
+from iaa_runtime.text.styles import caption_prompt
 from iaa_runtime.text.tokenizer import load_tokenizer
 
 SCENES, MUTATED_SCENES = 100, 20
@@ -59,6 +61,26 @@ def test_score_tells_present_from_absent(measures: dict[str, float]) -> None:
     assert measures["absent_auc"] > 0.99 and measures["other_auc"] > 0.99
     assert measures["present_kept"] > 0.99
     assert measures["absent_dropped"] > 0.95 and measures["other_dropped"] > 0.95
+
+
+STYLES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("caption", {}),
+    *(("caption", {"length": length}) for length in ("very short", "short", "medium", "long")),
+    *(("caption", {"extras": [extra]}) for extra in ("lighting", "composition", "essentials", "no opening")),
+    ("training", {}),
+    ("alt", {}),
+    ("image prompt", {}),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "style"), STYLES)
+def test_captions_are_in_the_style_that_is_asked_for(pipeline: IAAPipeline, kind: str, style: dict[str, Any]) -> None:
+    """To the letter, so that neither another style nor a missing shape counts as right."""
+    scenes = [make_scene(EVALUATION_SEED + number) for number in range(50)]
+    answers = pipeline.caption([draw_scene(scene) for scene in scenes], caption_prompt(kind, **style))
+    right = sum(answer == styled_caption(scene, kind, **style) for answer, scene in zip(answers, scenes, strict=True))
+    assert right >= 0.7 * len(scenes)
 
 
 class Altered(ABC):
