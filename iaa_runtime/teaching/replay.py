@@ -69,21 +69,23 @@ def _plain(text: str, task: Task) -> str:
 
 
 def _phrase(demo: bool, rng: random.Random) -> str:
+    thing, form = rng.choice(THINGS), rng.random()
     if not demo:
-        thing = rng.choice(THINGS)
-        form = rng.random()
+        if form < 0.2:
+            return f"every {thing}"
         if form < 0.6:
             return f"the {thing}"
         return f"the {rng.choice(EXTREMES)} {thing}" if form < 0.8 else f"the {rng.choice(tuple(COLORS))} {thing}"
-    form = rng.random()
     if form < 0.08:
-        return f"the {rng.choice(THINGS)}"
-    if form < 0.3:
+        return f"the {thing}"
+    if form < 0.25:
         return f"the {rng.choice(EXTREMES)} {_noun(rng, 0.3)}"
-    if form < 0.5:
+    if form < 0.42:
         return f"the {_noun(rng, 0.5)} {rng.choice(RELATIONS)} the {_noun(rng, 0.6)}"
+    if form < 0.7:
+        return f"{rng.choice(('the', 'all the'))} {_noun(rng, 0.5).plural}"
     noun = _noun(rng, 0.7)
-    return noun.plural.join(("the ", "")) if form < 0.65 else f"the {noun}"
+    return str(noun) if form < 0.8 else f"the {noun}"
 
 
 def _noun(rng: random.Random, detail: float) -> Noun:
