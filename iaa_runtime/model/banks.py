@@ -22,7 +22,8 @@ class BaseBank(nn.Module):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Block(config, make, make.matrix) for _ in range(config.num_hidden_layers))
+        blocks = range(config.num_hidden_layers)
+        self.layers = nn.ModuleList(Block(config, make, make.matrix, make.matrix) for _ in blocks)
 
 
 class HeadBank(nn.Module):
@@ -40,7 +41,8 @@ class AdaptorBank(HeadBank):
 
     def __init__(self, config: IAAConfig, make: Factory) -> None:
         super().__init__(config, make)
-        self.layers = nn.ModuleList(Block(config, make, make.adaptor_query) for _ in config.iaa_insert_layers)
+        query, key = make.adaptor_query, make.adaptor_key
+        self.layers = nn.ModuleList(Block(config, make, query, key) for _ in config.iaa_insert_layers)
         self.projector = make_projector(config, make)
 
 

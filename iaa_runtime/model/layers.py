@@ -70,6 +70,10 @@ class Factory:
         """An adaptor block's q_proj, ``inputs -> outputs``."""
         return self._of_kind(self.kinds.adaptor_query, inputs, outputs)
 
+    def adaptor_key(self, inputs: int, outputs: int) -> nn.Module:
+        """An adaptor block's k_proj, ``inputs -> outputs``."""
+        return self._of_kind(self.kinds.adaptor_key, inputs, outputs)
+
     def head(self, inputs: int, outputs: int) -> nn.Module:
         """The LM head, ``inputs -> outputs``."""
         return self._of_kind(self.kinds.head, inputs, outputs)
@@ -123,12 +127,12 @@ class Rotation:
 class Attention(nn.Module):
     """Causal self-attention in which groups of query heads share a key and value head."""
 
-    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix) -> None:
+    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix, key: MakeMatrix) -> None:
         super().__init__()
         self.head_dim = config.head_dim
         width, shared = config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim
         self.q_proj = query(config.hidden_size, width)
-        self.k_proj = make.matrix(config.hidden_size, shared)
+        self.k_proj = key(config.hidden_size, shared)
         self.v_proj = make.sensitive(config.hidden_size, shared)
         self.o_proj = make.sensitive(width, config.hidden_size)
 
@@ -176,12 +180,12 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm decoder layer; base and adaptor layers are the same thing, ``query`` (makes q_proj) apart."""
+    """A pre-norm decoder layer; base and adaptor layers are the same but for what makes q_proj and k_proj."""
 
-    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix) -> None:
+    def __init__(self, config: IAAConfig, make: Factory, query: MakeMatrix, key: MakeMatrix) -> None:
         super().__init__()
         self.input_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(config, make, query)
+        self.self_attn = Attention(config, make, query, key)
         self.post_attention_layernorm = make.rms_norm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config, make)
 

@@ -72,10 +72,13 @@ class BankWeights:
 
 
 def kinds_in(checkpoint: Checkpoint, kinds: Kinds) -> Kinds:
-    """``kinds``, but adaptor blocks' queries in 4 bits in a folder that was converted before they were kept in 8."""
-    query, banks = "layers.0.self_attn.q_proj.weight", (task.stack_bank for task in Task if task.sees)
-    stored = {checkpoint.stored(bank, query).dtype for bank in banks if query in checkpoint.names(bank)}
-    return kinds._replace(adaptor_query=kinds.matrix) if torch.uint8 in stored else kinds
+    """``kinds``, but adaptor blocks' queries and keys in 4 bits where a folder holds them so, as they once were."""
+    for part, name in (("adaptor_query", "q_proj"), ("adaptor_key", "k_proj")):
+        weight, banks = f"layers.0.self_attn.{name}.weight", (task.stack_bank for task in Task if task.sees)
+        stored = {checkpoint.stored(bank, weight).dtype for bank in banks if weight in checkpoint.names(bank)}
+        if torch.uint8 in stored:
+            kinds = kinds._replace(**{part: kinds.matrix})
+    return kinds
 
 
 class BankStore:

@@ -71,8 +71,8 @@ class LearnedThroughInt4(Int4Linear):
 
 KINDS: dict[str | None, Kinds] = {
     None: PLAIN,
-    "int8": Kinds(LearnedThroughInt8, LearnedThroughInt8, LearnedThroughInt8, LearnedThroughInt8),
-    "int4": Kinds(LearnedThroughInt4, LearnedThroughInt8, LearnedThroughInt8, LearnedThroughInt8),
+    "int8": Kinds.of(LearnedThroughInt8, head=LearnedThroughInt8),
+    "int4": Kinds.of(LearnedThroughInt8, head=LearnedThroughInt8)._replace(matrix=LearnedThroughInt4),
 }
 """By the name of the precision of the frozen matrices."""
 

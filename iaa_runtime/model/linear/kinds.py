@@ -3,9 +3,9 @@
 What a precision below 16 bits quantizes: the seven matrices of every decoder block, base and adaptors alike, and the LM
 head. What stays in the model's dtype: embeddings, norms, projectors and the vision tower, which together are a tenth of
 an 8B task and carry most of the risk. The head never goes below 8 bits, nor do v_proj and o_proj, a tenth of a block:
-of the error that 4 bits bring they make nine tenths. Nor does q_proj of adaptor blocks, with which they look at
-the picture: in 4 bits it costs captions most of the objects that 4 bits cost. Activations stay in the model's dtype,
-but for the products of :mod:`.int8_onednn`; so does the KV cache.
+of the error that 4 bits bring they make nine tenths. Nor do q_proj and k_proj of adaptor blocks, with which they look
+at the picture: in 4 bits they cost captions most of the objects that 4 bits cost. Activations stay in the model's
+dtype, but for the products of :mod:`.int8_onednn`; so does the KV cache.
 """
 
 from __future__ import annotations
@@ -35,13 +35,20 @@ class Kinds(NamedTuple):
         matrix: of a decoder block's matrices.
         sensitive: of those among them whose errors weigh most, v_proj and o_proj.
         adaptor_query: of the adaptor blocks' q_proj.
+        adaptor_key: of the adaptor blocks' k_proj.
         head: of the LM head.
     """
 
     matrix: type[SpecialLinear] | None = None
     sensitive: type[SpecialLinear] | None = None
     adaptor_query: type[SpecialLinear] | None = None
+    adaptor_key: type[SpecialLinear] | None = None
     head: type[SpecialLinear] | None = None
+
+    @classmethod
+    def of(cls, kind: type[SpecialLinear], head: type[SpecialLinear] | None = None) -> Kinds:
+        """One kind for all matrices of blocks."""
+        return cls(kind, kind, kind, kind, head)
 
     def working_bytes(self, dtype: torch.dtype) -> int:
         """Bytes that a product takes beside its operands and its result."""
@@ -50,9 +57,9 @@ class Kinds(NamedTuple):
 
 PLAIN = Kinds()
 QUANTIZED: dict[str, Kinds] = {
-    "fp8": Kinds(Fp8Linear, Fp8Linear, Fp8Linear, Fp8Linear),
-    "int8": Kinds(Int8Linear, Int8Linear, Int8Linear, Int8Linear),
-    "int4": Kinds(Int4Linear, Int8Linear, Int8Linear, Int8Linear),
+    "fp8": Kinds.of(Fp8Linear, head=Fp8Linear),
+    "int8": Kinds.of(Int8Linear, head=Int8Linear),
+    "int4": Kinds.of(Int8Linear, head=Int8Linear)._replace(matrix=Int4Linear),
 }
 """By the name of the precision."""
 
@@ -85,7 +92,7 @@ def kinds_for(precision: str | None, dtype: torch.dtype, device: torch.device, *
     if precision is None:
         gains = dtype != torch.float32 or not is_intel()
         packed = not hosted and gains and can_multiply(dtype, device)
-        return Kinds(OneDNNLinear, OneDNNLinear, OneDNNLinear) if packed else PLAIN
+        return Kinds.of(OneDNNLinear) if packed else PLAIN
     kinds = stored_kinds(precision)
     faster: dict[type[SpecialLinear] | None, type[SpecialLinear]] = {}
     if can_multiply_tiles(device, dtype):

@@ -135,7 +135,7 @@ def test_it_is_added_to_every_kind_of_matrix(folder: Path, adaptor: Adaptor, kin
     if kind not in available:
         pytest.skip(f"this processor is without what {kind.__name__} needs")
     precision = next((name for name in ("fp8", "int8", "int4") if name in kind.__name__.lower()), None)
-    model = IAAModel(Checkpoint(folder), torch.float32, precision=precision, kinds=Kinds(kind, kind, kind))
+    model = IAAModel(Checkpoint(folder), torch.float32, precision=precision, kinds=Kinds.of(kind))
     plain, updates = model.stack("G").blocks[1], adaptor.updates(0.7)
     with model.adaptors.using((adaptor, 0.7)):
         adapted = model.stack("G").blocks[1]
@@ -158,7 +158,7 @@ def test_what_layers_prepare_together_is_still_prepared_once(folder: Path, adapt
             cls.calls += 1
             return super().products(layers, x)
 
-    model = IAAModel(Checkpoint(folder), torch.float32, precision="int8", kinds=Kinds(Counted, Counted, Counted))
+    model = IAAModel(Checkpoint(folder), torch.float32, precision="int8", kinds=Kinds.of(Counted))
     asked(model, "G")
     plain, Counted.calls = Counted.calls, 0
     with model.adaptors.using(adaptor):
@@ -290,7 +290,7 @@ def test_the_demo_finds_the_same_boxes_at_every_precision(precision: Any, dtype:
 def test_updates_are_learned_and_nothing_else(folder: Path, adaptor: Adaptor) -> None:
     """Gradients reach A and B through plain and quantized frozen weights, as if the matrix itself were W + s B A."""
     for precision in (None, "int8"):
-        kinds = PLAIN if precision is None else Kinds(*[Int8Linear] * 4)
+        kinds = PLAIN if precision is None else Kinds.of(Int8Linear, head=Int8Linear)
         model = IAAModel(Checkpoint(folder), torch.float32, precision=precision, kinds=kinds)
         updates = {
             name: Update(u.a.clone().requires_grad_(), u.b.clone().requires_grad_(), u.scale)

@@ -18,8 +18,8 @@ FP32 = ("--dtype", "fp32", "--device", "cpu", "--quiet")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Two scenes with shapes apart, as files."""
     folder = tmp_path_factory.mktemp("scenes")
-    paths = [str(folder / f"{seed}.png") for seed in range(2)]
-    for seed, path in enumerate(paths):
+    paths = [str(folder / f"{number}.png") for number in range(2)]
+    for seed, path in zip((0, 2), paths, strict=True):
         draw_scene(make_scene(EVALUATION_SEED + seed)).save(path)
     return paths
 
@@ -65,7 +65,8 @@ def test_labels_and_captions_of_boxes_go_together(
     boxes = tmp_path / "boxes.jsonl"
     boxes.write_text(captured)
     found = json.loads(captured)["detections"]
-    assert {box["label"] for box in found} == {"small blue square", "small black square"} and drawn.exists()
+    labels = {"large pink circle", "large yellow circle", "small pink star"}
+    assert {box["label"] for box in found} == labels and drawn.exists()
     asks = ["caption", scenes[1], "--boxes", str(boxes), "--prompt", "What color is the {label}?", *FP32]
     assert main([*asks, "--json"]) == 0
     (told,) = records(capsys)

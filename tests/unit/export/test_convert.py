@@ -106,18 +106,20 @@ def test_the_demo_finds_the_same_boxes(tmp_path: Path) -> None:
     assert IAAPipeline.from_pretrained(made).ground(picture, ["the large shapes"]) == direct
 
 
-def test_a_folder_that_was_converted_with_all_queries_in_4_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("parts", [("adaptor_query", "adaptor_key"), ("adaptor_key",)], ids=" and ".join)
+def test_a_folder_that_was_converted_with_more_in_4_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], parts: tuple[str, ...]
 ) -> None:
-    """As int4 was before adaptor blocks' queries were kept in 8 bits: it opens, and answers as it did."""
+    """As int4 was before adaptor blocks' queries, and then their keys, stayed in 8: it opens, and answers as it did."""
     source = make_checkpoint(tmp_path / "source", GEOMETRY)
     kept_now = IAAModel.from_pretrained(source, precision="int4")(*asked(Task.G))
     with monkeypatch.context() as before:
-        before.setitem(QUANTIZED, "int4", QUANTIZED["int4"]._replace(adaptor_query=QUANTIZED["int4"].matrix))
+        now = QUANTIZED["int4"]
+        before.setitem(QUANTIZED, "int4", now._replace(**dict.fromkeys(parts, now.matrix)))
         made = convert(Checkpoint(source), "int4", tmp_path / "made", ["G"])
         expected = IAAModel.from_pretrained(source, precision="int4")(*asked(Task.G))
-    query = "model.condition_layers_grounding.0.self_attn.q_proj.weight"
-    assert load_file(made / "g.safetensors")[query].dtype == torch.uint8
+    key = "model.condition_layers_grounding.0.self_attn.k_proj.weight"
+    assert load_file(made / "g.safetensors")[key].dtype == torch.uint8
     assert not torch.equal(kept_now, expected)
     forbid_quantizing(monkeypatch)
     assert torch.equal(IAAModel.from_pretrained(made)(*asked(Task.G)), expected)

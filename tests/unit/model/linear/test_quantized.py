@@ -143,7 +143,8 @@ def test_what_is_quantized(folder: Path, precision: str, monkeypatch: pytest.Mon
         found = {path: layer for path, layer in model.bank(bank).named_modules() if isinstance(layer, SpecialLinear)}
         assert ("lm_head" in found) == (bank in ("text", "mm", "g"))
         for path, layer in found.items():
-            exact = path.endswith(("lm_head", "v_proj", "o_proj")) or (bank in ("mm", "g") and path.endswith("q_proj"))
+            looking = bank in ("mm", "g") and path.endswith(("q_proj", "k_proj"))
+            exact = looking or path.endswith(("lm_head", "v_proj", "o_proj"))
             assert type(layer) is (Int8Linear if precision == "int4" and exact else kind_of(precision))
         found.pop("lm_head", None)
         plain = IAAModel.from_pretrained(folder, ops=ops).bank(bank)
@@ -244,9 +245,9 @@ def test_layers_of_one_input_make_of_it_what_each_does_alone(precision: str, row
 
 
 def test_layers_of_several_kinds_make_of_one_input_what_each_does_alone() -> None:
-    """As in an adaptor block in int4: its queries and values in 8 bits, its keys in 4."""
+    """As in a block of the base in int4: its queries and keys in 4 bits, its values in 8."""
     chosen, layers = kinds_for("int4", torch.float32, torch.device("cpu")), []
-    for number, kind in enumerate((chosen.adaptor_query, chosen.matrix, chosen.sensitive)):
+    for number, kind in enumerate((chosen.matrix, chosen.matrix, chosen.sensitive)):
         assert kind is not None
         made = kind(64, 64, dtype=torch.float32)
         values = torch.randn((64, 64), generator=torch.Generator().manual_seed(number))
@@ -254,7 +255,7 @@ def test_layers_of_several_kinds_make_of_one_input_what_each_does_alone() -> Non
         layers.append(made)
     x = torch.randn((1, 40, 64), generator=torch.Generator().manual_seed(9))
     alone = [made(x) for made in layers]
-    assert type(layers[0]) is type(layers[2]) is not type(layers[1])
+    assert type(layers[0]) is type(layers[1]) is not type(layers[2])
     assert all(torch.equal(*pair) for pair in zip(products(x, *layers), alone, strict=True))
     assert not any(torch.equal(*pair) for pair in combinations(alone, 2))
 
