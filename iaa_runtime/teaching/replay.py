@@ -21,7 +21,9 @@ from ..pipeline.local import IAAPipeline
 from ..shapes.language import EXTREMES, RELATIONS, Noun
 from ..shapes.other_things import THINGS
 from ..shapes.scenes import COLORS, KINDS, SIZES
-from ..text.prompts import CAPTION_PROMPTS, asked_phrase, grounding_question, presence_question
+from ..text.prompts import asked_phrase, grounding_question, presence_question
+from ..text.styles import ANY, EXTRAS, LENGTHS, LISTS, caption_prompt
+from ..text.styles import KINDS as CAPTIONS
 from .batches import Project, run_rows
 from .lessons import Lessons, Row, Writer
 from .losses import Memory
@@ -98,7 +100,9 @@ def _noun(rng: random.Random, detail: float) -> Noun:
 def _prompt(demo: bool, rng: random.Random) -> str:
     form = rng.random()
     if form < 0.4:
-        return rng.choice(tuple(CAPTION_PROMPTS.values()))
+        kind = rng.choice(CAPTIONS)
+        length = ANY if kind in LISTS else rng.choice(tuple(LENGTHS))
+        return caption_prompt(kind, length, rng.sample(tuple(EXTRAS), rng.randint(0, 1)))
     if form < 0.6:
         return presence_question(_phrase(demo, rng))
     if not demo:
