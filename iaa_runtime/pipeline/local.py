@@ -61,7 +61,7 @@ class IAAPipeline(Pipeline):
         >>> pipeline.caption([picture, picture], "How many shapes are there?", max_new_tokens=8)
         ['3', '3']
         >>> pipeline.ground(picture, ["the leftmost shape"])
-        [[Detection(x=19, y=8, width=54, height=54, label='the leftmost shape', score=0.2...)]]
+        [[Detection(x=19, y=5, width=56, height=56, label='the leftmost shape', score=0.2...)]]
         >>> pipeline.text("What is the opposite of left?")
         'right'
     """
