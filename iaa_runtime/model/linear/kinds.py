@@ -47,7 +47,7 @@ class Kinds(NamedTuple):
 
     @classmethod
     def of(cls, kind: type[SpecialLinear], head: type[SpecialLinear] | None = None) -> Kinds:
-        """One kind for all matrices of blocks."""
+        """One kind for all matrices of blocks, and one for the head, plain if None."""
         return cls(kind, kind, kind, kind, head)
 
     def working_bytes(self, dtype: torch.dtype) -> int:

@@ -244,10 +244,12 @@ def test_layers_of_one_input_make_of_it_what_each_does_alone(precision: str, row
         assert torch.equal(together, alone)
 
 
-def test_layers_of_several_kinds_make_of_one_input_what_each_does_alone() -> None:
-    """As in a block of the base in int4: its queries and keys in 4 bits, its values in 8."""
+@pytest.mark.parametrize("key_alone", [False, True])
+def test_layers_of_several_kinds_make_of_one_input_what_each_does_alone(key_alone: bool) -> None:
+    """In int4 a block of the base has queries and keys in 4 bits; older folders' adaptor blocks have keys alone so."""
     chosen, layers = kinds_for("int4", torch.float32, torch.device("cpu")), []
-    for number, kind in enumerate((chosen.matrix, chosen.matrix, chosen.sensitive)):
+    query = chosen.sensitive if key_alone else chosen.matrix
+    for number, kind in enumerate((query, chosen.matrix, chosen.sensitive)):
         assert kind is not None
         made = kind(64, 64, dtype=torch.float32)
         values = torch.randn((64, 64), generator=torch.Generator().manual_seed(number))
@@ -255,7 +257,8 @@ def test_layers_of_several_kinds_make_of_one_input_what_each_does_alone() -> Non
         layers.append(made)
     x = torch.randn((1, 40, 64), generator=torch.Generator().manual_seed(9))
     alone = [made(x) for made in layers]
-    assert type(layers[0]) is type(layers[1]) is not type(layers[2])
+    alike = 2 if key_alone else 1
+    assert type(layers[0]) is type(layers[alike]) is not type(layers[3 - alike])
     assert all(torch.equal(*pair) for pair in zip(products(x, *layers), alone, strict=True))
     assert not any(torch.equal(*pair) for pair in combinations(alone, 2))
 
