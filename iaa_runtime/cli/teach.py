@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _tell(options: argparse.Namespace, examples: list[Any], settings: TeachSettings) -> None:
     """Says what a run would do, after a look at all pictures."""
-    learned, held = split(checked(examples, settings.task), settings.hold_out, settings.seed)
+    learned, held = split(checked(examples, settings.task), settings)
     plan = {
         "examples": len(examples),
         "pictures": len(by_picture(learned)),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..boxes.geometry import Box, pad_box
 from ..config import Task
+from ..config.teaching import TeachSettings
 from ..errors import InputError, spelled
 from ..images.load import load_image
 from ..text.prompts import asked_phrase, grounding_question
@@ -94,6 +95,8 @@ def by_picture(examples: Sequence[Example]) -> list[Shown]:
 def checked(examples: Sequence[Example], task: Task) -> list[Example]:
     """The examples, with boxes cut off at the picture's edges, after a look at every picture.
 
+    All boxes of one phrase on one picture come as one example, however the data spell the phrase.
+
     Raises:
         InputError: there is none; or one asks nothing, has no answer, lacks its picture, has a box outside of it, or
             speaks of another size than the picture has. The sentence begins with the row.
@@ -104,9 +107,17 @@ def checked(examples: Sequence[Example], task: Task) -> list[Example]:
     for shown in by_picture(examples):
         size = shown.load().size
         found += [_checked(example, task, size) for example in shown.examples]
-    if task is Task.G and not any(example.boxes for example in found):
-        raise InputError("No example has a box. Give pictures that show what is to be found, with boxes around it.")
-    return found
+    return _merged(found) if task is Task.G else found
+
+
+def _merged(examples: Sequence[Example]) -> list[Example]:
+    """One example for a phrase on a picture: two that differ would teach that it is there, and that it is not."""
+    found: dict[tuple[str, str], Example] = {}
+    for example in examples:
+        key = example.picture_key, example.asked
+        before = found.get(key, example)
+        found[key] = replace(before, boxes=tuple(dict.fromkeys((*before.boxes, *example.boxes))))
+    return list(found.values())
 
 
 def _checked(example: Example, task: Task, size: tuple[int, int]) -> Example:
@@ -144,13 +155,12 @@ def _inside(box: Box, size: tuple[int, int], where: str) -> Box:
     return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
 
 
-def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+def split(examples: Sequence[Example], settings: TeachSettings) -> tuple[list[Example], list[Example]]:
     """Holds pictures out, all that is asked about them included.
 
     Args:
-        examples: all of them.
-        share: of the pictures that are held out, 0 to below 1; where it is above 0, one picture at least.
-        seed: of the choice.
+        examples: all of them, checked.
+        settings: how many of the pictures are held out, one at least where it is above 0, and the seed of the choice.
 
     Returns:
         Those to learn from and those held out, each in the order given.
@@ -158,15 +168,23 @@ def split(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Ex
     Raises:
         InputError: nothing would be left to learn from.
     """
-    pictures = by_picture(examples)
+    pictures, share = by_picture(examples), settings.hold_out
     count = 0 if share <= 0 else max(1, round(share * len(pictures)))
     if count >= len(pictures):
         raise InputError(
             f"There are {len(pictures)} pictures, of which {count} would be held out: none is left to learn from. Give "
             "more, or hold out less."
         )
-    held = {shown.examples[0].picture_key for shown in random.Random(seed).sample(pictures, count)}
+    chosen = random.Random(settings.seed).sample(pictures, count)
+    held = {shown.examples[0].picture_key for shown in chosen}
     learned, tested = ([e for e in examples if (e.picture_key in held) is out] for out in (False, True))
+    if settings.task is Task.G and not any(example.boxes for example in learned):
+        if not any(example.boxes for example in tested):
+            raise InputError("No example has a box. Give pictures that show what is to be found, with boxes around it.")
+        raise InputError(
+            f"All pictures with a box are among the {count} that would be held out: none is left to learn from. Give "
+            "more of them, hold out less, or choose another seed."
+        )
     return learned, tested
 
 

@@ -64,7 +64,10 @@ def _json(path: Path, folder: Path, task: Task) -> Iterator[Example]:
 
 
 def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
-    """Boxes by picture and category, whose name is the phrase; a picture without a box of a category lacks it."""
+    """Boxes by picture and category, whose name is the phrase; a picture without a box of a category lacks it.
+
+    A crowd says that there are more without boxes of their own: nothing is learned of its category there.
+    """
     pictures: dict[Any, tuple[Path, tuple[int, int] | None]] = {}
     for number, row in enumerate(data["images"], 1):
         where = f"{path}, image {number}"
@@ -77,6 +80,7 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
         names[_key(row, "id", where)] = _word(row, "name", where)
     boxes: dict[tuple[Any, Any], list[Box]] = {}
     wheres: dict[tuple[Any, Any], str] = {}
+    crowds = set[tuple[Any, Any]]()
     for number, row in enumerate(data["annotations"], 1):
         where = f"{path}, annotation {number}"
         row = _table(row, where)
@@ -88,15 +92,21 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
                 file, size = pictures[image]
                 caption = _word(row, "caption", where)
                 yield Example(file, CAPTION_PROMPTS["caption"], answer=caption, size=size, where=where)
-        elif "bbox" in row and not row.get("iscrowd"):
+        elif "bbox" in row or "segmentation" in row:
             category = _key(row, "category_id", where)
             if category not in names:
                 raise InputError(f"{where}: there is no category {spelled(category)}, so no phrase. Name it.")
-            boxes.setdefault((image, category), []).append(_xywh(row["bbox"], where))
+            if row.get("iscrowd"):
+                crowds.add((image, category))
+                continue
+            box = _xywh(row["bbox"], where) if "bbox" in row else _around(row["segmentation"], where)
+            boxes.setdefault((image, category), []).append(box)
             wheres.setdefault((image, category), where)
     used = list(dict.fromkeys(category for _, category in boxes))
     for number, (image, (file, size)) in enumerate(pictures.items(), 1):
         for category in used:
+            if (image, category) in crowds:
+                continue
             own = tuple(boxes.get((image, category), ()))
             where = wheres.get((image, category), f"{path}, image {number}")
             yield Example(file, names[category], own, size=size, where=where)
@@ -231,3 +241,16 @@ def _xywh(value: Any, where: str) -> Box:
         raise InputError(f"{where}: the box is {spelled(value)}; it must be x, y, width, height in pixels.")
     x, y, width, height = map(float, value)
     return x, y, x + width, y + height
+
+
+def _around(polygons: Any, where: str) -> Box:
+    """The box around COCO's polygons, each a list of x and y in turn."""
+    lists = isinstance(polygons, list) and all(isinstance(p, list) and p and len(p) % 2 == 0 for p in polygons)
+    if not lists or not polygons or not all(isinstance(v, (int, float)) for polygon in polygons for v in polygon):
+        raise InputError(
+            f"{where}: it has no 'bbox', and its 'segmentation' is {spelled(polygons)}, not polygons of x and y in "
+            "pixels. Give the row a box."
+        )
+    x, y = ([value for polygon in polygons for value in polygon[start::2]] for start in (0, 1))
+    left, top = min(x), min(y)
+    return _xywh([left, top, max(x) - left, max(y) - top], where)

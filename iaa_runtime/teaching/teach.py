@@ -112,7 +112,7 @@ def teach(
     check_processes(settings, group)
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task)
-    learned, held = split(right, settings.hold_out, settings.seed)
+    learned, held = split(right, settings)
     identity = _identity(pipeline, right, settings)
     group.barrier()  # before the first writes, the others have looked at what is there
     if group.is_main:

@@ -55,6 +55,17 @@ def test_what_annotate_found_is_found_again_and_nothing_counts_as_absent(
     assert (summary["precision_at_0.75"], summary["absent"], summary["false_boxes"] or 0) == (1, missed, 0)
 
 
+def test_pictures_that_all_lack_a_thing_are_scored(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "lacking.jsonl"
+    lines.write_text(json.dumps({"image": "0.png", "phrases": ["the elephant"], "detections": []}) + "\n")
+    assert main(["eval", "boxes", str(lines), "--images", str(folder), "--dtype", "fp32", "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["count"], summary["absent"], summary["precision_at_0.5"]) == (0, 1, None)
+    assert summary["false_boxes"] in (0, 1)
+
+
 def test_results_carry_their_origin_and_are_compared(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from iaa_runtime.boxes.answers import parse_boxes
 from iaa_runtime.boxes.geometry import unpad_box
 from iaa_runtime.config import Task
+from iaa_runtime.config.teaching import TeachSettings
 from iaa_runtime.errors import InputError
 from iaa_runtime.teaching.examples import Example, box_answer, checked, split
 from iaa_runtime.teaching.formats import read_examples
@@ -49,6 +51,36 @@ def test_coco_groups_boxes_by_picture_and_category(folder: Path) -> None:
     shown, absent = checked(read_examples(write(folder / "d.json", coco()), Task.G), Task.G)
     assert (shown.asked, shown.boxes) == ("the cat", ((40, 10, 60, 20), (5, 10, 25, 20)))
     assert (absent.asked, absent.boxes) == ("the cat", ())
+
+
+def test_where_coco_says_crowd_nothing_is_known_of_its_category(folder: Path) -> None:
+    """Neither that it is absent, nor that the boxes are all there are."""
+    box = {"category_id": 7, "bbox": [1, 1, 5, 5]}
+    crowd = {"image_id": 1, "iscrowd": 1, "segmentation": {"counts": [1], "size": [9, 9]}}
+    for more in ([], [box | {"image_id": 1}]):
+        data = coco(annotations=[box | {"image_id": 2}, box | crowd, *more])
+        (example,) = checked(read_examples(write(folder / "d.json", data), Task.G), Task.G)
+        assert (example.image, example.boxes) == (folder / "b.png", ((1, 1, 6, 6),))
+
+
+def test_coco_polygons_without_a_box_are_boxed(folder: Path) -> None:
+    row = {"image_id": 1, "category_id": 7, "segmentation": [[5, 10, 20, 12, 9, 30], [30.5, 11, 12, 14, 13, 15]]}
+    found = checked(read_examples(write(folder / "d.json", coco(annotations=[row])), Task.G), Task.G)
+    assert [e.boxes for e in found] == [((5, 10, 30.5, 30),), ()]
+    for wrong in ([], [[]], [[1, 2, 3]], [["1", 2]], {"counts": "x"}, [5], [[1, float("nan")]]):
+        data = coco(annotations=[row | {"segmentation": wrong}])
+        with pytest.raises(InputError, match="annotation 1: (it has no 'bbox'|the box is)"):
+            read_examples(write(folder / "d.json", data), Task.G)
+
+
+def test_one_phrase_spelled_twice_is_one_thing(folder: Path) -> None:
+    names = [{"id": 7, "name": "the cat"}, {"id": 8, "name": "the cat."}]
+    boxes = [
+        {"image_id": 1, "category_id": category, "bbox": box}
+        for category, box in ((7, [1, 1, 5, 5]), (8, [1, 1, 5, 5]), (8, [9, 9, 5, 5]))
+    ]
+    found = checked(read_examples(write(folder / "d.json", coco(categories=names, annotations=boxes)), Task.G), Task.G)
+    assert [e.boxes for e in found] == [((1, 1, 6, 6), (9, 9, 14, 14)), ()]
 
 
 def test_coco_captions_are_for_mm(folder: Path) -> None:
@@ -175,9 +207,26 @@ def test_an_answer_is_what_the_parser_reads_back() -> None:
 def test_the_split_is_seeded_and_keeps_pictures_together() -> None:
     pictures = [Image.new("RGB", (9, 9), (number, 0, 0)) for number in range(10)]
     examples = [Example(picture, text, ((1, 1, 2, 2),)) for picture in pictures for text in ("a", "b")]
-    learned, held = split(examples, 0.2, seed=3)
+    learned, held = split(examples, TeachSettings(seed=3))
     assert (len(learned), len(held)) == (16, 4)
     assert {id(e.image) for e in learned}.isdisjoint(id(e.image) for e in held)
-    assert split(examples, 0.2, seed=3) == (learned, held) != split(examples, 0.2, seed=4)
+    assert split(examples, TeachSettings(seed=3)) == (learned, held) != split(examples, TeachSettings(seed=4))
     with pytest.raises(InputError, match="none is left to learn from"):
-        split(examples[:2], 0.2, seed=0)
+        split(examples[:2], TeachSettings())
+
+
+def test_a_split_that_leaves_no_box_is_refused() -> None:
+    pictures = [Image.new("RGB", (9, 9), (number, 0, 0)) for number in range(5)]
+    lacking = [Example(picture, "a") for picture in pictures]
+    shown = [replace(lacking[0], boxes=((1, 1, 2, 2),)), *lacking[1:]]
+    with pytest.raises(InputError, match="No example has a box"):
+        split(lacking, TeachSettings())
+    refused = 0
+    for seed in range(20):
+        try:
+            learned, _ = split(shown, TeachSettings(seed=seed))
+            assert any(example.boxes for example in learned)
+        except InputError as error:
+            assert "hold out less, or choose another seed" in str(error)
+            refused += 1
+    assert 0 < refused < 20
