@@ -27,8 +27,7 @@ def opened_to_teach(handle: ModelHandle) -> Iterator[IAAPipeline]:
         ConfigError: gradients do not flow through its precision.
     """
     model = handle.pipeline.model
-    # Gradients of float16 vanish; bfloat16 or float32 stands in for it.
-    dtype = None if model.dtype == torch.float16 else model.dtype
+    dtype = None if model.dtype == torch.float16 else model.dtype  # whose gradients vanish
     with torch.inference_mode(False), memory.cuda_device_context(handle.device):
         opened = open_frozen(model.checkpoint.folder, dtype, handle.device, model.precision)
         try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,8 @@ LARGEST_FILE = 2 << 30
 """Bytes. At the published size rank 16 takes 37 MB."""
 LONGEST_TEXT = 1 << 20
 """Characters of all metadata together."""
+MOST_PHRASES, LONGEST_PHRASES = 1000, 100_000
+"""How many phrases a file names, and their characters together."""
 
 _VERSION, _TASK, _RANK, _ALPHA, _BASE = "iaa_adaptor", "task", "rank", "alpha", "base"
 _PHRASES, _TRAINING, _SCORES = "phrases", "training", "scores"
@@ -62,7 +64,7 @@ class Adaptor:
         alpha: updates are ``alpha / rank`` times ``b @ a``.
         base: :func:`.base.base_fingerprint` of the checkpoint that it was taught on.
         pairs: by our names of the matrices, as :func:`.base.adapted_matrices` has them; in 16 or 32 bits, on the CPU.
-        phrases: what it was taught, in words.
+        phrases: what it was taught, in words; the first of many.
         training: settings it was trained with, as JSON has them.
         scores: ``before`` and ``after``, as JSON has them.
     """
@@ -116,12 +118,23 @@ class Adaptor:
                 )
 
 
+def phrases_to_name(phrases: Iterable[str]) -> tuple[str, ...]:
+    """The first different ones of the phrases that are taught, as many as a file names."""
+    found, left = list[str](), LONGEST_PHRASES
+    for phrase in dict.fromkeys(phrases):
+        left -= len(_json(phrase))
+        if left < 0 or len(found) == MOST_PHRASES:
+            break
+        found.append(phrase)
+    return tuple(found)
+
+
 def write_adaptor(path: str | Path, adaptor: Adaptor) -> None:
     """Writes an adaptor's file, whole or not at all, in its tensors' dtypes; one that is there is replaced.
 
     Raises:
         InputError: it cannot be written there.
-        AdaptorError: a tensor is not a number everywhere, or has another rank.
+        AdaptorError: a tensor is not a number everywhere, or has another rank; or it says too much of itself.
     """
     path, prefix = Path(path), _prefix(adaptor.task)
     _check_pairs(adaptor.pairs, adaptor.rank, "The adaptor to write")
@@ -132,6 +145,11 @@ def write_adaptor(path: str | Path, adaptor: Adaptor) -> None:
     about = {_VERSION: VERSION, _TASK: adaptor.task.value, _RANK: str(adaptor.rank), _ALPHA: repr(float(adaptor.alpha))}
     about |= {_BASE: adaptor.base, _PHRASES: _json(adaptor.phrases)}
     about |= {_TRAINING: _json(adaptor.training), _SCORES: _json(adaptor.scores)}
+    if (length := sum(map(len, about.values()))) > LONGEST_TEXT:
+        raise AdaptorError(
+            f"The adaptor to write says {length:,} characters of itself, and at most {LONGEST_TEXT:,} are read back. "
+            "Name fewer phrases."
+        )
     try:
         write_file(path, tensors, about)
     except OSError as error:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO, TypeVar, cast
+
+import torch
 
 from ..adaptors.file import SUFFIX
 from ..errors import InputError
-from ..jobs.files import TEMPORARY, check_output, make_folder
+from ..jobs.files import TEMPORARY, check_output, make_folder, write_atomically
 
+Result = TypeVar("Result")
 PARTS = ".parts"
 """Suffix of the folder in which an unfinished run is kept."""
 
@@ -115,3 +119,39 @@ def damage_named(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path} is damaged, so the unfinished run cannot go on. Remove {path.parent} to begin anew."
         ) from None
+
+
+class _Heard:
+    """A file whose errors are kept: torch's writer of archives puts one of its own in their place."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        return self._heard(lambda: self._file.write(content))
+
+    def flush(self) -> None:
+        self._heard(self._file.flush)
+
+    def _heard(self, call: Callable[[], Result]) -> Result:
+        try:
+            return call()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Writes what :func:`torch.load` reads, whole or not at all; raises :class:`InputError` where it cannot be."""
+
+    def write(file: BinaryIO) -> None:
+        heard = _Heard(file)
+        try:
+            torch.save(state, cast(BinaryIO, heard))
+        except RuntimeError:
+            if heard.error is not None:
+                raise heard.error from None
+            raise
+
+    write_atomically(path, write, overwrite=True)

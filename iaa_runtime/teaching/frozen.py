@@ -88,8 +88,7 @@ def open_frozen(
 
     Args:
         folder: of the checkpoint.
-        dtype: of weights and activations. None or ``"auto"`` is float32 on a CPU, where products are then of bfloat16
-            as far as the processor gains by it, and 16 bit elsewhere.
+        dtype: of weights and activations, as :func:`dtype_to_teach` has it.
         device: where it is taught.
         precision: of the frozen matrices, ``"int8"`` or ``"int4"``; None keeps the checkpoint's own.
         tower: folder of the CLIP tower, where it is not with the checkpoint.
@@ -101,7 +100,22 @@ def open_frozen(
     stored = checkpoint.resolve_precision(precision)
     if stored not in KINDS:
         raise ConfigError(f"A model in {stored} cannot be taught. Teach it in 16 bits, int8 or int4.")
-    if dtype in (None, "auto"):
-        dtype = torch.float32 if place.type == "cpu" else pick_dtype(None, place)
-    model = IAAModel(checkpoint, dtype, place, precision=precision, kinds=KINDS[stored], cuda_graphs=False)
+    model = IAAModel(
+        checkpoint, dtype_to_teach(dtype, place), place, precision=precision, kinds=KINDS[stored], cuda_graphs=False
+    )
     return IAAPipeline(model, load_tokenizer(checkpoint.folder))
+
+
+def dtype_to_teach(wanted: Dtype | None, device: torch.device) -> torch.dtype:
+    """The dtype of weights and activations through which gradients flow.
+
+    None and ``"auto"`` are bfloat16 where a device computes in it. On a CPU they are float32, products of which are of
+    bfloat16 as far as the processor gains by it; and elsewhere too, since gradients of float16 vanish.
+
+    Raises:
+        ConfigError: it is none that a model computes in.
+    """
+    if wanted not in (None, "auto"):
+        return pick_dtype(wanted, device)
+    own = pick_dtype(None, device)
+    return torch.float32 if device.type == "cpu" or own == torch.float16 else own

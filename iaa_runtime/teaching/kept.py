@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from ..config import Task
-from ..jobs.files import write_atomically
-from .files import damage_named
+from .files import damage_named, write_state
 from .lessons import Lessons, Row
 from .losses import Memory
 
@@ -21,14 +20,11 @@ def save_lessons(path: Path, lessons: Lessons) -> None:
         "head": list(lessons.head),
         "features": lessons.features,
         "numbers": lessons.numbers,
+        "a_picture": lessons.a_picture,
         "taught": [[_plain(row) for row in rows] for rows in lessons.taught],
         "known": {view: [_plain(row) for row in rows] for view, rows in lessons.known.items()},
     }
-
-    def write(file: BinaryIO) -> None:
-        torch.save(state, file)
-
-    write_atomically(path, write, overwrite=True)
+    write_state(path, state)
 
 
 def load_lessons(path: Path) -> Lessons:
@@ -37,8 +33,8 @@ def load_lessons(path: Path) -> Lessons:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
         taught = [[_row(one) for one in rows] for rows in state["taught"]]
         known = {view: [_row(one) for one in rows] for view, rows in state["known"].items()}
-        head = tuple(state["head"])
-        return Lessons(Task.parse(state["task"]), head, state["features"], taught, known, state["numbers"])
+        task, head = Task.parse(state["task"]), tuple(state["head"])
+        return Lessons(task, head, state["features"], taught, known, state["numbers"], state["a_picture"])
 
 
 def _plain(row: Row) -> list[Any]:

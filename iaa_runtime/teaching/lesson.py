@@ -90,11 +90,11 @@ class Lesson:
         return loss, report
 
     def batch(self, rng: random.Random) -> list[Row]:
-        """Rows of some views: half of them such of which something else is known, too."""
+        """Rows of some views: half of them such of which something else is known, too; of one, every other time."""
         lessons = self.lessons
         taught = [number for number, rows in enumerate(lessons.taught) if rows]
         known = list(lessons.known)
-        half = self.views // 2 if known else 0
+        half = self.views // 2 + (self.views % 2 and rng.random() < 0.5) if known else 0
         views = [*rng.sample(taught, min(len(taught), self.views - half)), *rng.sample(known, min(len(known), half))]
         rows: list[Row] = []
         for view in dict.fromkeys(views):

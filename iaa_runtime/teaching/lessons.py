@@ -65,6 +65,7 @@ class Lessons:
         taught: rows of what is new, by view.
         known: rows of what the model knows already, by view; views without any are not there.
         numbers: (1000,) ids of the tokens ``000`` to ``999``; None for MM.
+        a_picture: how many views there are of each picture, one behind the other.
     """
 
     task: Task
@@ -73,6 +74,7 @@ class Lessons:
     taught: list[list[Row]]
     known: dict[int, list[Row]] = field(default_factory=dict)
     numbers: Tensor | None = None
+    a_picture: int = 1
 
     @cached_property
     def values(self) -> dict[int, int]:
@@ -171,7 +173,7 @@ def write_lessons(
             kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
             features.append(pipeline.model.vision_features(pixels).to("cpu", kept))
             on_view(at * views + start + len(seen))
-    return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers)
+    return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers, views)
 
 
 def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str, recolor: bool) -> list[View]:

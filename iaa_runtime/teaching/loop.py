@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import Cancel
-from ..jobs.files import append_bytes, read_torn_jsonl, write_atomically, write_bytes
+from ..errors import Cancel, InputError
+from ..jobs.files import append_bytes, read_torn_jsonl, write_bytes
 from ..jobs.process_group import ProcessGroup
-from .files import damage_named
+from .files import damage_named, write_state
 
 LossOf = Callable[[int, random.Random], tuple[Tensor, dict[str, float]]]
 """(step, random source of that step) -> loss and figures to report. Of several processes each gives its share of the
@@ -157,6 +157,9 @@ def train(
 
     Returns:
         How far it came: all steps, unless it was cancelled.
+
+    Raises:
+        InputError: the loss is no number any more; or the state cannot be written or read.
     """
     watch, group = watch or Watch(), group or ProcessGroup()
     optimizers = optimizers_for(module, schedule)
@@ -173,6 +176,11 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
         loss = loss.detach()
         _sum_over(group, module, loss)
+        if not math.isfinite(loss.item()):
+            raise InputError(
+                f"In step {step + 1} the loss is {loss.item()}: it has diverged, and would again. Begin anew with "
+                "other settings: another dtype or seed, more pictures a step, a smaller rank."
+            )
         nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], 1.0)
         for optimizer in optimizers:
             optimizer.step()
@@ -245,11 +253,7 @@ def _save(module: nn.Module, optimizers: list[torch.optim.Optimizer], progress: 
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         **vars(progress),
     }
-
-    def write(file: BinaryIO) -> None:
-        torch.save(state, file)
-
-    write_atomically(path, write, overwrite=True)
+    write_state(path, state)
 
 
 def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: Files, group: ProcessGroup) -> Progress:

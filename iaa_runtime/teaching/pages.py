@@ -37,7 +37,7 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], best: int | None = None) -> I
     """
     image = Image.new("RGB", (_WIDTH, _HEIGHT), _PAPER)
     draw = ImageDraw.Draw(image)
-    values = [line[name] for line in lines for name in _LINES if line.get(name, 0) > 0]
+    values = [line[name] for line in lines for name in _LINES if _drawn(line, name)]
     low, high = (min(values), max(values)) if values else (0.1, 1.0)
     bottom, top = math.log(low * 0.9), math.log(high * 1.1)
     last = max((line["step"] for line in lines), default=1)
@@ -55,7 +55,7 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], best: int | None = None) -> I
         _write(draw, (x - 10, _HEIGHT - _MARGIN + 8), f"{last * part / 4:.0f}")
     _write(draw, (_WIDTH - _MARGIN - 40, _HEIGHT - 24), "steps")
     for number, (name, color) in enumerate(_LINES.items()):
-        points = [place(line["step"], line[name]) for line in lines if line.get(name, 0) > 0]
+        points = [place(line["step"], line[name]) for line in lines if _drawn(line, name)]
         if len(points) > 1:
             draw.line(points, color, 2, joint="curve")
         if points:
@@ -65,6 +65,10 @@ def draw_curve(lines: Sequence[Mapping[str, Any]], best: int | None = None) -> I
         draw.line((x, _MARGIN, x, _HEIGHT - _MARGIN), _LINES["held_out"])
         _write(draw, (min(x + 4, _WIDTH - 110), _MARGIN), f"kept: {best}", _LINES["held_out"])
     return image
+
+
+def _drawn(line: Mapping[str, Any], name: str) -> bool:
+    return math.isfinite(line.get(name, 0)) and line.get(name, 0) > 0
 
 
 def box_sheet(before: Sequence[BoxCase], after: Sequence[BoxCase]) -> Image.Image:

@@ -23,13 +23,14 @@ def adaptor_slots(config: IAAConfig) -> list[int]:
 
 
 @torch.no_grad()
-def looking_heads(stack: Stack, lessons: Lessons, project: Project) -> tuple[Head, ...]:
+def looking_heads(stack: Stack, lessons: Lessons, project: Project, at_once: int = 16) -> tuple[Head, ...]:
     """The heads of adaptor blocks that look at what the model knows while it says where that begins.
 
     Args:
         stack: the model as it is.
         lessons: with what it said of known things; the half of these that it was surest of is looked at.
         project: of the model.
+        at_once: answers that run together.
     """
     if lessons.numbers is None or inside(torch.zeros(1, 4), lessons.features.shape[1]) is None:
         return ()
@@ -37,10 +38,10 @@ def looking_heads(stack: Stack, lessons: Lessons, project: Project) -> tuple[Hea
     sure = sorted(known, key=lambda row: -_sureness(row, lessons))[: min(ASKED, len(known) // 2)]
     slots = adaptor_slots(stack.config)
     found: dict[Head, list[Tensor]] = {}
-    for start in range(0, len(sure), 16):
+    for start in range(0, len(sure), at_once):
         watch = Watch(stack, slots)
         with watch.entered():
-            ran = run_rows(stack, lessons, sure[start : start + 16], project)
+            ran = run_rows(stack, lessons, sure[start : start + at_once], project)
         for calls, looks in _watched(ran, lessons, watch, before=0, known=True):
             for slot, call in calls.items():
                 for head in range(stack.config.num_attention_heads):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 
@@ -28,13 +29,13 @@ from .batches import Project, run_rows
 from .lessons import Lessons, Row, Writer
 from .losses import Memory
 
+Item = TypeVar("Item")
 KEPT = 1024
 """Likeliest tokens of which a memory keeps the probabilities: all coordinates and some words."""
 LONGEST = 96
 """Tokens of an answer of MM that are replayed."""
 TELLING = 8
 """Tokens from which on two equal answers are no chance: many questions are answered with yes."""
-VIEWS_AT_ONCE = 8
 QUESTIONS = (
     "How many people are there?",
     "What is in the background?",
@@ -127,6 +128,7 @@ def remember(
     answers: int,
     a_view: int,
     seed: int,
+    at_once: int = 8,
     on_view: Callable[[int, int], object] = lambda done, total: None,
     cancelled: Cancel = None,
 ) -> None:
@@ -140,6 +142,7 @@ def remember(
         answers: how many in all.
         a_view: how many about one view.
         seed: of the choice.
+        at_once: views that are asked about together.
         on_view: called with (views done, views in all).
         cancelled: True raises :class:`Cancelled`.
     """
@@ -150,8 +153,9 @@ def remember(
     config = GenerationConfig.for_task(task, **longest)
     model = pipeline.model
     grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, True) if task is Task.G else None
-    for start in range(0, len(views), VIEWS_AT_ONCE):
-        some = views[start : start + VIEWS_AT_ONCE]
+    most = 2 * a_view * at_once  # a picture may have any number of taught prompts
+    for start in range(0, len(views), at_once):
+        some = views[start : start + at_once]
         images = model.project(lessons.features[some], task)
         rows: list[Row] = []
         prompts: list[Prompt] = []
@@ -162,12 +166,22 @@ def remember(
                 asked += [row.prompt for row in lessons.taught[view]]
             rows += [Row(view, ids, ()) for ids in asked]
             prompts += [Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image) for ids in asked]
-        answered = model.answer(prompts, task, config, [pipeline.eos], constraint=grammar, cancelled=cancelled)
+        answered = [
+            answer
+            for some_prompts in _parts(prompts, most)
+            for answer in model.answer(
+                some_prompts, task, config, [pipeline.eos], constraint=grammar, cancelled=cancelled
+            )
+        ]
         said = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
         known = said if task is Task.G else _others(said, lessons)
-        if known:
-            _memorize(stack, lessons, known, model.project)
-        on_view(min(start + VIEWS_AT_ONCE, len(views)), len(views))
+        for some_rows in _parts(known, most):
+            _memorize(stack, lessons, some_rows, model.project)
+        on_view(min(start + at_once, len(views)), len(views))
+
+
+def _parts(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
+    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _memorize(stack: Stack, lessons: Lessons, known: Sequence[Row], project: Project) -> None:

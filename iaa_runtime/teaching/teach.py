@@ -6,8 +6,7 @@ saved step, the curve. The same call goes on from there, and ends in the same fi
 
 from __future__ import annotations
 
-import hashlib
-import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,20 +17,21 @@ import torch
 from PIL import Image
 
 from ..adaptors.base import base_fingerprint
-from ..adaptors.file import Adaptor, read_adaptor, write_adaptor
+from ..adaptors.file import Adaptor, phrases_to_name, read_adaptor, write_adaptor
 from ..config import Task
 from ..config.teaching import TeachSettings
 from ..errors import Cancel, Cancelled, InputError
 from ..images.load import load_image
-from ..jobs.files import json_line, read_text, read_torn_jsonl, write_bytes
+from ..jobs.files import json_line, read_torn_jsonl, write_bytes
 from ..jobs.process_group import ProcessGroup
 from ..pipeline.local import IAAPipeline
 from .batches import run_rows
 from .examples import Example, by_picture, checked, split
 from .files import RunFiles
+from .identity import begin, identity_of, short_digest
 from .kept import load_lessons, save_lessons
 from .lesson import Lesson, box_overlaps, rows_loss
-from .lessons import Lessons, write_lessons
+from .lessons import Lessons, Row, write_lessons
 from .loop import Files, HeldOut, Schedule, Watch, train
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
 from .pointing import looking_heads
@@ -43,9 +43,14 @@ MOST_VIEWS = 2048
 """Of all pictures together, each with what the tower makes of it: 1.2 MB at CLIP-L size."""
 VIEWS_OF_ONE = 64
 """The most of one picture."""
-HELD_OUT_VIEWS = 4
+HELD_OUT_VIEWS, MOST_HELD_OUT_VIEWS = 4, 256
+"""Of one picture that is held out, and of all together: they are asked every ``REPORT_EVERY`` steps."""
+TAUGHT_A_VIEW = 4
+"""Questions about one view in a step, of what is new."""
 REPLAYED, REPLAYED_A_VIEW = 1536, 4
 """Answers of the model as it was: in all, and about one view."""
+MOST_VIEWS_ASKED, MOST_ANSWERS_LOOKED_AT = 8, 16
+"""At once; as few as a step has where that has fewer, so that nothing takes more memory than a step."""
 LEAST_REPLAYED = 64
 """Of the shortest runs: heads that look at things are found by them."""
 LARGE = 1024
@@ -97,7 +102,7 @@ def teach(
         examples: what to learn.
         settings: how.
         out: the adaptor's file.
-        overwrite: replace files of an earlier run.
+        overwrite: replace files of an earlier run, and an unfinished run that has other settings.
         on_progress: hears how far it is.
         cancelled: True raises :class:`Cancelled`; what was learned so far is kept, and the same call goes on with it.
             Several processes have to be told at the same step.
@@ -113,11 +118,10 @@ def teach(
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task)
     learned, held = split(right, settings)
-    identity = _identity(pipeline, right, settings)
+    identity = identity_of(pipeline, right, settings)
     group.barrier()  # before the first writes, the others have looked at what is there
     if group.is_main:
-        files.make_parts()
-        _check_settings(files.settings, identity)
+        begin(files, identity, overwrite=overwrite)
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
         if not group.is_main:
@@ -141,8 +145,8 @@ def teach(
         float(settings.rank),
         base_fingerprint(pipeline.model.checkpoint, settings.task),
         state,
-        tuple(dict.fromkeys(example.asked for example in right)),
-        _noted(settings, learned, held, best) | {_RUN: _digest(identity)},
+        phrases_to_name(example.asked for example in right),
+        _noted(settings, learned, held, best) | {_RUN: short_digest(identity)},
     )
     taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
     group.barrier()
@@ -176,8 +180,8 @@ def taught_before(
     if files.begun() or not all(path.is_file() for path in (files.adaptor, files.curve_png)):
         return None
     adaptor = read_adaptor(files.adaptor)
-    identity = _identity(pipeline, checked(examples, settings.task), settings)
-    if adaptor.training.get(_RUN) != _digest(identity) or (adaptor.scores and not files.sheet.is_file()):
+    identity = identity_of(pipeline, checked(examples, settings.task), settings)
+    if adaptor.training.get(_RUN) != short_digest(identity) or (adaptor.scores and not files.sheet.is_file()):
         return None
     return _written(files, adaptor, settings)
 
@@ -192,43 +196,9 @@ def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taug
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:
     """The settings as the adaptor's file keeps them."""
-    pictures = {"pictures": len(by_picture(learned)), "held_out_pictures": len(by_picture(held))}
-    return asdict(settings) | {"task": settings.task.value, "kept_step": best} | pictures
-
-
-def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _identity(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:
-    """What has to be the same for a run to go on."""
-    digest = hashlib.sha256()
-    for example in examples:
-        shown = example.picture_key if isinstance(example.image, Path) else _pixels(example.image)
-        digest.update(json_line([shown, example.asked, example.boxes, example.answer, example.before]))
-    about = {"examples": digest.hexdigest()[:16], "device": pipeline.model.device.type, **pipeline.identity()}
-    return about | asdict(settings) | {"task": settings.task.value}
-
-
-def _pixels(picture: Image.Image) -> str:
-    return hashlib.sha256(picture.tobytes()).hexdigest()[:16]
-
-
-def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    if not path.exists():
-        write_bytes(path, json.dumps(settings).encode() + b"\n")
-        return
-    try:
-        known = json.loads(read_text(path))
-    except (ValueError, RecursionError):
-        known = None
-    known = known if isinstance(known, dict) else {}
-    other = [name for name, value in settings.items() if known.get(name) != value]
-    if other:
-        raise InputError(
-            f"{path.parent} holds an unfinished run with other {', '.join(other)}. Go on with what it was begun with, "
-            "remove the folder, or choose another name for the adaptor."
-        )
+    counts = {"pictures": len(by_picture(learned)), "held_out_pictures": len(by_picture(held))}
+    counts["phrases"] = len({example.asked for example in (*learned, *held)})
+    return asdict(settings) | {"task": settings.task.value, "kept_step": best} | counts
 
 
 def _lessons(
@@ -248,7 +218,9 @@ def _lessons(
     drawn = settings.steps * settings.batch
     answers = min(REPLAYED, max(LEAST_REPLAYED, drawn))
     if what == "held out":
-        views, answers = HELD_OUT_VIEWS, answers // 8
+        if len(pictures) > MOST_HELD_OUT_VIEWS:
+            pictures = random.Random(seed).sample(pictures, MOST_HELD_OUT_VIEWS)
+        views, answers = min(HELD_OUT_VIEWS, MOST_HELD_OUT_VIEWS // len(pictures)), answers // 8
     else:
         views = max(1, min(VIEWS_OF_ONE, MOST_VIEWS // len(pictures), -(-drawn // len(pictures))))
     total = views * len(pictures)
@@ -270,6 +242,7 @@ def _lessons(
         answers,
         REPLAYED_A_VIEW,
         seed,
+        min(MOST_VIEWS_ASKED, settings.batch),
         lambda done, of: on_progress(f"views asked about, {what}", done, of),
         cancelled,
     )
@@ -300,10 +273,12 @@ def _learn(
         lessons,
         model.project,
         settings.batch,
-        taught=4,
+        taught=TAUGHT_A_VIEW,
         known=REPLAYED_A_VIEW // 2,
         steps=settings.steps,
-        pointers=looking_heads(model.stack(settings.task), lessons, model.project),
+        pointers=looking_heads(
+            model.stack(settings.task), lessons, model.project, min(MOST_ANSWERS_LOOKED_AT, 2 * settings.batch)
+        ),
         checkpointed=large,
         group=group,
     )
@@ -340,18 +315,33 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, les
     """
     stack = updates.stack(pipeline.model)
     losses, lacking = list[float](), list[float]()
-    for start in range(0, len(tests.taught), HELD_OUT_VIEWS):  # a picture's
-        views = range(start, min(start + HELD_OUT_VIEWS, len(tests.taught)))
-        rows = [row for view in views for row in (*tests.taught[view][: lesson.taught], *tests.known.get(view, ()))]
-        if rows:
-            ran = run_rows(stack, tests, rows, lesson.project)
-            losses.append(float(rows_loss(ran, tests, lesson.narrowest)[0]))
-            if overlaps := box_overlaps(ran, tests):
-                lacking.append(1 - fmean(overlaps))
+    for picture in range(0, len(tests.taught), tests.a_picture):
+        of_picture, overlaps = list[float](), list[float]()
+        for start in range(picture, picture + tests.a_picture, lesson.views):
+            views = range(start, min(start + lesson.views, picture + tests.a_picture))
+            rows = [
+                row for view in views for row in (*asked_of(tests, view, lesson.taught), *tests.known.get(view, ()))
+            ]
+            if rows:
+                ran = run_rows(stack, tests, rows, lesson.project)
+                of_picture.append(float(rows_loss(ran, tests, lesson.narrowest)[0]))
+                overlaps += box_overlaps(ran, tests)
+        if of_picture:
+            losses.append(fmean(of_picture))
+        if overlaps:
+            lacking.append(1 - fmean(overlaps))
     figures = {"held_out": fmean(losses) if losses else 0.0}
     if lacking:
         figures["held_out_iou"] = 1 - fmean(lacking)
     return HeldOut(lacking or losses, figures)
+
+
+def asked_of(tests: Lessons, view: int, count: int) -> Sequence[Row]:
+    """So many taught rows of a view, the same every time: of more than that, things that are shown first."""
+    rows = tests.taught[view]
+    if len(rows) <= count:
+        return rows
+    return sorted(random.Random(view).sample(rows, len(rows)), key=lambda row: row.absent)[:count]
 
 
 def _finish(
@@ -372,7 +362,10 @@ def _finish(
         asked = []
         for number, given in enumerate(((), (adaptor,)), 1):
             with pipeline.adaptors.using(*given):
-                asked.append(_asked(pipeline, adaptor.task, held, cancelled))
+                scores, cases = _asked(pipeline, adaptor.task, held, cancelled)
+            if "by_phrase" in scores:
+                scores["by_phrase"] = {p: own for p, own in scores["by_phrase"].items() if p in adaptor.phrases}
+            asked.append((scores, cases))
             on_progress("scores", number, 2)
         (before, old), (after, new) = asked
         sheet = box_sheet(old, new) if adaptor.task is Task.G else answer_sheet(old, new)

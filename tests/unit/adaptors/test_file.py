@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from iaa_runtime.adaptors import file as adaptor_file
 from iaa_runtime.adaptors.base import adapted_matrices, base_fingerprint
-from iaa_runtime.adaptors.file import Adaptor, Pair, read_adaptor, write_adaptor
+from iaa_runtime.adaptors.file import Adaptor, Pair, phrases_to_name, read_adaptor, write_adaptor
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.config import PUBLISHED_INSERT_LAYERS, IAAConfig, Task
 from iaa_runtime.errors import AdaptorError, CheckpointError, IAAError, InputError
@@ -52,6 +52,18 @@ def test_what_is_written_is_read(checkpoint: Path, tmp_path: Path, task: str, dt
     read = read_adaptor(file)
     assert same(read, adaptor) and read.digest == adaptor.digest
     read.check_fits(Checkpoint(checkpoint))
+    assert os.listdir(tmp_path) == ["it.safetensors"]
+
+
+def test_a_file_names_no_more_phrases_than_are_read_back(checkpoint: Path, tmp_path: Path) -> None:
+    adaptor, file = random_adaptor(checkpoint, "MM"), tmp_path / "it.safetensors"
+    for phrases in ([f"{n} \u732b" for n in range(50_000)], [f"{n} " + "\u732b" * 5_000 for n in range(50)], ["a"] * 9):
+        named = phrases_to_name(phrases)
+        assert named and named == tuple(dict.fromkeys(phrases))[: len(named)]
+        write_adaptor(file, dataclasses.replace(adaptor, phrases=named))
+        assert read_adaptor(file).phrases == named
+    with pytest.raises(AdaptorError, match="characters of itself"):
+        write_adaptor(tmp_path / "other.safetensors", dataclasses.replace(adaptor, phrases=("a" * 2_000_000,)))
     assert os.listdir(tmp_path) == ["it.safetensors"]
 
 

@@ -69,7 +69,7 @@ def test_coco_polygons_without_a_box_are_boxed(folder: Path) -> None:
     assert [e.boxes for e in found] == [((5, 10, 30.5, 30),), ()]
     for wrong in ([], [[]], [[1, 2, 3]], [["1", 2]], {"counts": "x"}, [5], [[1, float("nan")]]):
         data = coco(annotations=[row | {"segmentation": wrong}])
-        with pytest.raises(InputError, match="annotation 1: (it has no 'bbox'|the box is)"):
+        with pytest.raises(InputError, match=r"annotation 1: (it has no 'bbox'|the box is)"):
             read_examples(write(folder / "d.json", data), Task.G)
 
 

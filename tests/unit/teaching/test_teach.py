@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import random
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,14 +25,18 @@ from iaa_runtime.config.teaching import TeachSettings
 from iaa_runtime.errors import Cancelled, InputError
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.teaching import batches
 from iaa_runtime.teaching.batches import Ran, run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
-from iaa_runtime.teaching.frozen import KINDS, open_frozen
+from iaa_runtime.teaching.files import write_state
+from iaa_runtime.teaching.frozen import KINDS, dtype_to_teach, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
-from iaa_runtime.teaching.lesson import box_overlaps
+from iaa_runtime.teaching.lesson import Lesson, box_overlaps
 from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
 from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
-from iaa_runtime.teaching.teach import teach
+from iaa_runtime.teaching.losses import Memory
+from iaa_runtime.teaching.pages import draw_curve
+from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
 
@@ -274,6 +280,131 @@ def test_settings_that_are_none_are_those_of_another_run(tmp_path: Path, content
     (tmp_path / "a.safetensors.parts" / "settings.json").write_text(content)
     with pytest.raises(InputError, match="unfinished run with other"):
         teach(open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), mascots(5), TeachSettings(steps=1), file)
+
+
+@pytest.mark.usefixtures("small")
+def test_an_unfinished_run_of_something_else_is_replaced_with_overwrite_alone(tmp_path: Path) -> None:
+    file, note = tmp_path / "a.safetensors", Reached("steps", 2)
+    pipeline, settings = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), TeachSettings(steps=4, batch=2, rank=2)
+    with pytest.raises(Cancelled):
+        teach(pipeline, mascots(5), settings, file, on_progress=note, cancelled=note.asked)
+    other = replace(settings, rank=3)
+    with pytest.raises(InputError, match="other rank"):
+        teach(pipeline, mascots(5), other, file)
+    assert teach(pipeline, mascots(5), other, file, overwrite=True).adaptor.rank == 3
+    assert not (tmp_path / "a.safetensors.parts").exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_picture_that_was_replaced_is_another_one(tmp_path: Path) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    examples = [replace(example, image=file) for example, file in zip(mascots(5), files, strict=True)]
+    for example, file in zip(mascots(5), files, strict=True):
+        example.load().save(file)
+    pipeline, note = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), Reached("steps", 2)
+    settings, out = TeachSettings(steps=4, batch=2, rank=2), tmp_path / "a.safetensors"
+    with pytest.raises(Cancelled):
+        teach(pipeline, examples, settings, out, on_progress=note, cancelled=note.asked)
+    with Image.open(files[0]) as old:
+        Image.new("RGB", old.size, "red").save(files[0])
+    with pytest.raises(InputError, match="unfinished run with other examples"):
+        teach(pipeline, examples, settings, out)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_looking_and_asking_take_no_more_rows_than_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """With one picture a step a card needs little more than the weights, before the first step and between them."""
+    monkeypatch.setattr("iaa_runtime.teaching.teach.VIEWS_OF_ONE", 3)
+    rows, asked, pipeline = list[int](), list[int](), open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    run, answer = batches.run_tree, type(pipeline.model).answer
+
+    def run_counted(stack: Any, trunk: Any, groups: Any, **words: Any) -> Any:
+        rows.append(sum(len(leaves.parents) for leaves in groups))
+        return run(stack, trunk, groups, **words)
+
+    def answer_counted(model: Any, prompts: Any, *words: Any, **named: Any) -> Any:
+        asked.append(len(prompts))
+        return answer(model, prompts, *words, **named)
+
+    monkeypatch.setattr(batches, "run_tree", run_counted)
+    monkeypatch.setattr(type(pipeline.model), "answer", answer_counted)
+    examples = [Example(example.image, text, answer="It.") for example in mascots(6) for text in map(str, range(1, 12))]
+    note, settings = Reached("steps", 2), TeachSettings(Task.MM, steps=8, batch=batch, rank=2)
+    with pytest.raises(Cancelled):
+        teach(pipeline, examples, settings, tmp_path / "a.safetensors", on_progress=note, cancelled=note.asked)
+    step = batch * (TAUGHT_A_VIEW + REPLAYED_A_VIEW)
+    assert asked and max(rows) <= step and max(asked) <= step
+
+
+def test_of_many_held_out_pictures_some_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("VIEWS_OF_ONE", 1), ("MOST_HELD_OUT_VIEWS", 3)):
+        monkeypatch.setattr(f"iaa_runtime.teaching.teach.{name}", value)
+    pipeline, settings = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), TeachSettings(steps=2, batch=2, rank=2)
+    for pictures, views in ((10, 2), (25, 3)):  # of 2 pictures 1 view each, of 5 as many as there is room for
+        note = Reached("steps", 1)
+        out = tmp_path / f"{pictures}.safetensors"
+        with pytest.raises(Cancelled):
+            teach(pipeline, mascots(pictures), settings, out, on_progress=note, cancelled=note.asked)
+        tests = load_lessons(tmp_path / f"{out.name}.parts" / "held-out.pt")
+        assert len(tests.features) == len(tests.taught) == views and tests.a_picture == 1
+
+
+def test_of_many_phrases_all_are_asked_of_some_held_out_view() -> None:
+    rows = [Row(view, (phrase,), (1,), absent=phrase < 5) for view in range(40) for phrase in range(10)]
+    tests = Lessons(Task.G, (), torch.zeros(40, 4, 2), [rows[view * 10 : view * 10 + 10] for view in range(40)])
+    asked = [asked_of(tests, view, 4) for view in range(40)]
+    assert all(len(own) == 4 and not any(row.absent for row in own) for own in asked)
+    assert {row.prompt[0] for own in asked for row in own} == set(range(5, 10))
+    assert asked_of(tests, 3, 4) == asked[3] and asked_of(tests, 3, 10) == tests.taught[3]
+
+
+@pytest.mark.parametrize("views", [1, 2, 3])
+def test_what_is_known_is_replayed_however_few_pictures_a_step_has(views: int) -> None:
+    memory = Memory(torch.zeros(1, 1), torch.ones(1, 1))
+    known = {view: [Row(view, (9,), (1,), memory=memory)] for view in range(0, 90, 9)}
+    lessons = Lessons(Task.G, (), torch.zeros(90, 4, 2), [[Row(view, (1,), (1,))] for view in range(90)], known)
+    lesson = Lesson(lessons, lambda features, task: features, views, taught=4, known=2, steps=10)
+    drawn = [lesson.batch(random.Random(step)) for step in range(400)]
+    assert all(any(row.memory is None for row in rows) for rows in drawn)
+    assert sum(row.memory is not None for rows in drawn for row in rows) >= 0.45 * views * 400
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit that stands for a full disk")
+def test_a_disk_that_is_full_is_told_of_and_the_last_state_stays(tmp_path: Path) -> None:
+    import resource
+
+    write_state(tmp_path / "state.pt", {"step": 1})
+    before, limits = (tmp_path / "state.pt").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (1_000, 100_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(InputError, match=r"state\.pt cannot be written \(File too large\)"):
+                write_state(tmp_path / "state.pt", {"features": torch.zeros(200_000)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path, value: float) -> None:
+    module, files = torch.nn.Linear(2, 1), Files(tmp_path / "state.pt", tmp_path / "curve.jsonl", "it")
+
+    def loss_of(step: int, rng: object) -> tuple[torch.Tensor, dict[str, float]]:
+        return module(torch.ones(1, 2)).sum() * (value if step == 2 else 1), {}
+
+    with pytest.raises(InputError, match=r"In step 3 the loss is (nan|-?inf): it has diverged"):
+        train(module, loss_of, Schedule(5, None, 0.1, warmup=1), files)
+    assert all(torch.isfinite(tensor).all() for tensor in module.parameters())
+    assert draw_curve([{"step": 1, "loss": 2.0, "held_out": value}, {"step": 2, "loss": 1.0}]).size == (900, 420)
+
+
+def test_gradients_are_never_of_float16_unless_it_is_asked_for() -> None:
+    for name, dtype in (("cpu", torch.float32), ("mps", torch.float32)):
+        assert all(dtype_to_teach(wanted, torch.device(name)) == dtype for wanted in (None, "auto"))
+    assert dtype_to_teach("fp16", torch.device("mps")) == torch.float16
 
 
 @pytest.mark.slow

@@ -1,0 +1,89 @@
+"""What a run of teaching is made of: with anything else it does not go on, and its file is not taken for another's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..config.teaching import TeachSettings
+from ..errors import InputError
+from ..jobs.files import json_line, open_input, read_text, write_bytes
+from ..pipeline.local import IAAPipeline
+from .examples import Example, by_picture
+from .files import RunFiles
+
+
+def identity_of(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:
+    """The model, the settings, and a digest of examples, what their pictures show included.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    digest = hashlib.sha256()
+    for shown in by_picture(examples):
+        image = shown.examples[0].image
+        digest.update(_contents(image))
+        for example in shown.examples:
+            name = example.picture_key if isinstance(image, Path) else None
+            digest.update(json_line([name, example.asked, example.boxes, example.answer, example.before]))
+    about = {"examples": digest.hexdigest()[:16], "device": pipeline.model.device.type, **pipeline.identity()}
+    return about | asdict(settings) | {"task": settings.task.value}
+
+
+def short_digest(identity: Mapping[str, Any]) -> str:
+    """A short name for an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def begin(files: RunFiles, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Makes the folder of a run, or sees to it that the one that is there is of the same.
+
+    Args:
+        files: of the run.
+        identity: of :func:`identity_of`.
+        overwrite: a run of anything else is removed.
+
+    Raises:
+        InputError: there is a run of something else.
+    """
+    files.make_parts()
+    if files.settings.exists():
+        other = _others(files.settings, identity)
+        if not other:
+            return
+        if not overwrite:
+            raise InputError(
+                f"{files.parts} holds an unfinished run with other {', '.join(other)}. Go on with what it was begun "
+                "with, remove the folder, choose another name for the adaptor, or have it replaced (overwrite)."
+            )
+        files.remove_parts()
+        files.make_parts()
+    write_bytes(files.settings, json.dumps(identity).encode() + b"\n")
+
+
+def _others(path: Path, identity: Mapping[str, Any]) -> list[str]:
+    """What a file of settings says differently."""
+    try:
+        known = json.loads(read_text(path))
+    except (ValueError, RecursionError):
+        known = None
+    known = known if isinstance(known, dict) else {}
+    return [name for name, value in identity.items() if known.get(name) != value]
+
+
+def _contents(image: Path | Image.Image) -> bytes:
+    """A digest of a picture: a file may have been replaced by another of its name."""
+    digest = hashlib.sha256()
+    if isinstance(image, Path):
+        with open_input(image) as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    else:
+        digest.update(f"{image.mode} {image.size} ".encode() + image.tobytes())
+    return digest.digest()
