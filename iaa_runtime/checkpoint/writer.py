@@ -179,11 +179,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     What a process that was killed has left of the same ``out`` is removed, and named in the log.
 
     Raises:
-        InputError: ``out`` holds something already, the folder cannot be made, or the disk is full.
+        InputError: ``out`` holds something already or cannot give way, the folder cannot be made, or the disk is full.
     """
+    out = Path(os.path.abspath(out))
+    was_there = out.exists()
     try:
         check_new_folder(out)
         _remove_left_over(out)
+        if was_there:
+            _give_way(out)
         partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
     except (OSError, ValueError) as error:
@@ -197,14 +201,28 @@ def new_folder(out: Path) -> Iterator[Path]:
         (partial / MARKER).write_text(_whose(), encoding="utf-8")
         yield partial
         (partial / MARKER).unlink()
-        if out.exists():
-            out.rmdir()
         partial.rename(out)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if was_there:
+            out.mkdir(exist_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise InputError(
                 f"{out} cannot be written ({error.strerror}); nothing is left of it. Free space there, or choose an "
                 "--out on another disk."
             ) from error
         raise
+
+
+def _give_way(out: Path) -> None:
+    """Removes an empty folder, whose place the new one takes: what cannot be done at the end is refused at once."""
+    here = Path.cwd()
+    try:
+        if here.is_relative_to(out):
+            raise OSError(errno.EBUSY, "a program runs in it")
+        out.rmdir()
+    except OSError as error:
+        raise InputError(
+            f"{out} is there, and no other folder can take its place ({error.strerror or error}): a disk is mounted "
+            f"there, or it is in use. Name a folder in it that is not there yet, such as {out / 'converted'}."
+        ) from error

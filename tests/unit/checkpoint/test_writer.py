@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,6 +103,46 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (folder / "file").touch()
         assert not (tmp_path / "out").exists()
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+def test_an_empty_folder_gives_way_and_is_there_again_if_it_fails(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(KeyboardInterrupt), new_folder(out):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    with new_folder(out) as folder:
+        (folder / "file").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+
+
+def test_the_folder_that_one_is_in_cannot_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    for out in (Path(), tmp_path / "out"):
+        with (
+            pytest.raises(InputError, match=r"no other folder can take its place .* Name a folder in it"),
+            new_folder(out),
+        ):
+            pytest.fail("it is refused before anything is written")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
+
+
+def test_a_disk_that_is_mounted_cannot_give_way(tmp_path: Path, project: Path) -> None:
+    (tmp_path / "out").mkdir()
+    code = (
+        "import sys; from pathlib import Path; from iaa_runtime.checkpoint.writer import new_folder\n"
+        "with new_folder(Path(sys.argv[1])): print('written')"
+    )
+    mounted = f'mount -t tmpfs none "{tmp_path}/out" && exec "$@"'
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    words = ["unshare", "-rm", "sh", "-c", mounted, "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    words += [sys.executable, "-c", code, str(tmp_path / "out")]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode and "no other folder can take its place" in done.stderr and not done.stdout
+    assert [path.name for path in tmp_path.rglob("*")] == ["out"]
 
 
 @pytest.fixture
