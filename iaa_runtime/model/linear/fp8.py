@@ -36,8 +36,8 @@ class Fp8Linear(QuantizedLinear):
     @classmethod
     def quantizer(cls, chunks: Chunks) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """See :meth:`QuantizedLinear.quantizer`."""
-        largest = torch.stack([rows.abs().max() for rows in chunks()]).max()
-        scale = usable_scale(largest.float() / LARGEST)
+        largest = torch.stack([rows.float().abs().max() for rows in chunks()]).max()
+        scale = usable_scale(largest / LARGEST)
         return lambda rows: ((rows.float() / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn), scale)
 
     @classmethod

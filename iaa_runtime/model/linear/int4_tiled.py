@@ -32,8 +32,13 @@ FEW_ROWS = 64
 
 @cache
 def can_multiply_tiles(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether torch has the product for this device: NVIDIA's from Ampere on, in bfloat16. AMD's tiles are others."""
+    """Whether torch has the product for this device: NVIDIA's from Ampere on, in bfloat16. AMD's tiles are others.
+
+    Builds of torch for CUDA 11 have its name alone.
+    """
     if device.type != "cuda" or dtype != torch.bfloat16 or torch.version.hip is not None:
+        return False
+    if int((torch.version.cuda or "0").partition(".")[0]) < 12:
         return False
     return hasattr(torch, "_weight_int4pack_mm") and torch.cuda.get_device_capability(device) >= (8, 0)
 

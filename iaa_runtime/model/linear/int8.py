@@ -28,8 +28,9 @@ class Int8Linear(QuantizedLinear):
     @classmethod
     def quantize(cls, rows: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`QuantizedLinear.quantize`."""
-        scale = usable_scale(rows.abs().amax(-1, keepdim=True).float() / LARGEST)
-        return (rows.float() / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
+        rows = rows.float()  # 8-bit floats have no absolute value
+        scale = usable_scale(rows.abs().amax(-1, keepdim=True) / LARGEST)
+        return (rows / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
 
     @classmethod
     def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
