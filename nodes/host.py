@@ -255,7 +255,7 @@ class ModelHandle:
 
 
 _alive: weakref.WeakValueDictionary[Any, ModelHandle] = weakref.WeakValueDictionary()
-_kept: dict[Any, ModelHandle] = {}
+_kept = set[ModelHandle]()
 
 
 def open_model(
@@ -274,21 +274,22 @@ def open_model(
     folder = checkpoint_folder(name, download)
     device = memory.resolve_gpu_device_option(device_option) or memory.get_torch_device()
     dtype = DTYPES[dtype_option] or _auto_dtype(device)
-    key = (fingerprint(name), dtype, weights, device)
-    handle = _alive.get(key)
+    asked = (fingerprint(name), dtype, weights, device)
+    handle = _alive.get(asked)
     if handle is None:
-        handle = _open(folder, dtype, WEIGHTS[weights], device)
-        _alive[key] = handle
+        checkpoint = Checkpoint(folder)
+        precision = checkpoint.resolve_precision(WEIGHTS[weights])
+        own = (asked[0], dtype, precision, device)  # the same whether a converted folder's precision is named or not
+        handle = _alive.get(own) or _open(checkpoint, dtype, precision, device)
+        _alive[asked] = _alive[own] = handle
     if keep_loaded:
-        _kept[key] = handle
+        _kept.add(handle)
     else:
-        _kept.pop(key, None)
+        _kept.discard(handle)
     return handle
 
 
-def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch.device) -> ModelHandle:
-    checkpoint = Checkpoint(folder)
-    precision = checkpoint.resolve_precision(precision)
+def _open(checkpoint: Checkpoint, dtype: torch.dtype, precision: str | None, device: torch.device) -> ModelHandle:
     offload = torch.device("cpu") if memory.is_device_cpu(device) else memory.text_encoder_offload_device()
     patchers = BankPatchers(device, offload)
     model = IAAModel(
@@ -303,8 +304,8 @@ def _open(folder: Path, dtype: torch.dtype, precision: str | None, device: torch
         on_load=check_interrupt,
     )
     kept = f", weights in {precision}" if precision else ""
-    log.info("IAA: opened %s (%s on %s%s)", folder, str(dtype).removeprefix("torch."), device, kept)
-    return ModelHandle(IAAPipeline(model, load_tokenizer(folder)), patchers, device)
+    log.info("IAA: opened %s (%s on %s%s)", checkpoint.folder, str(dtype).removeprefix("torch."), device, kept)
+    return ModelHandle(IAAPipeline(model, load_tokenizer(checkpoint.folder)), patchers, device)
 
 
 def intermediate(tensor: torch.Tensor) -> torch.Tensor:

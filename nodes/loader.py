@@ -55,10 +55,14 @@ class Loader(Node):
 
     @classmethod
     def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:
-        """``precision`` once said both, in what to compute and in what to keep the weights."""
+        """``precision`` once said both, in what to compute and in what to keep the weights.
+
+        Queued from the browser, a workflow of that time says ``weights``, too, at its default.
+        """
         precision = inputs.get("precision")
         if isinstance(precision, str) and precision in host.WEIGHTS:
-            return {"weights": precision} | inputs | {"precision": "auto"}
+            weights = inputs.get("weights", host.AS_STORED)
+            return inputs | {"weights": precision if weights == host.AS_STORED else weights, "precision": "auto"}
         return inputs
 
     @classmethod

@@ -91,15 +91,25 @@ def test_workflows_in_alternation_load_once_when_kept(client: Client, server: Se
 
 
 @pytest.mark.parametrize("weights", PRECISIONS)
-def test_weights_of_few_bits_are_the_same_however_they_came(client: Client, weights: str) -> None:
-    """Rounded when opened, named as in earlier versions, or converted before, which the Loader says with the name."""
+def test_weights_of_few_bits_are_the_same_however_they_came(client: Client, server: Server, weights: str) -> None:
+    """Rounded when opened, named as in earlier versions, or converted before, which the Loader says with the name.
+
+    Of a workflow of an earlier version the browser says the new input's default as well.
+    """
     converted = f"tiny-{weights} ({weights})"
     inputs = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]
     assert converted in inputs["required"]["checkpoint"][1]["options"]
-    graphs = [talk(TINY, weights=weights), talk(TINY, precision=weights), talk(converted)]
-    runs = [client.run(graph) for graph in graphs]
-    assert [run.error for run in runs] == [""] * 3
-    assert answers(runs[0].outputs) == answers(runs[1].outputs) == answers(runs[2].outputs)
+    graphs = [
+        talk(TINY, weights=weights),
+        talk(TINY, precision=weights),
+        talk(TINY, precision=weights, weights="as stored"),
+        talk(converted),
+        talk(converted, weights=weights),
+    ]
+    before, runs = server.log.count(OPENED), [client.run(graph) for graph in graphs]
+    assert [run.error for run in runs] == [""] * len(graphs)
+    assert all(answers(run.outputs) == answers(runs[0].outputs) for run in runs)
+    assert server.log.count(OPENED) <= before + len(graphs) - 1
     refused = client.run(talk(converted, weights="int8" if weights != "int8" else "int4"))
     assert f"converted to {weights}" in refused.error
 
