@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import BANK_NAMES, BankName, IAAConfig, VisionConfig
+from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..config.settings import load_settings
 from ..errors import CheckpointError, ConfigError
 from . import names
@@ -32,6 +32,10 @@ DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo_checkpoint"
 
 PRECISION = "iaa_precision"
 """The setting of config.json that says to what a checkpoint's large matrices were converted."""
+
+CONVERT_AGAIN = (
+    "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
+)
 
 MERGED = "iaa_merged_adaptors"
 """The setting that names the adaptors that were merged into its matrices, each as digest and strength."""
@@ -83,6 +87,7 @@ class Checkpoint:
         self._tower_prefix = self._tower.prefix if self._tower else names.CLIP_PREFIX
         self._entries = {bank: self._find_entries(bank) for bank in BANK_NAMES}  # by our names
         self._changes: Mapping[tuple[BankName, str], Change] = {}
+        self._check_quantizer()
         self._check_unknown()
         self._check_counts()
 
@@ -93,12 +98,19 @@ class Checkpoint:
         """The tower's geometry; None when no tower was found (then only tasks without images run)."""
         return self._tower.config if self._tower else None
 
+    @property
+    def without_pictures(self) -> bool:
+        """Whether it was converted for Text alone, and so needs no tower."""
+        return self.precision is not None and not any(self.has(task.stack_bank) for task in Task if task.sees)
+
     def require_vision(self) -> VisionConfig:
         """The tower's geometry.
 
         Raises:
             CheckpointError: there is none; names every place looked at.
         """
+        if self.without_pictures:
+            raise CheckpointError(f"{self.folder} holds nothing that sees pictures. {CONVERT_AGAIN}")
         if self._tower is None:
             raise CheckpointError(
                 f"The CLIP vision tower {self.config.mm_vision_tower!r} of {self.folder} was not found. Looked at: "
@@ -242,6 +254,16 @@ class Checkpoint:
             raise CheckpointError(
                 f"{where} has {len(wrong)} tensors in dtypes that no weight has: {_few(wrong)}. Use the checkpoint in "
                 "16 or 32 bits, or one that iaa convert made."
+            )
+
+    def _check_quantizer(self) -> None:
+        """Raises for weights that another program put into fewer bits."""
+        marks = [name for name in self.files.names if name.endswith(names.OTHER_QUANTIZATIONS)]
+        if self.precision is None and (marks or "quantization_config" in self.config_raw):
+            sign = _few(marks, 2) if marks else "quantization_config in config.json"
+            raise CheckpointError(
+                f"{self.folder} was quantized by another program ({sign}), which is not read. Use the checkpoint in 16 "
+                "bits, with --precision or the Loader's weights, or make it smaller with iaa convert."
             )
 
     def _check_unknown(self) -> None:

@@ -53,6 +53,8 @@ LLAMA, LLAVA = "", "language_model."
 QUANTIZATION = ".comfy_quant"
 """What ends the names of the notes by which ComfyUI knows a quantized layer."""
 
+OTHER_QUANTIZATIONS = (QUANTIZATION, ".weight_scale", ".scale_weight", ".absmax", ".qweight", ".qzeros", ".SCB")
+"""How names end of what stands beside or in place of a weight: of ComfyUI, bitsandbytes, GPTQ, AWQ."""
 _IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "embeddings.position_ids", QUANTIZATION)
 """Buffers that older library versions saved and that are computed here, and notes for others."""
 

@@ -43,7 +43,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     missing: list[str] = []
     kinds = kinds_in(checkpoint, stored_kinds(checkpoint.precision))
     for bank in BANK_NAMES:
-        if bank == "vision" and vision is None:
+        if bank == "vision" and vision is None and not checkpoint.without_pictures:
             missing.append(_reason(checkpoint.require_vision))
             continue
         if checkpoint.precision is not None and not checkpoint.has(bank):

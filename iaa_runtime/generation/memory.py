@@ -89,8 +89,8 @@ FORMATS = {
     "fp32": Format(torch.float32),
     "bf16": Format(torch.bfloat16),
     "fp16": Format(torch.float16),
-    "fp8": Format(torch.bfloat16, QUANTIZED["fp8"]),
     "int8": Format(torch.bfloat16, QUANTIZED["int8"]),
+    "fp8": Format(torch.bfloat16, QUANTIZED["fp8"]),
     "int4": Format(torch.bfloat16, QUANTIZED["int4"]),
 }
 """Everything that ``--dtype`` and ``--precision`` give, the most exact first."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.checkpoint import CONVERT_AGAIN, Checkpoint
 from ..checkpoint.names import EMBEDDING_WEIGHT
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..errors import CheckpointError, ConfigError
@@ -23,10 +23,6 @@ from .linear.kinds import Kinds, stored_kinds
 from .linear.quantized import scale_name
 
 log = logging.getLogger(__name__)
-
-CONVERT_AGAIN = (
-    "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
-)
 
 
 class Residency(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -93,6 +94,15 @@ def test_unexpected_tensors_are_listed(folder: Path) -> None:
     message = complaint(folder)
     assert "9 tensors that config.json does not account for" in message
     assert "model.layers.3." in message
+
+
+@pytest.mark.parametrize("suffix", ["comfy_quant", "weight_scale", "weight.absmax", "qweight", "config.json"])
+def test_weights_that_another_program_quantized_are_called_so(folder: Path, suffix: str) -> None:
+    if suffix == "config.json":
+        config(folder, quantization_config={"quant_method": "awq"})
+    else:
+        spoil(folder, **{f"model.layers.0.mlp.up_proj.{suffix}": torch.zeros(3, dtype=torch.uint8)})
+    assert re.search(r"quantized by another program \(.*\).* iaa convert", complaint(folder))
 
 
 def test_tensors_of_no_iaa_checkpoint_are_listed(folder: Path) -> None:

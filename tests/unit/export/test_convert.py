@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from make_checkpoint import Geometry, TowerPlace, make_checkpoint
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from iaa_runtime import IAAModel, IAAPipeline
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
@@ -69,6 +70,35 @@ def test_only_the_banks_of_the_tasks_are_written(tmp_path: Path, precision: str)
     model(IDS, PIXELS, "G")
     with pytest.raises(CheckpointError, match=r"no bank 'mm'.*iaa convert --task"):
         model(IDS, PIXELS, "MM")
+
+
+def test_what_was_converted_for_text_alone_lacks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = convert(Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY)), "int4", tmp_path / "out", ["Text"])
+    assert main(["info", "--model", str(made), "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert (about["missing"], list(about["banks"]), list(about["tasks"])) == ([], ["base", "text"], ["Text"])
+    model = IAAModel.from_pretrained(made)
+    for use in (lambda: model(IDS, PIXELS, "MM"), lambda: model.vision):
+        with pytest.raises(CheckpointError, match=r"(no bank 'mm'|nothing that sees).*iaa convert --task"):
+            use()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_cast_to_8_bit_floats_are_rounded_like_others(tmp_path: Path, precision: str) -> None:
+    folder = make_checkpoint(tmp_path / "source", GEOMETRY)
+    for file in folder.glob("*.safetensors"):
+        tensors = load_file(file)
+        cast = {name: t.to(torch.float8_e4m3fn) if t.ndim == 2 else t for name, t in tensors.items()}
+        save_file(cast, file)
+    widened = tmp_path / "widened"
+    shutil.copytree(folder, widened)
+    for file in widened.glob("*.safetensors"):
+        save_file({name: t.float() for name, t in load_file(file).items()}, file)
+    made = convert(Checkpoint(folder), precision, tmp_path / "out")
+    expected = IAAModel.from_pretrained(widened, precision=precision)
+    for model in (IAAModel.from_pretrained(folder, precision=precision), IAAModel.from_pretrained(made)):
+        for task in Task:
+            assert torch.equal(model(*asked(task)), expected(*asked(task)))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
