@@ -25,6 +25,8 @@ PERCENT = next(name for name in UNITS if name != PIXELS)
 class CaptionBoxes(Node):
     """Puts what boxes show into words, which become their labels."""
 
+    paired = "image"  # there are no texts to pair with it: {index} is a box's number here
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         """The node as ComfyUI shows it."""
@@ -42,9 +44,13 @@ class CaptionBoxes(Node):
                 length_input(),
                 sampling_input(),
             ],
-            outputs=[io.BoundingBox.Output("bboxes"), io.String.Output("texts", is_output_list=True)],
+            outputs=[
+                io.BoundingBox.Output("bboxes", is_output_list=True),
+                io.String.Output("texts", is_output_list=True),
+            ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
+            is_input_list=True,
         )
 
     @classmethod
@@ -79,7 +85,7 @@ class CaptionBoxes(Node):
         told = captioned(boxes, texts)
         listed: list[Any] = [text for own in texts for text in own]
         shown = texts_ui(listed) | (view(image, told, cls) or {})
-        return io.NodeOutput(told, listed or [SKIP], ui=shown | notes_ui(pipeline))
+        return io.NodeOutput([told], listed or [SKIP], ui=shown | notes_ui(pipeline))
 
 
 def captioned(boxes: list[list[dict[str, Any]]], texts: list[list[str]]) -> list[list[dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -81,6 +81,13 @@ class Ground(Node):
         return True
 
     @classmethod
+    def look_ahead(cls, given: Sequence[Mapping[str, Any]]) -> None:
+        """There must be something to find in one image at least: of several texts, some may be blank."""
+        said = [text for inputs in given for text in _listed(inputs.get("phrases"))]
+        if not any(lines(text) if isinstance(text, str) else True for text in said):
+            raise InputError("'phrases' is empty. Connect or type what to find, one phrase a line.")
+
+    @classmethod
     def execute(
         cls,
         model: ModelHandle,
@@ -96,7 +103,7 @@ class Ground(Node):
         """Grounds every phrase in every image, or each image's own in it.
 
         Raises:
-            InputError: there are no phrases, or more than there is room for masks of them.
+            InputError: there are more phrases than there is room for masks of them.
         """
         images = pictures(image)
         wanted = phrases_of_each(phrases, len(images))
@@ -132,15 +139,13 @@ def found_outputs() -> list[io.Output]:
 
 
 def phrases_of_each(phrases: str | list[str], count: int) -> list[list[str]]:
-    """The phrases of each of ``count`` images, none twice, out of one text for all or a text an image.
-
-    Raises:
-        InputError: there is none at all.
-    """
-    wanted = [distinct_phrases(lines(text)) for text in ([phrases] if isinstance(phrases, str) else phrases)]
-    if not any(wanted):
-        raise InputError("'phrases' is empty. Connect or type what to find, one phrase a line.")
+    """The phrases of each of ``count`` images, none twice, out of one text for all or a text an image."""
+    wanted = [distinct_phrases(lines(text)) for text in _listed(phrases)]
     return wanted * count if isinstance(phrases, str) else wanted
+
+
+def _listed(phrases: Any) -> list[Any]:
+    return list(phrases) if isinstance(phrases, (list, tuple)) else [phrases]
 
 
 def apply_policy(
@@ -190,7 +195,9 @@ def mask_and_labels(
             for phrase in phrases
         ]
         labels = [phrase for phrases in wanted for phrase in phrases]
-    return union_masks(boxes, size, cancelled=check_interrupt), labels or [SKIP]
+        check_pixels(len(boxes) * size[0] * size[1], "'masks', one a phrase,")
+    found_masks = union_masks(boxes or [[]], size, cancelled=check_interrupt)
+    return found_masks, labels or [SKIP]
 
 
 def output(

@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from typing import Any
@@ -39,8 +39,9 @@ class Node(io.ComfyNode):
     that fit the schema; others end in an :class:`InputError`.
 
     Attributes:
-        paired: the input for texts that are paired with the images (see :mod:`.lists`), if any. Such a node's schema
-            takes and gives lists; its ``execute`` gets one batch, with one text or one an image, and gives lists.
+        paired: the input for texts that are paired with the images (see :mod:`.lists`), if any; ``image`` where there
+            are none, and what several runs give is put together all the same. Such a node's schema takes and gives
+            lists; its ``execute`` gets one batch, with one text or one an image, and gives lists.
     """
 
     paired = ""
@@ -51,6 +52,10 @@ class Node(io.ComfyNode):
         if not hasattr(execute, "__wrapped__"):  # ComfyUI clones a class for each run
             cls.define_schema = classmethod(functools.wraps(schema)(lambda cls: add_words(schema(cls))))  # type: ignore[method-assign, assignment]
             cls.execute = classmethod(_checking(execute))  # type: ignore[attr-defined]
+
+    @classmethod
+    def look_ahead(cls, given: Sequence[Mapping[str, Any]]) -> None:
+        """Raises :class:`InputError` for what no run can do, before the first of several."""
 
     @classmethod
     def upgrade(cls, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +78,9 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
             given = cls.upgrade(dict(signature.bind(cls, *args, **inputs).arguments))
             check_choices(schema, cls.hidden)
             if cls.paired:
-                return joined([run(schema, inputs) for inputs in runs(given, cls.paired)])
+                several = runs(given, cls.paired)
+                cls.look_ahead(several)
+                return joined([run(schema, inputs) for inputs in several])
             return run(schema, given)
         except IAAError as error:  # ComfyUI writes it to its terminal
             error.args = (printable(str(error)),)

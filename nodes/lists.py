@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import filled
@@ -56,13 +57,24 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
 
 
 def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:
-    """What several runs gave as one: every output is a list, and what is shown consists of lists."""
-    values = zip(*(output.result for output in outputs), strict=True)
+    """What several runs gave as one: every output is a list, and what is shown consists of lists.
+
+    What keeps a branch from running, where one run had nothing for it, counts only where no run had anything: the rest
+    of its list belongs to other lists without a gap, as labels do to crops.
+    """
+    values = [
+        _without_gaps([item for each in lists for item in each])
+        for lists in zip(*(output.result for output in outputs), strict=True)
+    ]
     shown: dict[str, list[Any]] = {}
     for output in outputs:
         for name, items in output.ui.items():
             shown.setdefault(name, []).extend(items)
-    return io.NodeOutput(*([item for each in lists for item in each] for lists in values), ui=shown)
+    return io.NodeOutput(*values, ui=shown)
+
+
+def _without_gaps(items: list[Any]) -> list[Any]:
+    return [item for item in items if not isinstance(item, ExecutionBlocker)] or items[:1]
 
 
 def _numbered(texts: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:

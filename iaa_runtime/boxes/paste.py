@@ -33,7 +33,8 @@ def paste_crops(
         images: (B, H, W, C) in 0..1: usually the images that the crops were cut from. They are left as they are.
         crops: One (h, w, c) per region, in 0..1 and of any size; it is resized to its region with the region's
             filter. An alpha channel that the images do not have says how much of the crop covers the image; one
-            that they have is pasted like the colours. A crop with fewer channels leaves the others alone.
+            that they have is pasted like the colours. A crop without it leaves that of the images alone. One channel is
+            grey: of every colour as much.
         regions: Where the crops came from.
         feather: Over how many pixels a crop fades in from its sides; not from sides on the image's border.
         masks: One (h, w) per region in 0..1, of any size: where to paste, and how strongly. None: everywhere.
@@ -66,6 +67,8 @@ def _paste(
 ) -> None:
     """Puts one crop into the images that are to come out, some rows at a time."""
     height, width = images.shape[1:3]
+    if crop.shape[-1] == 1 < images.shape[-1]:
+        crop = crop.expand(-1, -1, min(3, images.shape[-1]))
     channels = min(crop.shape[-1], images.shape[-1])
     new = resample(crop[..., :channels], region.extent, region.method, cancelled)
     # Compared after resizing: any pixel of the crop that bears on a pixel of the image counts.

@@ -66,6 +66,23 @@ def test_very_many_boxes_do_not_freeze_the_browser(comfy: ComfyPage) -> None:
     assert (shown["rows"], shown["count"]) == (1000, "20000 boxes")
 
 
+def test_a_result_that_is_very_large_is_shown_and_not_saved(comfy: ComfyPage) -> None:
+    """It would be in every picture that ComfyUI saves with its workflow."""
+    comfy.ground()
+    found = """count => {
+        const node = NODE, { images } = node.properties.iaa_result;
+        const box = n => ({ x: n % 200, y: n % 150, width: 9, height: 9, label: `it ${n}`, score: 0.5, color: '#aabbcc' });
+        const boxes = [Array.from({ length: count }, (_, n) => box(n))];
+        const output = { iaa_images: images.map(image => [image]), iaa_boxes: boxes };
+        app.api.dispatchCustomEvent('executed', { node: `${node.id}`, display_node: `${node.id}`, output });
+        const { view } = node.widgets.find(widget => widget.name === 'iaa_result').holder;
+        return { count: view.count.textContent, kept: node.properties.iaa_result?.boxes[0].length ?? null };
+    }""".replace("NODE", GROUND)
+    assert comfy.page.evaluate(found, 20) == {"count": "20 boxes", "kept": 20}
+    assert comfy.page.evaluate(found, 3_000) == {"count": "3000 boxes", "kept": None}
+    assert comfy.page.evaluate(found, 20) == {"count": "20 boxes", "kept": 20}
+
+
 @pytest.mark.parametrize("random", [False, True])
 def test_a_caption_saved_before_there_were_styles_loads_as_it_was(comfy: ComfyPage, random: bool) -> None:
     """What was drawn at random, too: its group of widgets stands before the new ones."""

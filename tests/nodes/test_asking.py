@@ -117,6 +117,75 @@ def test_no_boxes_are_no_texts(client: Client) -> None:
     assert run.status == "success" and "texts" not in run.outputs, run.error
 
 
+def listed_scenes() -> Graph:
+    """Scene, nothing, scene: three pictures at ``listed``, a list."""
+    blank = node("EmptyImage", width=SCENE["width"], height=SCENE["height"], batch_size=1, color=0x808080)
+    return {
+        "blank": blank,
+        "two": node("ImageBatch", image1=["scene", 0], image2=["blank", 0]),
+        "three": node("ImageBatch", image1=["two", 0], image2=["scene", 0]),
+        "listed": node("RebatchImages", images=["three", 0], batch_size=1),
+    }
+
+
+def test_labels_and_texts_of_a_list_go_with_its_crops_whatever_is_empty(client: Client, trained_demo: None) -> None:
+    """A label for each crop, though nothing is found in the second picture of the list."""
+    graph = asking(
+        ground=node("IAA_Ground", image=["listed", 0], phrases="the orange circle\nthe cyan ring"),
+        crops=node("IAA_CropBoxes", image=["listed", 0], bboxes=["ground", 0]),
+        told=node("IAA_CaptionBoxes", image=["listed", 0], bboxes=["ground", 0], max_new_tokens=3),
+        number=shown("ground", 4),
+        labels=shown("ground", 5),
+        texts=shown("told", 1),
+        size=node("GetImageSize", image=["crops", 0]),
+        widths=shown("size", 0),
+    )
+    del graph["crops"]["inputs"]["model"]
+    run = client.run(graph | listed_scenes())
+    assert run.status == "success", run.error
+    assert run.outputs["number"]["text"] == ["2", "0", "2"]
+    assert run.outputs["labels"]["text"] == ["the orange circle", "the cyan ring"] * 2
+    assert len(run.outputs["widths"]["text"]) == len(run.outputs["texts"]["text"]) == 4
+
+
+def test_one_of_several_texts_may_be_blank(client: Client, trained_demo: None) -> None:
+    """A picture of whose caption nothing is left does not lose what is found in the others."""
+    texts = ["the orange circle", " ", "the cyan ring"]
+    said = {f"say{n}": node("PrimitiveStringMultiline", value=text) for n, text in enumerate(texts)}
+    said["said"] = node("CreateList", **{f"inputs.input{n}": [f"say{n}", 0] for n in range(3)})
+    graph = asking(ground=node("IAA_Ground", image=["listed", 0], phrases=["said", 0]), labels=shown("ground", 5))
+    run = client.run(graph | said | listed_scenes())
+    assert run.status == "success", run.error
+    assert run.outputs["labels"]["text"] == ["the orange circle", "the cyan ring"]
+    for n in range(3):
+        said[f"say{n}"]["inputs"]["value"] = "\n"
+    assert "'phrases' is empty" in client.run(graph | said | listed_scenes()).error
+
+
+def test_turns_of_a_list_with_boxes_and_without(client: Client, trained_demo: None) -> None:
+    graph = asking(chat=node("IAA_Chat", message="the orange circle", task="G", image=["listed", 0]))
+    for pictures in (["listed", 0], ["turned", 0]):
+        graph["chat"]["inputs"]["image"] = pictures
+        graph["turned"] = node("CreateList", **{"inputs.input0": ["blank", 0], "inputs.input1": ["scene", 0]})
+        run = client.run(graph | listed_scenes())
+        assert run.status == "success", run.error
+        shown = run.outputs["chat"]
+        assert len(shown["iaa_texts"]) == len(shown["iaa_note"]) >= 2
+        assert len(shown["iaa_boxes"]) == len(shown["images"]) >= 1
+    run = client.run(asking(chat=node("IAA_Chat", message="How many shapes are there?", image=["scene", 0])))
+    assert run.outputs["chat"]["iaa_images"] == run.outputs["chat"]["images"] == []
+
+
+def test_masks_of_phrases_are_one_at_least(client: Client, trained_demo: None) -> None:
+    label = node("IAA_LabelImage", image=["blank", 0], masks="one per phrase", prompt="What is the opposite of left?")
+    graph = asking(label=label, number=shown("label", 4), grown=node("GrowMask", mask=["label", 1], expand=2))
+    graph |= {"image": node("MaskToImage", mask=["grown", 0]), "size": node("GetImageSize", image=["image", 0])}
+    graph["grown"]["inputs"]["tapered_corners"] = True
+    run = client.run(graph | listed_scenes() | {"batch": shown("size", 2)})
+    assert run.status == "success", run.error
+    assert (run.outputs["number"]["text"], run.outputs["batch"]["text"]) == (["0"], ["1"])
+
+
 def test_a_check_lowers_scores(client: Client) -> None:
     def scores(check: str) -> list[float]:
         asks = node("IAA_Ground", image=["scene", 0], phrases="the circle\nthe dog", threshold=0.0, check=check)

@@ -1,6 +1,6 @@
 /**
- * What IAA's nodes show: boxes over their pictures, and texts. Results are kept in the node's properties, so they are
- * saved with the workflow and are back after a reload, in the classic renderer and in Nodes 2.0. A node that stands for a
+ * What IAA's nodes show: boxes over their pictures, and texts. Results are kept in the node's properties, unless they are
+ * very large, so they are saved with the workflow and are back after a reload, in the classic renderer and in Nodes 2.0. A node that stands for a
  * subgraph shows what was found last inside it.
  */
 
@@ -18,6 +18,8 @@ import { withoutUndoStep } from "./undo.js";
 
 const PROPERTY = "iaa_result";
 const WIDGET = "iaa_result";
+/** Characters of a result that a workflow keeps. ComfyUI writes the workflow into every picture that it saves. */
+const LARGEST_KEPT = 100_000;
 /** ComfyUI's own widget for the text that streams in while a node runs. */
 const LIVE_TEXT_WIDGET = "$$node-text-preview";
 /** @type {WeakMap<object, number>} How high nodes were before a text streamed in: the host's widget for it makes them grow. */
@@ -37,7 +39,7 @@ const newest = new Map();
  */
 export function readOutput(output) {
     const remark = output?.iaa_note?.length ? { demo: true } : {};
-    if (output?.iaa_images && output?.iaa_boxes) {
+    if (output?.iaa_images?.length && output?.iaa_boxes) {
         return { kind: "boxes", images: output.iaa_images.flat(), boxes: output.iaa_boxes, ...remark };
     }
     return output?.iaa_texts ? { kind: "texts", texts: output.iaa_texts, ...remark } : null;
@@ -176,7 +178,8 @@ function take(node, output, ran) {
     }
     withoutUndoStep(() => {
         node.properties ??= {};
-        node.properties[PROPERTY] = made;
+        if (JSON.stringify(made).length > LARGEST_KEPT) delete node.properties[PROPERTY];
+        else node.properties[PROPERTY] = made;
         show(node, made);
     });
 }

@@ -141,6 +141,15 @@ def test_crops_paste_into_other_images() -> None:
     assert torch.equal(cut(paste_crops(torch.zeros(1, 30, 40, 3), crops, regions), regions.items[0]), crops[0])
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_grey_crop_is_grey_in_a_picture_with_colours(channels: int) -> None:
+    images = torch.zeros(1, 8, 8, channels)
+    regions = plan_crops([[{"x": 2, "y": 2, "width": 4, "height": 4}]], (8, 8), CropOptions())
+    pasted = paste_crops(images, [torch.full((4, 4, 1), 0.5)], regions)
+    assert (pasted[0, 2:6, 2:6, : min(3, channels)] == 0.5).all()
+    assert pasted.sum() == 16 * 0.5 * min(3, channels), "alpha stays, and all around"
+
+
 def test_channels_may_differ() -> None:
     images = noise(9, 1, SIZE, 4)
     regions = plan_crops([[BOX]], SIZE, CropOptions())
