@@ -51,8 +51,8 @@ class Sidecars:
 
     def behind(self, before: bytes, content: bytes) -> bytes:
         """A text with a caption added, unless it ends in it."""
-        kept = before.rstrip()
-        if not kept or kept.endswith(content.rstrip()):
+        kept, added = before.rstrip(), content.rstrip()
+        if not kept or f" {kept.decode()}".replace("\n", " ").endswith(f" {added.decode()}".replace("\n", " ")):
             return before if kept else content
         return kept + (b"\n" if self.keep_lines else b" ") + content
 
@@ -138,7 +138,7 @@ def write_sidecars(pairs: Pairs, settings: Sidecars | None = None) -> Written:
         InputError: as :func:`places`; or a file has other content, and ``settings`` refuse that.
     """
     settings, written = settings or Sidecars(), Written()
-    with places({"image": record["image"], **item} for item, record in pairs() if "caption" in record) as where:
+    with places({"image": record["image"], **item} for item, record in pairs()) as where:
 
         def captions() -> Iterator[tuple[Path, bytes]]:
             for item, record in pairs():
@@ -178,6 +178,10 @@ def _content(path: Path) -> bytes:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
         raise InputError(f"{path} is too long for a caption to be added to it ({LARGEST:,} bytes are the most).")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text in UTF-8, so no caption is added to it. Save it as such.") from None
     return content
 
 

@@ -5,6 +5,7 @@ They are sorted and deduplicated in a database on disk, so that millions of name
 
 from __future__ import annotations
 
+import codecs
 import glob
 import json
 import os
@@ -225,11 +226,13 @@ def _is_picture(name: str) -> bool:
 def _walk(folder: str, passed: PassedOver) -> Iterator[str]:
     """Pictures in a folder, those below it, and those that links lead to, each folder once."""
 
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
+    def pass_over(error: OSError) -> None:
+        if error.filename == folder:
+            raise InputError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from error
+        passed["in folders that cannot be read"] += 1
 
     seen: set[tuple[int, int]] = set()
-    for here, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+    for here, folders, names in os.walk(folder, onerror=pass_over, followlinks=True):
         about = os.stat(here)
         if (about.st_dev, about.st_ino) in seen:
             folders.clear()  # a link that leads back
@@ -244,8 +247,13 @@ def _typed_rows(column: str) -> Iterator[tuple[int, Row]]:
     source = getattr(sys.stdin, "buffer", None)
     if source is None:
         raise InputError("- stands for a list on standard input, which is closed. Give it something to read.")
-    start = source.peek(1)[:1]
-    if start == b"{":
+    start = source.peek(3)[:3]
+    if start == codecs.BOM_UTF8:  # of Windows' shells
+        source.read(len(start))
+        start = source.peek(1)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError("The list on standard input is in UTF-16. Write it as UTF-8.")
+    if start.startswith(b"{"):
         yield from numbered_rows(source, "stdin")
     else:
         lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in source)

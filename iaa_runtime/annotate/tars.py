@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InputError
+from ..images.load import endings, format_of
 from ..jobs.files import json_line, make_folder, open_input, write_atomically
 from ..jobs.job import Job, Row
 from .listed import Listed, tar_errors
@@ -56,28 +57,47 @@ def write_webdataset(folder: Path, job: Job, *, overwrite: bool = False) -> list
         overwrite: replace files with other content.
 
     Returns:
-        Why pictures could not be read, a sentence each.
+        Why pictures could not be read, a sentence each. A file that is there is not replaced by one that lacks them: it
+        may hold them.
     """
     writer, problems = check_webdataset().TarWriter, list[str]()
     make_folder(folder)
     for number, rows in job.rows(range(job.shards)):
         samples = zip(job.spans[number], rows, job.format.read(job.shard(number)), strict=True)
+        shard, lacking = shard_file(folder, number), list[str]()
 
-        def write(file: BinaryIO, samples: Iterator[tuple[int, Row, Row]] = samples) -> None:
+        def write(
+            file: BinaryIO,
+            samples: Iterator[tuple[int, Row, Row]] = samples,
+            shard: Path = shard,
+            lacking: list[str] = lacking,
+        ) -> None:
             with writer(file, encoder=False, mtime=0) as tar:
                 for key, item, record in samples:
                     try:
                         if "error" not in record:
                             tar.write(_sample(key, Listed.from_row(item), record))
                     except InputError as error:
-                        problems.append(str(error))
+                        lacking.append(str(error))
+            if lacking and shard.exists():
+                raise _LackingError
 
-        write_atomically(shard_file(folder, number), write, overwrite=overwrite)
+        try:
+            write_atomically(shard, write, overwrite=overwrite)
+        except _LackingError:
+            lacking = [f"{problem} {shard} stays as it is." for problem in lacking]
+        problems += lacking
     return problems
+
+
+class _LackingError(Exception):
+    """Pictures of a file that is there could not be read again."""
 
 
 def _sample(key: int, listed: Listed, record: Row) -> dict[str, Any]:
     """A picture with its record; the key has no dot, at which a name's ending begins."""
-    ending = os.path.splitext(listed.path)[1][1:].lower()
+    content, ending = listed.read(), os.path.splitext(listed.path)[1].lower()
+    if ending not in endings():  # a list may name any file
+        ending = f".{format_of(content, listed.path).lower()}"
     caption = {"txt": record["caption"].encode(errors="backslashreplace")} if "caption" in record else {}
-    return {"__key__": f"{key:09d}", ending: listed.read(), "json": json_line(record)} | caption
+    return {"__key__": f"{key:09d}", ending[1:]: content, "json": json_line(record)} | caption

@@ -161,7 +161,7 @@ def _answer(
     def is_record(record: Row) -> bool:
         return isinstance(record.get("text"), str) and all(name in record for name in kept)
 
-    size = SHARD_BATCHES * settings.batch
+    size = SHARD_BATCHES * max(BATCH_ROWS, settings.batch)  # a job may go on with a smaller batch
     batch, dry_run = settings.batch, settings.dry_run
     job, _ = open_job(parts, job_settings, checked, size, batch, group=group, is_record=is_record, dry_run=dry_run)
     if dry_run:

@@ -138,6 +138,12 @@ def endings() -> frozenset[str]:
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in _formats())
 
 
+def format_of(content: bytes, name: str) -> str:
+    """Pillow's name of the format of a picture's file, such as ``PNG``; raises :class:`InputError` where it is none."""
+    with _explained(name), Image.open(io.BytesIO(content), formats=_formats()) as opened:
+        return opened.format or ""
+
+
 def to_picture(image: AnyImage) -> Picture:
     """Turns whatever holds one picture into something to look at, without converting arrays before that.
 

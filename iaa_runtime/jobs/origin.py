@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -44,7 +45,15 @@ def describe(identity: Mapping[str, str], device: str, settings: Mapping[str, An
 
 
 def origin_file(result: Path) -> Path:
-    """Where the record of a result lies."""
+    """Where the record of a result lies.
+
+    Raises:
+        InputError: the result is a disk's root, which has no name.
+    """
+    if result.name in ("", ".."):
+        result = Path(os.path.abspath(result))
+    if not result.name:
+        raise InputError(f"{result} is a disk's root, beside which nothing goes. Choose a folder in it.")
     return result.with_name(f"{result.name}{SUFFIX}")
 
 

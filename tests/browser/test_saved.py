@@ -70,12 +70,13 @@ def test_a_result_that_is_very_large_is_shown_and_not_saved(comfy: ComfyPage) ->
     """It would be in every picture that ComfyUI saves with its workflow."""
     comfy.ground()
     found = """count => {
-        const node = NODE, { images } = node.properties.iaa_result;
-        const box = n => ({ x: n % 200, y: n % 150, width: 9, height: 9, label: `it ${n}`, score: 0.5, color: '#aabbcc' });
-        const boxes = [Array.from({ length: count }, (_, n) => box(n))];
-        const output = { iaa_images: images.map(image => [image]), iaa_boxes: boxes };
-        app.api.dispatchCustomEvent('executed', { node: `${node.id}`, display_node: `${node.id}`, output });
+        const node = NODE;
         const { view } = node.widgets.find(widget => widget.name === 'iaa_result').holder;
+        const place = n => ({ x: n % 200, y: n % 150, width: 9, height: 9 });
+        const box = n => ({ ...place(n), label: `it ${n}`, score: 0.5, color: '#aabbcc' });
+        const boxes = [Array.from({ length: count }, (_, n) => box(n))];
+        const output = { iaa_images: view.images.map(image => [image]), iaa_boxes: boxes };
+        app.api.dispatchCustomEvent('executed', { node: `${node.id}`, display_node: `${node.id}`, output });
         return { count: view.count.textContent, kept: node.properties.iaa_result?.boxes[0].length ?? null };
     }""".replace("NODE", GROUND)
     assert comfy.page.evaluate(found, 20) == {"count": "20 boxes", "kept": 20}

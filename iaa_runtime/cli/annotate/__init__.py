@@ -101,10 +101,12 @@ def _check_exports(
 ) -> None:
     """Raises if what is written in the end would meet what is there, a picture, or itself: before the work."""
     added = len(job.counts) > 1 and job.done() < job.count
+    repaired = resumed and options.retry_failed and any(map(_failed, job.records()))
     for export in exports:
         for file in export.files(job):
-            # What an earlier run of the job wrote is the same, unless it lacks what was added.
-            outputs.writes(export.option, file, again=resumed and (export.grows or not added))
+            # What an earlier run of the job wrote is the same, unless it lacks what was added or is tried again.
+            same = resumed and not repaired and (export.grows or not added)
+            outputs.writes(export.option, file, again=same)
     for item in job.items() if exports else ():
         outputs.spares("the picture", Listed.from_row(item).file)
         for export in exports:
@@ -206,8 +208,8 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         log(f"Failed: {failed:,} of {job.count:,} images. Once repaired, they are tried again with --retry-failed.")
     written: dict[str, Any] = {}
     for export in exports:
-        export.write(job, options.overwrite)
-        written[export.name] = export.where
+        lacking = export.write(job, options.overwrite)
+        written |= {export.name: export.where} | ({f"{export.name}_failed": lacking} if lacking else {})
     if options.sidecars:
         written |= put_sidecars(options, job)
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}

@@ -26,7 +26,8 @@ class Export:
     Attributes:
         name: in the summary, which says ``where`` they are.
         first: the first of them, or the only one.
-        write: writes them; the flag says whether files with other content are replaced.
+        write: writes them; the flag says whether files with other content are replaced. Returns how many pictures are
+            missing there.
         more: all of them, of a job of this many items and shards; the first alone when None.
         takes: raises :class:`InputError` for an item that they cannot hold.
         grows: those that are there stay as they are when the job takes in more.
@@ -34,7 +35,7 @@ class Export:
 
     name: str
     first: Path
-    write: Callable[[Job, bool], None]
+    write: Callable[[Job, bool], int | None]
     more: Callable[[Job], list[Path]] | None = None
     takes: Callable[[Row], object] = lambda item: None
     grows: bool = False
@@ -130,8 +131,9 @@ def put_sidecars(options: argparse.Namespace, job: Job) -> dict[str, int]:
     return {"sidecars": captions.count} | {name: count for name, count in more.items() if count}
 
 
-def _tell_problems(problems: list[str]) -> None:
+def _tell_problems(problems: list[str]) -> int:
     for problem in problems[:3]:
         complain(f"iaa annotate: {problem}")
     if len(problems) > 3:
         complain(f"iaa annotate: … and {len(problems) - 3:,} more.")
+    return len(problems)

@@ -11,7 +11,7 @@ from ..arguments.shared import STDIN, generation_options
 from ..failures import Terminated, explain
 from ..keyboard.prompt import Prompt
 from ..opening import open_pipeline
-from ..output import log
+from ..output import complain, log
 from ..stdin import picture_file
 from .completion import completions
 from .script import read_script
@@ -54,7 +54,7 @@ def _converse(session: Session, prompt: Prompt, options: argparse.Namespace) -> 
             except EOFError:
                 return 0
             except IAAError as error:
-                log(str(error))
+                complain(str(error))
             except Terminated:
                 raise
             except KeyboardInterrupt:
@@ -66,7 +66,7 @@ def _converse(session: Session, prompt: Prompt, options: argparse.Namespace) -> 
             except Exception as error:  # the conversation so far is worth more than the end of the program
                 if options.debug:
                     raise
-                log(f"{explain(error, options)} (This turn is not remembered.)")
+                complain(f"{explain(error, options)} (This turn is not remembered.)")
     finally:
         if prompt.is_typed:
             session.keep_unsaved()

@@ -93,6 +93,9 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
         cancel_token.sleep(pause)
 
 
+_MOVED = (301, 302, 303, 307, 308)
+
+
 def _refusal(url: str, failure: Refused) -> Exception:
     if failure.status == 400 and any(words in failure.message for words in _TOO_LONG):
         return ContextLengthError(f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it.")
@@ -101,5 +104,6 @@ def _refusal(url: str, failure: Refused) -> Exception:
         401: f"Is the server's key in the environment as {KEY_VARIABLE}, and the server in {rule}",
         403: f"Does the key in {KEY_VARIABLE} belong to this server, and is the server in {rule}",
         404: "Does the address end where the server's /v1 begins, and is the model still served?",
+        **dict.fromkeys(_MOVED, "It sends elsewhere, where nothing is sent after it: give the last address itself."),
     }.get(failure.status, "Its log may say more.")
     return RemoteError(f"The server {url} refused ({failure}). {hint}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +99,42 @@ def test_what_lies_where_the_record_goes_stays(annotate: Any, tmp_path: Path) ->
 
 def test_other_settings_are_refused(annotate: Any) -> None:
     assert annotate("--caption")[0] == 0
-    for change in (["--prompt", "What?"], ["--caption", "--phrase", "cat"], ["--caption", "--batch", "3"]):
+    for change in (["--prompt", "What?"], ["--caption", "--phrase", "cat"], ["--caption", "--max-new-tokens", "3"]):
         code, _, err = annotate(*change)
         assert code == 1
         assert "holds a job with other settings" in err
+
+
+def test_a_job_goes_on_with_another_batch(annotate: Any, tmp_path: Path) -> None:
+    """What a user is told to do whose memory was not enough."""
+    assert annotate("--caption", "--shard-size", "2", "--batch", "2")[0] == 0
+    before = records(tmp_path)
+    (tmp_path / "out" / "shard-000000.jsonl").unlink()
+    assert annotate("--caption", "--shard-size", "2", "--batch", "1")[0] == 0
+    assert records(tmp_path) == before
+
+
+def test_a_repaired_picture_is_not_tried_before_it_is_clear_that_its_export_may_change(
+    annotate: Any, photos: Path, tmp_path: Path
+) -> None:
+    coco = ["--coco", str(tmp_path / "coco.json")]
+    (photos / "broken.png").write_bytes(b"")
+    assert annotate("--caption", *coco)[0] == 0
+    (photos / "broken.png").write_bytes((photos / "a.png").read_bytes())
+    code, _, err = annotate("--caption", "--retry-failed", *coco)
+    assert code in (1, 2) and "coco.json is there already" in err
+    assert sum("error" in record for record in records(tmp_path)) == 1, "nothing was computed"
+    assert annotate("--caption", "--retry-failed", "--overwrite", *coco)[0] == 0
+    assert not any("error" in record for record in records(tmp_path))
+
+
+def test_out_may_be_the_folder_that_one_is_in(annotate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job").mkdir()
+    monkeypatch.chdir(tmp_path / "job")
+    assert annotate("--caption", "--out", ".")[0] == 0
+    assert list((tmp_path / "job").glob("shard-*.jsonl")) and (tmp_path / "job.about.json").is_file()
+    code, _, err = annotate("--caption", "--out", os.path.abspath(os.sep))
+    assert code in (1, 2) and "did not expect" not in err
 
 
 @pytest.mark.parametrize("wrong", [["--phrase", "cat", "--max-new-tokens", "2"], ["--prompt", "very " * 700]])

@@ -140,6 +140,31 @@ def test_a_member_that_claims_more_than_its_file_holds_is_not_unpacked(tmp_path:
     assert isinstance(error, InputError) and "huge.png is not where it was" in str(error)
 
 
+def test_a_shard_is_not_replaced_by_one_that_lacks_what_it_holds(run: Run, photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    shards = tmp_path / "shards"
+    run(str(photos), "--webdataset", str(shards))
+    before = {path.name: path.read_bytes() for path in shards.iterdir()}
+    (photos / "a.png").rename(tmp_path / "a.png")
+    Image.new("RGB", (9, 9)).save(photos / "d.png")
+    told, err = run(str(photos), "--update", "--webdataset", str(shards), "--overwrite")
+    assert told["webdataset_failed"] == 1 and "000000.tar stays as it is" in err
+    after = {path.name: path.read_bytes() for path in shards.iterdir()}
+    assert before.items() < after.items() and sorted(after) == ["000000.tar", "000001.tar", "000002.tar"]
+
+
+@pytest.mark.parametrize("name", ["a", "a.txt", "a.json", "a.PNG", "a.v2"])
+def test_a_picture_of_any_name_is_in_its_shard(run: Run, tmp_path: Path, name: str) -> None:
+    pytest.importorskip("webdataset")
+    Image.new("RGB", (30, 20), "red").save(tmp_path / name, "PNG")
+    (tmp_path / "list.jsonl").write_text(json.dumps({"image": name}) + "\n")
+    run(str(tmp_path / "list.jsonl"), "--webdataset", str(tmp_path / "shards"))
+    with tarfile.open(tmp_path / "shards" / "000000.tar") as tar:
+        assert sorted(tar.getnames()) == ["000000000.json", "000000000.png", "000000000.txt"]
+        kept = tar.extractfile("000000000.png")
+        assert kept is not None and kept.read() == (tmp_path / name).read_bytes()
+
+
 def test_without_webdataset_its_name_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "webdataset", None)
     assert "Install it with: pip install webdataset." in run(str(photos), "--webdataset", "x", code=1)[1]

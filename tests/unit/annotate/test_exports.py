@@ -140,6 +140,36 @@ def test_a_text_that_is_somebody_s_own_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "b.txt").read_text(encoding="utf-8") == "Of b.jpg, 猫\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_caption_is_added_to_no_text_of_another_encoding(tmp_path: Path, encoding: str) -> None:
+    mine = "ein Bär\r\n".encode(encoding)
+    (tmp_path / "a.txt").write_bytes(mine)
+    written = write_sidecars(lambda: pairs(tmp_path, "a.jpg", "b.jpg"), Sidecars(existing="append"))
+    assert written.count == 1 and "a.txt is no text in UTF-8" in written.problems[0]
+    assert (tmp_path / "a.txt").read_bytes() == mine
+
+
+def test_a_caption_is_added_where_the_text_only_ends_in_its_letters(tmp_path: Path) -> None:
+    made = [({"path": str(tmp_path / "a.jpg")}, {"image": "a.jpg", "caption": "cat"})]
+    for before, after in (
+        ("a bobcat", "a bobcat cat\n"),
+        ("a cat\n", "a cat\n"),
+        ("cat", "cat"),
+        ("dog\ncat\n", "dog\ncat\n"),
+    ):
+        (tmp_path / "a.txt").write_text(before)
+        write_sidecars(lambda: made, Sidecars(existing="append"))
+        assert (tmp_path / "a.txt").read_text() == after
+
+
+def test_a_twin_without_a_caption_is_a_twin(tmp_path: Path) -> None:
+    """Repaired later, it gets one; the other's stays where it is."""
+    broken = ({"path": str(tmp_path / "a.jpg")}, {"image": "a.jpg", "error": "broken"})
+    assert write_sidecars(lambda: [broken, *pairs(tmp_path, "a.png")]).count == 1
+    assert write_sidecars(lambda: pairs(tmp_path, "a.jpg", "a.png")).count == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg.txt", "a.png.txt"]
+
+
 def test_a_text_too_long_to_be_added_to_stays(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"x" * (2 << 20))
     written = write_sidecars(lambda: pairs(tmp_path, "a.jpg"), Sidecars(existing="append"))

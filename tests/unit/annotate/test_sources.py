@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import tempfile
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,41 @@ def test_what_is_passed_over_is_counted(photos: Path) -> None:
     assert passed_over["ending in .txt"] == 4 and passed_over["without an ending"] == 2
     assert 2 <= passed_over["hidden"] <= 2 * hidden and passed_over["given before"] == len(found)
     assert "4 ending in .txt" in str(passed_over)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_folder_that_may_not_be_read_is_passed_over_and_counted(project: Path) -> None:
+    """As ``lost+found`` on a disk of one's own, and System Volume Information on Windows."""
+    code = (
+        "import os, sys; from iaa_runtime.annotate.sources import PassedOver, endings, list_images\n"
+        "passed = PassedOver(); endings()  # Pillow loads its parts\n"
+        "os.getuid() or os.setuid(65534)  # who may read anything is not refused\n"
+        "print([row['image'] for row in list_images([sys.argv[1]], passed_over=passed)], passed)"
+    )
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        (Path(name) / "a.png").touch()
+        (Path(name) / "lost+found").mkdir(mode=0o000)
+        words = [sys.executable, "-c", code, name]
+        told = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert "a.png" in told.stdout and "1 in folders that cannot be read" in told.stdout, told.stderr
+
+
+def test_a_list_on_standard_input_may_begin_with_a_mark(project: Path, photos: Path) -> None:
+    """Of the order of its bytes, as Windows' shells put it; of another encoding it is told of."""
+    code = "from iaa_runtime.annotate.sources import list_images; print([row['image'] for row in list_images(['-'])])"
+    path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
+    for text in ('{"image": "a.png"}\n{"image": "b.jpg"}\n', "a.png\nb.jpg\n"):
+        for encoding, seen in (("utf-8-sig", "['a.png', 'b.jpg']"), ("utf-16", "in UTF-16. Write it as UTF-8")):
+            told = subprocess.run(
+                [sys.executable, "-c", code],
+                input=text.encode(encoding),
+                env=os.environ | {"PYTHONPATH": path},
+                capture_output=True,
+                cwd=photos,
+            )
+            assert seen in (told.stdout + told.stderr).decode(), encoding
 
 
 def test_linked_folders_are_looked_through_once(tmp_path: Path) -> None:
