@@ -109,10 +109,10 @@ class ChatTurn(Node):
 def output(chat: Chat, reply: Reply, notes: dict[str, list[str]], cls: type[io.ComfyNode]) -> io.NodeOutput:
     """The node's outputs and what it shows."""
     history = ChatHistory(tuple(chat.conversation.to_list()), chat.image)
-    boxes = [reply.detections] if reply.detections and chat.image is not None else []
+    images = [chat.image] if reply.detections and chat.image is not None else []
     # The same keys without boxes: of a list of turns, ComfyUI puts those of the first together. An app shows the first
     # key first.
-    shown = boxes_ui([chat.image] * len(boxes), boxes, cls) | texts_ui([reply.text]) | notes
+    shown = boxes_ui(images, [reply.detections] * len(images), cls) | texts_ui([reply.text]) | notes
     return io.NodeOutput(reply.text, history, bounding_boxes([reply.detections]), ui=shown)
 
 
