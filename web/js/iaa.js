@@ -1,7 +1,7 @@
 /**
  * What IAA's nodes show: boxes over their pictures, and texts. Results are kept in the node's properties, unless they are
- * very large, so they are saved with the workflow and are back after a reload, in the classic renderer and in Nodes 2.0. A node that stands for a
- * subgraph shows what was found last inside it.
+ * very large, so they are saved with the workflow and are back after a reload, in the classic renderer and in Nodes 2.0. A
+ * node that stands for a subgraph shows what was found last inside it.
  */
 
 import { api } from "../../../scripts/api.js";
