@@ -20,7 +20,7 @@ from .boxes_common import SKIP, mask_per_box
 from .boxes_mask import PER_BOX, PER_IMAGE
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
-from .lists import first_of
+from .lists import first_of, listed
 from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
@@ -83,7 +83,7 @@ class Ground(Node):
     @classmethod
     def look_ahead(cls, given: Sequence[Mapping[str, Any]]) -> None:
         """There must be something to find in one image at least: of several texts, some may be blank."""
-        said = [text for inputs in given for text in _listed(inputs.get("phrases"))]
+        said = [text for inputs in given for text in listed(inputs.get("phrases"))]
         if not any(lines(text) if isinstance(text, str) else True for text in said):
             raise InputError("'phrases' is empty. Connect or type what to find, one phrase a line.")
 
@@ -140,12 +140,8 @@ def found_outputs() -> list[io.Output]:
 
 def phrases_of_each(phrases: str | list[str], count: int) -> list[list[str]]:
     """The phrases of each of ``count`` images, none twice, out of one text for all or a text an image."""
-    wanted = [distinct_phrases(lines(text)) for text in _listed(phrases)]
+    wanted = [distinct_phrases(lines(text)) for text in listed(phrases)]
     return wanted * count if isinstance(phrases, str) else wanted
-
-
-def _listed(phrases: Any) -> list[Any]:
-    return list(phrases) if isinstance(phrases, (list, tuple)) else [phrases]
 
 
 def apply_policy(

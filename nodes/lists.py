@@ -36,7 +36,7 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
     Raises:
         InputError: a list is empty; or there are several texts and several images, but not one text an image or batch.
     """
-    batches, said = _listed(inputs.get("image")), _listed(inputs.get(texts, ""))
+    batches, said = listed(inputs.get("image")), listed(inputs.get(texts, ""))
     sizes = [len(batch) if isinstance(batch, torch.Tensor) and batch.ndim == 4 else 1 for batch in batches]
     paired = dict(inputs)
     if len(said) == sum(sizes) > len(batches):
@@ -48,7 +48,7 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
             "one an image: with other numbers, nobody knows which belongs to which."
         )
     if any(isinstance(text, str) and INDEX in text for text in said):
-        paired[texts] = _numbered(_listed(paired[texts]), sizes)
+        paired[texts] = _numbered(listed(paired[texts]), sizes)
     for name, value in paired.items():
         if 0 in _lengths(value):
             raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
@@ -89,7 +89,8 @@ def _numbered(texts: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:
     return numbered
 
 
-def _listed(value: Any) -> Sequence[Any]:
+def listed(value: Any) -> Sequence[Any]:
+    """A list as it is, and anything else as a list of one."""
     return value if isinstance(value, (list, tuple)) else [value]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import errno
 import filecmp
+import hashlib
 import json
 import os
 import secrets
@@ -168,6 +169,15 @@ def open_input(path: Path) -> BinaryIO:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({_reason(error)}). Check the path.") from error
     raise InputError(f"{path} cannot be read: it is {_kind(mode)}. Give a file.")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in 64 hexadecimal digits; raises :class:`InputError` where it cannot be read."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .files import TEMPORARY, json_line, make_folder, open_input, read_text, write_bytes, write_jsonl
+from .files import TEMPORARY, file_digest, json_line, make_folder, read_text, write_bytes, write_jsonl
 from .job import FIRST_LIST, MANIFEST, Job, Jsonl, Row, ShardFormat, shortened
 from .process_group import ProcessGroup
 
@@ -102,7 +101,7 @@ def check_folder(folder: Path) -> bool:
 def _start(folder: Path, settings: Row, rows: Callable[[], Iterable[Row]]) -> None:
     make_folder(folder)
     count = _write_list(folder / FIRST_LIST, rows())
-    manifest = {"version": _FORMAT, "count": count, "list": _digest(folder / FIRST_LIST), "settings": settings}
+    manifest = {"version": _FORMAT, "count": count, "list": file_digest(folder / FIRST_LIST), "settings": settings}
     write_bytes(folder / MANIFEST, json_line(manifest))
 
 
@@ -115,7 +114,7 @@ def _add(job: Job, rows: Iterable[Row]) -> None:
     path = job.list_file(len(job.counts))
     count = _write_list(path, chain([first], rows))
     manifest = _read_manifest(job.folder)
-    manifest["added"] = [*manifest.get("added", ()), {"count": count, "list": _digest(path)}]
+    manifest["added"] = [*manifest.get("added", ()), {"count": count, "list": file_digest(path)}]
     write_bytes(job.folder / MANIFEST, json_line(manifest), overwrite=True)
 
 
@@ -152,19 +151,11 @@ def _check_lists(job: Job) -> None:
     """Raises :class:`InputError` unless the lists of items are those that were written."""
     for part, (count, digest) in enumerate(_parts(_read_manifest(job.folder))):
         path = job.list_file(part)
-        if digest is not None and digest != _digest(path):
+        if digest is not None and digest != file_digest(path):
             raise InputError(
                 f"{path} does not hold the {count:,} items that were listed: it was changed or cut. Start anew in "
                 "another folder."
             )
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open_input(path) as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_manifest(folder: Path) -> Row:

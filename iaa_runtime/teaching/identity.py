@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..config.teaching import TeachSettings
 from ..errors import InputError
-from ..jobs.files import json_line, open_input, read_text, write_bytes
+from ..jobs.files import file_digest, json_line, read_text, write_bytes
 from ..pipeline.local import IAAPipeline
 from .examples import Example, by_picture
 from .files import RunFiles
@@ -28,7 +28,7 @@ def identity_of(pipeline: IAAPipeline, examples: Sequence[Example], settings: Te
     digest = hashlib.sha256()
     for shown in by_picture(examples):
         image = shown.examples[0].image
-        digest.update(_contents(image))
+        digest.update(_contents(image).encode())
         for example in shown.examples:
             name = example.picture_key if isinstance(image, Path) else None
             digest.update(json_line([name, example.asked, example.boxes, example.answer, example.before]))
@@ -77,13 +77,8 @@ def _others(path: Path, identity: Mapping[str, Any]) -> list[str]:
     return [name for name, value in identity.items() if known.get(name) != value]
 
 
-def _contents(image: Path | Image.Image) -> bytes:
+def _contents(image: Path | Image.Image) -> str:
     """A digest of a picture: a file may have been replaced by another of its name."""
-    digest = hashlib.sha256()
     if isinstance(image, Path):
-        with open_input(image) as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    else:
-        digest.update(f"{image.mode} {image.size} ".encode() + image.tobytes())
-    return digest.digest()
+        return file_digest(image)
+    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()

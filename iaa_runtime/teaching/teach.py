@@ -338,7 +338,7 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, les
 
 
 def asked_of(tests: Lessons, view: int, count: int) -> Sequence[Row]:
-    """So many taught rows of a view, the same every time: of more than that, things that are shown first."""
+    """At most ``count`` taught rows of a view, the same at every call; shown things before absent ones."""
     rows = tests.taught[view]
     if len(rows) <= count:
         return rows
