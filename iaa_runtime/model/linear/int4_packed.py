@@ -106,12 +106,16 @@ class PackedInt4Linear(SpecialLinear):
         plus = 128 - ZERO * by  # a half more, for what is cut off
         memory = _Memory(min(SLAB, len(self.weight)), self.in_features, len(tokens))
         out = torch.empty((len(tokens), len(shared)), dtype=dtype)
-        slabs = (self.weight, 0), (shared.view(-1, 2, HALF), 0), (out.view(len(out), -1, 2, HALF), 1)
-        whole_numbers = (torch.split(each, SLAB * HALF, dim=-1) for each in (by, plus))
-        for blocks, scale, part, *numbers in zip(
-            *(torch.split(each, SLAB, dim) for each, dim in slabs), *whole_numbers, strict=True
-        ):
-            sums = torch._int_mm(tokens, memory.widened(blocks, *numbers, group), out=memory.sums(blocks))
+        slabs = (
+            torch.split(self.weight, SLAB),
+            torch.split(by, SLAB * HALF, -1),
+            torch.split(plus, SLAB * HALF, -1),
+            torch.split(shared.view(-1, 2, HALF), SLAB),
+            torch.split(out.view(len(out), -1, 2, HALF), SLAB, 1),
+        )
+        for blocks, factor, more, scale, part in zip(*slabs, strict=True):
+            weights = memory.widened(blocks, factor, more, group)
+            sums = torch._int_mm(tokens, weights, out=memory.sums(blocks))
             scaled = sums.view(torch.float32).copy_(sums).mul_(scale.transpose(0, 1).flatten())
             part.copy_(scaled.view(len(out), 2, -1, HALF).transpose(1, 2))
         return out
