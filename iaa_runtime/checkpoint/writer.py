@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import platform
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +36,11 @@ SHARD_BYTES = 1 << 30
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """A disk is full, its files have a limit (4 GB on FAT32), or its user has."""
+
+_WAITS = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between tries of renaming."""
+_writing: set[Path] = set()
+"""Folders that this process writes just now."""
 
 _DTYPE_NAMES = {dtype: name for name, dtype in SAFETENSORS_DTYPES.items()}
 
@@ -82,8 +89,8 @@ def write_file(file: Path, tensors: Mapping[str, LazyTensor], metadata: Mapping[
         header[name] = {"dtype": _DTYPE_NAMES[tensor.dtype], "shape": list(tensor.shape)} | offsets
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    partial = file.with_name(f"{file.name}.partial-{os.getpid()}")
-    partial.touch(exist_ok=False)  # ours from here on: what is there already is somebody else's
+    partial = file.with_name(f"{file.name}.{_partial()}")
+    partial.touch(exist_ok=False)  # ours from here on
     try:
         with partial.open("wb") as out:
             out.write(len(text).to_bytes(8, "little") + text)
@@ -93,6 +100,8 @@ def write_file(file: Path, tensors: Mapping[str, LazyTensor], metadata: Mapping[
                     stored = chunk.detach().to("cpu", tensor.dtype).contiguous()
                     out.write(stored.flatten().view(torch.uint8).numpy().data)
                 assert out.tell() == 8 + len(text) + header[name]["data_offsets"][1], f"{name} has another size"
+            out.flush()
+            os.fsync(out.fileno())
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -133,9 +142,15 @@ def write_index(folder: Path, files: Mapping[str, Mapping[str, LazyTensor]]) -> 
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _whose() -> str:
+def _partial() -> str:
+    """What is behind the name of something that is being written: its writer's number, behind a random one, since a
+    container gives every process the same."""
+    return f"partial-{secrets.token_hex(4)}-{os.getpid()}"
+
+
+def _mark(process: int | str) -> bytes:
     """What a folder that is being written says of its writer: the process and the machine."""
-    return f"{os.getpid()} {platform.node()}\n"
+    return f"{process} {platform.node()}\n".encode()
 
 
 def _remove_left_over(out: Path) -> None:
@@ -144,9 +159,9 @@ def _remove_left_over(out: Path) -> None:
         process, marker = left.name.rpartition("-")[2], left / MARKER
         if left.is_symlink() or marker.is_symlink() or not marker.is_file() or marker.stat().st_size > 1000:
             continue
-        if not process.isdecimal() or marker.read_bytes() != f"{process} {platform.node()}\n".encode():
+        if not process.isdecimal() or marker.read_bytes() != _mark(process):
             continue
-        if _runs(int(process)):
+        if left in _writing or (int(process) != os.getpid() and _runs(int(process))):
             log.warning("%s is being written by process %s, and stays.", left, process)
         else:
             log.warning("%s is what a process that was killed has left; it is removed.", left)
@@ -188,20 +203,23 @@ def new_folder(out: Path) -> Iterator[Path]:
         _remove_left_over(out)
         if was_there:
             _give_way(out)
-        partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
-        partial.mkdir(parents=True)  # ours from here on: what is there already is somebody else's
+        partial = out.with_name(f"{out.name}.{_partial()}")
+        partial.mkdir(parents=True)  # ours from here on
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{out}.partial-{os.getpid()}, where the files are written first, cannot be made "
-            f"({getattr(error, 'strerror', None) or error}). Remove it, or choose another --out."
+            f"A folder beside {out}, where the files are written first, cannot be made "
+            f"({getattr(error, 'strerror', None) or error}). Choose another --out."
         ) from error
+    _writing.add(partial)
     try:
-        (partial / MARKER).write_text(_whose(), encoding="utf-8")
+        (partial / MARKER).write_bytes(_mark(os.getpid()))
         yield partial
         (partial / MARKER).unlink()
-        partial.rename(out)
+        _rename(partial, out)
+    except NotRenamedError:
+        raise
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if was_there:
@@ -212,6 +230,27 @@ def new_folder(out: Path) -> Iterator[Path]:
                 "--out on another disk."
             ) from error
         raise
+    finally:
+        _writing.discard(partial)
+
+
+class NotRenamedError(InputError):
+    """A folder is whole, but cannot get its name."""
+
+
+def _rename(folder: Path, out: Path) -> None:
+    """Gives a whole folder its name, a few times if need be: on Windows a scanner may hold a new file for a moment."""
+    for wait in (*_WAITS, None):
+        try:
+            folder.rename(out)
+            return
+        except PermissionError as error:
+            if wait is None:
+                raise NotRenamedError(
+                    f"All is written, but {folder} cannot be renamed to {out} ({error.strerror}): a program has it "
+                    "open. Close that, and rename the folder."
+                ) from error
+            time.sleep(wait)
 
 
 def _give_way(out: Path) -> None:

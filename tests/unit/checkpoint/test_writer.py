@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -20,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from iaa_runtime.checkpoint import writer
 from iaa_runtime.checkpoint.formats import SAFETENSORS_DTYPES
 from iaa_runtime.checkpoint.json_files import load_json, write_json
 from iaa_runtime.checkpoint.writer import MARKER, LazyTensor, new_folder, write_file, write_shards
@@ -207,3 +209,38 @@ def test_settings_that_are_no_unicode_are_written_as_they_were(tmp_path: Path) -
     content = {"lone": "\ud800", "name": "猫"}
     write_json(tmp_path / "config.json", content)
     assert load_json(tmp_path / "config.json") == content
+
+
+def test_another_process_of_the_same_number_stands_in_no_ones_way(left: Path, tmp_path: Path) -> None:
+    """In a container every process may be number 1: what has our own number and is not ours is a left-over."""
+    mine = left.rename(tmp_path / f"out.partial-0123-{os.getpid()}")
+    (mine / MARKER).write_bytes(f"{os.getpid()} {platform.node()}\n".encode())
+    (tmp_path / f"it.safetensors.partial-{os.getpid()}").touch()
+    with new_folder(tmp_path / "out") as folder:
+        assert not mine.exists()
+        (folder / "here").touch()
+    assert (tmp_path / "out" / "here").exists()
+
+
+def test_a_folder_that_is_held_for_a_moment_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where a scanner looks at new files; if it never lets go, all that was written is kept."""
+    held, rename = [2], Path.rename
+
+    def hold(self: Path, target: Path) -> Path:
+        held[0] -= 1
+        if held[0] >= 0:
+            raise PermissionError(errno.EACCES, "in use")
+        return rename(self, target)
+
+    monkeypatch.setattr(writer, "_WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(Path, "rename", hold)
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "weights").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["weights"]
+    held[0] = 1000
+    with (
+        pytest.raises(InputError, match=r"All is written, but .* cannot be renamed"),
+        new_folder(tmp_path / "b") as kept,
+    ):
+        (kept / "weights").touch()
+    assert (kept / "weights").exists() and not (tmp_path / "b").exists()
