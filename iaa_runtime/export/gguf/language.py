@@ -83,9 +83,11 @@ def add_vocabulary(writer: Any, folder: Path, task: Task, size: int) -> None:
     kinds, tokens = gguf.TokenType, [f"[unused {number}]" for number in range(size)]
     types = [kinds.UNUSED] * size
     for token, number in content["model"]["vocab"].items():
-        tokens[number], types[number] = token, kinds.NORMAL
+        if number < size:  # one without an embedding is never said
+            tokens[number], types[number] = token, kinds.NORMAL
     for added in content["added_tokens"]:
-        tokens[added["id"]], types[added["id"]] = added["content"], kinds.CONTROL
+        if added["id"] < size:  # one without an embedding is never said
+            tokens[added["id"]], types[added["id"]] = added["content"], kinds.CONTROL
     merges = content["model"]["merges"]
     writer.add_tokenizer_model("gpt2")  # byte-level BPE,
     writer.add_tokenizer_pre("llama-bpe")  # its text cut as Llama 3 cuts it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,16 @@ def test_the_vocabulary_is_the_tokenizers(source: Checkpoint, tmp_path: Path) ->
 
 
 MARKER = "<__media_x3v__>"
+
+
+def test_tokens_without_an_embedding_are_left_out(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "iaa", Geometry(vocab_size=384))
+    file = folder / "tokenizer.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["added_tokens"].append(content["added_tokens"][-1] | {"id": 384, "content": "<|one_too_many|>"})
+    file.write_text(json.dumps(content), encoding="utf-8")
+    settings, _ = read(export_gguf(Checkpoint(folder), "Text", tmp_path / "out", "f16") / "iaa-text-f16.gguf")
+    assert len(settings["tokenizer.ggml.tokens"]) == 384
 
 
 @pytest.mark.parametrize(
