@@ -141,6 +141,10 @@ class WeightFile(ABC):
         for entry in entries:
             if self._lasts(entry, target):
                 continue
+            if not entry.shape:  # a number has no rows
+                ((name, value),) = self.views([entry])
+                yield name, value.to(target.device, target.dtype)
+                continue
             if target.matches(entry) and target.buffer is not None:
                 yield entry.name, self.rows(entry, 0, entry.shape[0])
                 continue

@@ -21,6 +21,7 @@ from ..errors import ConfigError
 from ..model.banks import bank_shapes, build_bank
 from ..model.linear.kinds import stored_kinds
 from ..model.linear.quantized import QuantizedLinear, scale_name
+from ..text.tokenizer import load_tokenizer
 
 TOWER = "clip"
 """The folder of the vision tower within a converted checkpoint."""
@@ -53,10 +54,11 @@ def convert(
 
     Raises:
         InputError: ``out`` holds something already.
-        CheckpointError: the checkpoint lacks what a task needs.
+        CheckpointError: the checkpoint lacks what a task needs, or its tokenizer.
         ConfigError: there is no such precision, or ``source`` was converted itself.
     """
     files, out = converted_files(source, precision, tasks), Path(out)
+    load_tokenizer(source.folder)  # without one the new folder could not be opened
     with new_folder(out) as folder:
         for file, tensors in files.items():
             (folder / file).parent.mkdir(exist_ok=True)
@@ -84,6 +86,8 @@ def converted_files(
         )
     wanted = {bank for task in tasks for bank in Task.parse(task).banks}
     banks = [bank for bank in BANK_NAMES if bank in wanted]
+    if "vision" in banks:
+        source.require_vision()
     for bank in banks:
         source.check(bank, bank_shapes(bank, source.config, source.vision))
     names = {bank: TOWER_FILE if bank == "vision" else f"{bank}.safetensors" for bank in banks}

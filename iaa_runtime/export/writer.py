@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,28 +60,43 @@ def export(
         )
     with new_folder(out) as folder:
         tensors = _stock_tensors(source, task)
-        write_shards(folder, tensors, shard_bytes, progress)
         # Norms are sometimes kept in float32 beside 16-bit weights; engines are told the smaller.
         dtype = min((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
-        _write_configs(source, task, folder, str(dtype).removeprefix("torch."))
+        _write_configs(
+            source, task, folder, str(dtype).removeprefix("torch.")
+        )  # first: it is soon seen what is missing
+        write_shards(folder, tensors, shard_bytes, progress)
     return out
 
 
 def _stock_tensors(source: Checkpoint, task: Task) -> dict[str, LazyTensor]:
     """The task's tensors as stored, under the hub's names."""
+    projector = source.config.mm_projector_type
+    if task.sees and projector not in ("linear", "mlp2x_gelu"):
+        raise CheckpointError(
+            f"The projector of {source.folder} is {projector!r}; a stock LLaVA has 'linear' or 'mlp2x_gelu'."
+        )
     base, adaptors = names.block_positions(source.config, task)
     prefix = names.LLAVA if task.sees else names.LLAMA
     tensors = {
-        names.stock_name(bank, name, base if bank == "base" else adaptors, prefix): source.stored(bank, name)
+        names.stock_name(bank, name, base if bank == "base" else adaptors, prefix): _stored(source, bank, name)
         for bank in task.banks
         for name in _wanted(source, bank)
     }
-    if task.sees and source.config.mm_projector_type == "linear":
-        size, dtype = source.config.hidden_size, getattr(torch, min(source.dtypes(task.stack_bank)))
+    if task.sees and projector == "linear":
+        size = source.config.hidden_size
+        dtype = tensors[names.stock_name(task.stack_bank, f"{names.PROJECTOR}weight", [], prefix)].dtype
         for name, identity in (("weight", torch.eye(size)), ("bias", torch.zeros(size))):
             second = names.stock_name(task.stack_bank, f"{names.PROJECTOR}2.{name}", [], prefix)
             tensors[second] = LazyTensor.of(identity, dtype)
     return tensors
+
+
+def _stored(source: Checkpoint, bank: BankName, name: str) -> LazyTensor:
+    """A tensor as it is stored, but for 8-bit floats, which transformers does not open: those become bfloat16."""
+    tensor = source.stored(bank, name)
+    small = tensor.dtype.is_floating_point and tensor.dtype.itemsize == 1
+    return replace(tensor, dtype=torch.bfloat16) if small else tensor
 
 
 def _wanted(source: Checkpoint, bank: BankName) -> list[str]:
@@ -89,6 +105,8 @@ def _wanted(source: Checkpoint, bank: BankName) -> list[str]:
     Raises:
         CheckpointError: some are not there.
     """
+    if bank == "vision":
+        source.require_vision()
     shapes = bank_shapes(bank, source.config, source.vision)
     source.check(bank, shapes)
     if bank != "vision":

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from iaa_runtime import IAAModel, IAAPipeline
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT, Checkpoint
 from iaa_runtime.cli import main
 from iaa_runtime.config import Task
-from iaa_runtime.errors import CheckpointError, ConfigError, InputError
+from iaa_runtime.errors import CheckpointError, ConfigError, IAAError, InputError
 from iaa_runtime.export import export
 from iaa_runtime.export.convert import convert
-from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED
+from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED, stored_kinds
+from iaa_runtime.model.store import BankStore
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 
 GEOMETRY = Geometry(hidden_size=64, intermediate_size=96, heads=2, kv_heads=1)
@@ -201,3 +203,43 @@ def test_a_disk_without_room_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "out cannot be written (File too large); nothing is left of it. Free space" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_it_is_loaded_to_a_device_of_its_own(tmp_path: Path, precision: str) -> None:
+    """``meta`` stands for any that is not the CPU. The scale of an fp8 weight is a number, which has no rows."""
+    made = convert(Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY)), precision, tmp_path / "out")
+    store = BankStore(Checkpoint(made), torch.bfloat16, torch.device("meta"), None, stored_kinds(precision))
+    for bank in ("base", "g", "vision"):
+        assert {tensor.device.type for tensor in store.load(bank).state_dict().values()} == {"meta"}
+
+
+@pytest.mark.parametrize("missing", ["tower", "tokenizer"])
+def test_what_is_missing_is_named_before_anything_is_written(tmp_path: Path, missing: str) -> None:
+    source = make_checkpoint(tmp_path / "source", GEOMETRY)
+    if missing == "tower":
+        shutil.rmtree(source / "clip")
+    else:
+        (source / "tokenizer.json").unlink()
+    for make in (convert_to_int8, export_g):
+        with pytest.raises(IAAError, match="vision tower" if missing == "tower" else r"tokenizer\.json"):
+            make(Checkpoint(source), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def convert_to_int8(source: Checkpoint, out: Path) -> None:
+    convert(source, "int8", out)
+
+
+def export_g(source: Checkpoint, out: Path) -> None:
+    def written(file: str) -> None:
+        pytest.fail(f"{file} was written first")
+
+    export(source, "G", out, progress=written)
+
+
+def test_a_projector_that_no_stock_llava_has_is_refused(tmp_path: Path) -> None:
+    source = make_checkpoint(tmp_path / "source", replace(GEOMETRY, projector="mlp3x_gelu"))
+    with pytest.raises(CheckpointError, match="'mlp3x_gelu'; a stock LLaVA has"):
+        export(Checkpoint(source), "G", tmp_path / "out")
+    export(Checkpoint(source), "Text", tmp_path / "text")
