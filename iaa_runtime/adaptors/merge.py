@@ -7,7 +7,7 @@ from functools import partial
 
 from torch import Tensor
 
-from ..checkpoint.checkpoint import MERGED, Change, Checkpoint
+from ..checkpoint.checkpoint import MERGED, MERGED_TASKS, Change, Checkpoint
 from ..config import BankName
 from ..errors import ConfigError
 from .base import adapted_bank
@@ -36,8 +36,10 @@ def merged(checkpoint: Checkpoint, chosen: Sequence[Chosen]) -> Checkpoint:
         for name, update in adaptor.updates(strength).items():
             updates.setdefault((adapted_bank(adaptor.task), f"{name}.weight"), []).append(update)
     changes: dict[tuple[BankName, str], Change] = {key: partial(_added, each) for key, each in updates.items()}
-    before = checkpoint.config_raw.get(MERGED) or []
-    return checkpoint.changed(changes, {MERGED: [*before, *([a.digest, strength] for a, strength in chosen)]})
+    before, tasks = checkpoint.config_raw.get(MERGED), checkpoint.config_raw.get(MERGED_TASKS)
+    notes = [*(before if isinstance(before, list) else ()), *([a.digest, strength] for a, strength in chosen)]
+    told = {**(tasks if isinstance(tasks, dict) else {}), **{a.digest: a.task.value for a, _ in chosen}}
+    return checkpoint.changed(changes, {MERGED: notes, MERGED_TASKS: told})
 
 
 def _added(updates: Sequence[Update], first: int, rows: Tensor) -> Tensor:

@@ -37,8 +37,9 @@ CONVERT_AGAIN = (
     "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
 )
 
-MERGED = "iaa_merged_adaptors"
-"""The setting that names the adaptors that were merged into its matrices, each as digest and strength."""
+MERGED, MERGED_TASKS = "iaa_merged_adaptors", "iaa_merged_adaptor_tasks"
+"""The settings that name the adaptors that were merged into its matrices, each as digest and strength, and the task of
+each digest."""
 
 Change = Callable[[int, Tensor], Tensor]
 """Makes rows of a tensor anew: the number of the first, and the rows as stored -> the rows that stand for them."""
@@ -185,7 +186,10 @@ class Checkpoint:
     def stored(self, bank: BankName, name: str) -> LazyTensor:
         """One of the bank's tensors as it is stored, to be written elsewhere."""
         entry = self._entries[bank][name]
-        return LazyTensor(entry.shape, entry.dtype, partial(self.chunks, bank, name, "cpu"))
+        # What was changed would be rounded back to 8 bits, most of it to what it was.
+        rounds = (bank, name) in self._changes and entry.dtype.itemsize == 1
+        dtype = torch.bfloat16 if rounds else entry.dtype
+        return LazyTensor(entry.shape, dtype, partial(self.chunks, bank, name, "cpu"))
 
     def changed(self, changes: Mapping[tuple[BankName, str], Change], settings: Mapping[str, Any]) -> Checkpoint:
         """The checkpoint with some of its tensors made anew whenever they are read; nothing is written.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from make_adaptor import random_adaptor, write_random
 from make_checkpoint import Geometry, make_checkpoint
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from stock_models import read_weights
 
 from iaa_runtime import IAAModel
@@ -151,3 +152,36 @@ def test_info_tells_what_is_merged(folder: Path, tmp_path: Path, capsys: pytest.
     assert f"merged: adaptor {digest} at strength 0.5" in capsys.readouterr().out
     assert main(["info", "--model", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["merged_adaptors"] == []
+
+
+def test_what_is_merged_into_one_task_leaves_the_other_its_adaptors(folder: Path, tmp_path: Path) -> None:
+    first, second = random_adaptor(folder, "G"), random_adaptor(folder, "MM")
+    made = convert(merged(Checkpoint(folder), [(first, 1.0)]), "int8", tmp_path / "int8")
+    model, plain = IAAModel.from_pretrained(made), IAAModel.from_pretrained(folder, precision="int8")
+    with model.adaptors.using(second), plain.adaptors.using(second):
+        assert torch.equal(model(IDS, PIXELS, "MM"), plain(IDS, PIXELS, "MM"))
+    both = merged(merged(Checkpoint(folder), [(first, 1.0)]), [(second, 0.5)])
+    assert both.config_raw[MERGED] == [[first.digest, 1.0], [second.digest, 0.5]]
+    for adaptor in (first, second):
+        with pytest.raises(AdaptorError, match="another model"):
+            adaptor.check_fits(both)
+
+
+def test_weights_cast_to_8_bit_floats_keep_what_is_merged_into_them(folder: Path, tmp_path: Path) -> None:
+    """Rounded back to 8 bits, most of an update would be gone; and stock transformers opens the export."""
+    from transformers import LlavaForConditionalGeneration
+
+    cast = tmp_path / "cast"
+    shutil.copytree(folder, cast)
+    for file in cast.glob("*.safetensors"):
+        save_file({n: t.to(torch.float8_e4m3fn) if t.ndim == 2 else t for n, t in load_file(file).items()}, file)
+    adaptor = random_adaptor(cast, "G")
+    out = export(merged(Checkpoint(cast), [(adaptor, 0.05)]), "G", tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    exported, plain = read_weights(out), read_weights(export(Checkpoint(cast), "G", tmp_path / "plain"))
+    assert {tensor.dtype.itemsize for tensor in exported.values()} <= {2, 4}
+    LlavaForConditionalGeneration.from_pretrained(out)
+    changed = [name for name, tensor in exported.items() if not torch.equal(tensor, plain[name])]
+    assert len(changed) == 7 * 3
+    shares = [float((exported[name] != plain[name]).float().mean()) for name in changed]
+    assert min(shares) > 0.7
