@@ -95,7 +95,7 @@ def server(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def dynamic_client(comfyui: Path, shared_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """Talks to a ComfyUI in which dynamic VRAM management is on, as it is by default on NVIDIA cards."""
+    """Talks to a ComfyUI in which layers are lazy, as with dynamic VRAM management, the default on NVIDIA cards."""
     base = tmp_path_factory.mktemp("dynamic")
     link_pack(PROJECT, base)
     (base / "custom_nodes" / "dynamic_vram.py").symlink_to(INSIDE / "dynamic_vram.py")
