@@ -75,7 +75,7 @@ def machine_lines(machine: dict[str, Any]) -> str:
     about = ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in machine.items() if key not in ("memory", "matrix")
     )
-    return f"{about}\ncopies {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s"
+    return f"{about}\nmoves {machine['memory'] / 1e9:.1f} GB/s, multiplies {machine['matrix'] / 1e9:.0f} GFLOP/s"
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

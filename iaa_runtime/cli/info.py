@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, Format, task_bytes, weight_bytes
 from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
-from ..model.dtypes import default_dtype, embedding_dtype
+from ..model.dtypes import embedding_dtype, pick_dtype
 from ..model.linear.kinds import stored_kinds
 from ..model.store import kinds_in
 from ..text.printable import printable
@@ -24,11 +24,13 @@ from .output import print_json, size_text
 
 COLUMNS = {"fp32": "fp32", "bf16": "bf16/fp16", "int8": "int8/fp8", "int4": "int4"}
 """Formats that differ in size, and the heads of their columns."""
+BOTH = (Task.MM, Task.G)
+"""What is open together where things are named and then found."""
 
 
 def run(options: argparse.Namespace) -> int:
     """Describes the checkpoint from its headers, without loading weights; fails if something is missing."""
-    about = describe(open_checkpoint(options))
+    about = describe(open_checkpoint(options)) | {"here": _here(options)}
     if options.json:
         print_json(about)
     else:
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Everything that ``iaa info --json`` prints."""
+    """What ``iaa info --json`` prints of a checkpoint."""
     config, vision = checkpoint.config, checkpoint.vision
     parameters: dict[BankName, int] = {}
     missing: list[str] = []
@@ -87,7 +89,10 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
             }
             for size in CARDS
         },
-        "here": _here(),
+        "both_needed_bytes": {
+            name: task_bytes(config, vision, BOTH, form)
+            for name, form in (formats[Task.MM] if formats.keys() >= set(BOTH) else {}).items()
+        },
         "missing": missing,
     }
 
@@ -106,10 +111,10 @@ def _merged(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     ]
 
 
-def _here() -> dict[str, str]:
-    """The device and the dtype that commands choose on this machine."""
-    device = pick_device("auto")
-    return {"device": str(device), "dtype": str(default_dtype(device)).removeprefix("torch.")}
+def _here(options: argparse.Namespace) -> dict[str, str]:
+    """The device and the dtype that commands choose on this machine, with the same options and environment."""
+    device = pick_device(options.device)
+    return {"device": str(device), "dtype": str(pick_dtype(options.dtype, device)).removeprefix("torch.")}
 
 
 def _formats(checkpoint: Checkpoint, task: Task) -> dict[str, Format]:
@@ -151,11 +156,20 @@ def _print(about: dict[str, Any]) -> None:
             f"  {name:<8}{bank['parameters']:>12,}{size_text(bank['stored_bytes']):>11} {', '.join(bank['stored_as'])}"
         )
     columns = {form: head for form, head in COLUMNS.items() if about["precision"] in (None, *head.split("/"))}
-    print("\n  task    blocks" + "".join(f"{head:>11}" for head in columns.values()) + "   (weights)")
+    heads = "".join(f"{head:>11}" for head in columns.values())
+
+    def sizes(of: dict[str, int]) -> str:
+        return "".join(f"{size_text(of[form if form in of else about['precision']]):>11}" for form in columns)
+
+    print(f"\n  weights blocks{heads}")
     for name, task in about["tasks"].items():
-        sizes = (size_text(task["bytes"].get(form, task["bytes"].get(about["precision"]))) for form in columns)
-        print(f"  {name:<8}{task['blocks']:>6}" + "".join(f"{size:>11}" for size in sizes))
-    print("\n  fits into " + "".join(f"{size:>8} GB" for size in about["fits"]) + "   (with KV cache and activations)")
+        print(f"  {name:<8}{task['blocks']:>6}{sizes(task['bytes'])}")
+    print(f"\n  needs         {heads}   (with KV cache and activations)")
+    for name, task in about["tasks"].items():
+        print(f"  {name:<14}{sizes(task['needed_bytes'])}")
+    if about["both_needed_bytes"]:
+        print(f"  {'MM and G':<14}{sizes(about['both_needed_bytes'])}")
+    print("\n  fits into " + "".join(f"{size:>8} GB" for size in about["fits"]))
     for name in about["tasks"]:
         best = [next(iter(tasks[name]), "–") for tasks in about["fits"].values()]
         print(f"  {name:<10}" + "".join(f"{form:>11}" for form in best))

@@ -7,6 +7,7 @@ width of all heads.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,12 +103,12 @@ QUESTION_TOKENS = 64
 """Words around the image in :func:`task_bytes`'s idea of a prompt."""
 
 
-def weight_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
-    """Bytes of the banks that a task needs; without the tower's where the checkpoint has none."""
+def weight_bytes(config: IAAConfig, vision: VisionConfig | None, tasks: Task | Iterable[Task], form: Format) -> int:
+    """Bytes of the banks that a task needs, or several in turn; without the tower's where the checkpoint has none."""
+    tasks = (tasks,) if isinstance(tasks, Task) else tasks
+    banks = {bank for task in tasks for bank in task.banks if bank != "vision" or vision is not None}
     return sum(
-        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds, form.embedding_dtype).values())
-        for bank in task.banks
-        if bank != "vision" or vision is not None
+        sum(bank_bytes(bank, config, vision, form.dtype, form.kinds, form.embedding_dtype).values()) for bank in banks
     )
 
 
@@ -120,6 +121,11 @@ def working_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, fo
     return max(answer, seeing) + form.kinds.working_bytes(form.dtype)
 
 
-def task_bytes(config: IAAConfig, vision: VisionConfig | None, task: Task, form: Format) -> int:
-    """Bytes that a device must have for one answer of default length: weights and work."""
-    return weight_bytes(config, vision, task, form) + working_bytes(config, vision, task, form)
+def task_bytes(config: IAAConfig, vision: VisionConfig | None, tasks: Task | Sequence[Task], form: Format) -> int:
+    """Bytes that a device must have for one answer of default length: weights and work.
+
+    Of several tasks, which answer in turn: each bank once, and the most work.
+    """
+    tasks = (tasks,) if isinstance(tasks, Task) else tasks
+    work = max(working_bytes(config, vision, task, form) for task in tasks)
+    return weight_bytes(config, vision, tasks, form) + work

@@ -6,14 +6,16 @@ import importlib.util
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 
 from iaa_runtime import IAAModel
-from iaa_runtime.bench import report
+from iaa_runtime.bench import report, roofline
 from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
 from iaa_runtime.bench.gguf_file import write_without_vocabulary
 from iaa_runtime.bench.llama_cpp import LlamaCpp
@@ -24,6 +26,21 @@ from iaa_runtime.cli import main
 from iaa_runtime.config import BANK_NAMES, Task
 from iaa_runtime.generation.memory import FORMATS, weight_bytes
 from iaa_runtime.model.banks import bank_bytes
+
+
+@pytest.mark.parametrize(("copying", "summing", "product", "rate"), [(4, 4, 1, 1), (4, 1, 4, 1), (1, 4, 4, 2)])
+def test_the_memory_s_rate_is_the_highest_of_copying_and_reading(
+    copying: float, summing: float, product: float, rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told(Clock):
+        def time(self, run: Callable[[], object]) -> float:
+            out = cast(torch.Tensor, run())
+            assert out.device.type == "cpu"
+            return {0: summing, 1: copying if out.numel() > 1 << 20 else product, 2: 1}[out.ndim]
+
+    monkeypatch.setattr(roofline, "REPEATS", 1)
+    machine = roofline.measure_machine(torch.float32, torch.device("cpu"), Told("wall", torch.device("cpu")))
+    assert machine == roofline.Machine(rate * (128 << 20), 2 * 2048**3)
 
 
 def test_roofline_of_the_full_size() -> None:

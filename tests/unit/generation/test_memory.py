@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,29 @@ def test_weights_of_the_published_checkpoint(published: IAAConfig, form: str, ta
 def test_mm_fits_where_it_should(published: IAAConfig, form: str, bound: float) -> None:
     needed = task_bytes(published, VisionConfig(), Task.MM, FORMATS[form]) / 1e9
     assert bound - 1 < needed <= bound
+
+
+def test_the_readme_s_table_of_cards_is_the_count(published: IAAConfig, project: Path) -> None:
+    page = (project / "README.md").read_text(encoding="utf-8").partition("## Which card for what")[2]
+    rows = re.findall(r"^\| (`.+?) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (.+) \|$", page, re.MULTILINE)
+    asked = {"one": (Task.MM, Task.G), "both": ((Task.MM, Task.G),), "Text": (Task.TEXT,)}
+    told = {form for first, *_ in rows for form in re.findall(r"`(\w+)`", first)}
+    assert told == {"full", "fp8", "int8", "int4"}
+    for first, one, both, text, cards in rows:
+        sizes = {"one": one, "both": both, "Text": text}
+        for name in re.findall(r"`(\w+)`", first):
+            form = FORMATS["bf16" if name == "full" else name]
+            counted = {
+                key: max(task_bytes(published, VisionConfig(), tasks, form) for tasks in several) / 1e9
+                for key, several in asked.items()
+            }
+            assert {key: f"{value:.1f}" for key, value in counted.items()} == sizes, name
+            fits = dict(re.findall(r"(?:^|; )(?:(\w+): )?(\d+) GB", cards))
+            assert all(counted[key or "one"] <= int(card) for key, card in fits.items()), name
+    (three,) = re.findall(r"all three are converted \(([\d.]+) GB\)", page)
+    (alone,) = re.findall(r"([\d.]+) GB for one task in `int4`", page)
+    for size, tasks in ((three, tuple(Task)), (alone, Task.G)):
+        assert f"{weight_bytes(published, VisionConfig(), tasks, FORMATS['int4']) / 1e9:.1f}" == size
 
 
 def test_formats_run_from_the_most_exact_to_the_smallest(published: IAAConfig) -> None:
