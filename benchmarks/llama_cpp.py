@@ -3,7 +3,7 @@
     python benchmarks/llama_cpp.py [--type f32 f16 q8_0 q4_0] [--questions 50] [--pictures 100] [--scenes 100]
                                    [--server llama-cpp-python] [--out benchmarks/results/llama_cpp.md]
 
-The demo checkpoint is exported and served by llama.cpp (see `tests/llama_server.py`). Our side computes in float32.
+The demo model is exported and served by llama.cpp (see `tests/llama_server.py`). Our side computes in float32.
 Answers that are equal word for word are counted, boxes compared with ours, and ``--scenes`` scored as the model card's
 are. Everything goes through `RemotePipeline`, as with `--server`. *Square* pictures are the same scenes with more
 ground to the right or below: they have no border, of whose first patch the tower's file makes use.
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
 from PIL import Image
@@ -148,7 +149,8 @@ def main() -> None:
         rows[kind] = compared(kind, ours, options.scenes, options.server)
         print(rows[kind], file=sys.stderr, flush=True)
     rows["ours"] = scored(here, options.scenes)
-    head = f"Demo checkpoint in llama.cpp ({options.server}) beside ours in float32; scores on {options.scenes} scenes."
+    about = f"The demo model in llama.cpp ({options.server}) beside ours in float32"
+    head = f"{about}; scores on {options.scenes} scenes, {date.today():%d %B %Y}."
     text = f"{head}\n\n{table(rows)}\n"
     print(text)
     if options.out is not None:

@@ -4,9 +4,9 @@
 
 ComfyUI is the one that the tests find (COMFYUI_PATH), started anew for each row with its dynamic VRAM management, or
 without it (``--classic``). A process beside it takes the card's memory but for so many GB. The checkpoint, random
-weights in FOLDER/SIZE, is written once and converted for G once. One picture is asked for a phrase three times, each
-time with another limit of tokens, so that the node runs again; seconds are the least of the last two. A larger card
-than its users' moves weights faster than theirs: what is shown is that it works, and how little memory it takes.
+weights in FOLDER/SIZE, is written once and converted for G once. Each of three pictures is asked for a phrase, so that
+the tower runs each time; seconds are the least of the last two. A larger card than its users' moves weights faster than
+theirs: what is shown is that it works, and how little memory it takes.
 ComfyUI has one thread of the processor, as in tests, so the first answer is slower than on a machine of one's own.
 """
 
@@ -73,13 +73,13 @@ def converted(source: Path, weights: str) -> Path:
     return out
 
 
-def graph(checkpoint: str, picture: str, tokens: int) -> dict[str, Any]:
-    """A phrase that is asked for in a picture; another number of tokens makes the node run again."""
+def graph(checkpoint: str, picture: str) -> dict[str, Any]:
+    """A phrase that is asked for in a picture."""
     asked = {"model": ["loader", 0], "image": ["picture", 0], "phrases": "the red circle", "threshold": 0.0}
     return {
         "picture": node("LoadImage", image=picture),
         "loader": node("IAA_Loader", checkpoint=checkpoint),
-        "ground": node("IAA_Ground", **asked, max_new_tokens=tokens),
+        "ground": node("IAA_Ground", **asked, max_new_tokens=40),
         "said": node("PreviewAny", source=["ground", 3]),
     }
 
@@ -105,14 +105,14 @@ def measure(comfyui: Path, folder: Path, free: float | None, classic: bool) -> d
         arguments = ["--extra-model-paths-config", str(paths), *(["--disable-dynamic-vram"] if classic else [])]
         with running(comfyui, base, *arguments) as server:
             client = server.client
-            picture = client.upload("scene.png", draw_scene(make_scene(5)))
             listed = checkpoints(client)
             name = next((each for each in listed if each.split(" ")[0] == folder.name), None)
             if name is None:
                 raise RuntimeError(f"The Loader lists {', '.join(listed)}, and not {folder.name}.")
             before, runs = vram_free(client), []
             for number in range(3):
-                runs.append(client.run(graph(name, picture, 40 + number)))
+                picture = client.upload(f"scene{number}.png", draw_scene(make_scene(5 + number)))
+                runs.append(client.run(graph(name, picture)))
                 if runs[-1].error:
                     return {"error": runs[-1].error, "log": server.log[-1500:]}
             taken = before - vram_free(client)

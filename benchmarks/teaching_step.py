@@ -31,6 +31,7 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     from iaa_runtime.bench.peak import resident
     from iaa_runtime.bench.run import random_picture
     from iaa_runtime.config import Task
+    from iaa_runtime.model.linear.processor import fast_in_bf16
     from iaa_runtime.teaching.examples import Example, by_picture
     from iaa_runtime.teaching.frozen import open_frozen
     from iaa_runtime.teaching.lesson import Lesson
@@ -60,7 +61,8 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     tokens = [len(row.prompt) + len(row.answer) for row in rows]
     learned = sum(p.numel() for p in updates.parameters())
     config = model.config
-    groups, head, width = config.num_key_value_heads, config.head_dim, 4 if model.dtype == torch.float32 else 2
+    groups, head, width = config.num_key_value_heads, config.head_dim, model.dtype.itemsize
+    kept = 2 if fast_in_bf16() else width  # keys and values, as teaching.batches.computing has them
     columns = len(lessons.head) + lessons.features.shape[1] + max(tokens)
     counted = {
         "weights": sum(
@@ -70,7 +72,8 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
         ),
         "updates": 16 * learned,
         "inputs of blocks": (columns + sum(tokens)) * config.hidden_size * width * config.num_blocks,
-        "keys and values": len(rows) * columns * 2 * 2 * groups * head * config.num_blocks,
+        "keys and values": (len(rows) + 1) * columns * 2 * kept * groups * head * config.num_blocks,
+        "logits": sum(len(row.answer) for row in rows) * config.vocab_size * 13,
     }
     return {
         "precision": pipeline.identity()["precision"],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from iaa_runtime.config import Task
 from iaa_runtime.errors import InputError
+from iaa_runtime.teaching.examples import checked
 from iaa_runtime.teaching.given import box_examples, caption_examples
 
 CAT = {"x": 1, "y": 2, "width": 10, "height": 20, "label": "the cat"}
@@ -24,6 +26,23 @@ def test_labels_are_the_phrases_where_there_is_none() -> None:
     assert found == [("the cat", 1, True), ("the dog", 1, True), ("the cat", 1, False), ("the dog", 0, False)]
     with pytest.raises(InputError, match="boxes, image 2: a box has no label"):
         box_examples(PICTURES, [[CAT], [{"x": 1, "y": 1, "width": 3, "height": 3}]])
+
+
+def test_boxes_of_a_canvas_that_is_a_little_larger_are_cut_off_at_the_picture() -> None:
+    """ComfyUI's Create Bounding Boxes has one with sides of whole sixteens: 1088 for a picture of 1080."""
+    picture = Image.new("RGB", (1920, 1080))
+
+    def cut(x: int, y: int, width: int, height: int) -> tuple[float, ...]:
+        (example,) = box_examples([picture], [[{"x": x, "y": y, "width": width, "height": height}]], "it")
+        ((box,),) = (found.boxes for found in checked([example], Task.G))
+        return box
+
+    assert cut(0, 544, 1920, 544) == (0, 544, 1920, 1080)
+    assert cut(-8, 1070, 1936, 18) == (0, 1070, 1920, 1080)
+    assert cut(5, 6, 7, 8) == (5, 6, 12, 14)
+    for beyond in ((0, 544, 1920, 545), (0, 1080, 9, 8), (-9, 0, 40, 40)):
+        with pytest.raises(InputError, match=r"boxes, image 1: the box .* outside of its picture of 1920 x 1080"):
+            cut(*beyond)
 
 
 def test_captions_and_counts() -> None:

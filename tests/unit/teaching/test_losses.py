@@ -33,6 +33,18 @@ def test_a_memory_costs_nothing_to_whoever_says_the_same() -> None:
     assert float(same.abs().max()) < 5e-3 < 0.5 < float(other.min())
 
 
+@pytest.mark.parametrize("sigma", [None, 5.0])
+def test_words_cost_their_cross_entropy(sigma: float | None) -> None:
+    """Of an answer without numbers, and of all answers where numbers are learned like words."""
+    torch.manual_seed(0)
+    logits, numbers = torch.randn(6, 1200) * 3, torch.arange(1000)
+    targets = torch.tensor([1100, 1001, 1199, 1050, 1000, 1100]) if sigma else torch.tensor([5, 1001, 999, 0, 1100, 7])
+    logits[0, targets[0]] = 99.0
+    loss, report = answer_loss(logits, targets, torch.zeros(6, dtype=torch.bool), numbers, sigma)
+    assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets)), rel=1e-5)
+    assert report == {"right": pytest.approx(1 / 6)}
+
+
 def test_a_memory_of_everything_is_the_divergence() -> None:
     torch.manual_seed(0)
     then, now = torch.randn(4, 50), torch.randn(4, 50)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from iaa_runtime import IAAPipeline
 from iaa_runtime.adaptors.file import read_adaptor
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.cli import main
@@ -130,6 +131,27 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
     near = 1 - lines[-1]["held_out_iou"] < (1 - best["held_out_iou"]) * (1 + SLACK)
     assert taught.best == (20 if near else best["step"])
     assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("task", [Task.G, Task.MM])
+def test_four_bits_are_taught_from_start_to_end(tmp_path: Path, task: Task) -> None:
+    examples = mascots(4)
+    if task is Task.MM:
+        examples = [Example(example.image, "Who is it?", answer="the mascot") for example in examples]
+    file = tmp_path / "mascot.safetensors"
+    settings = TeachSettings(task, steps=4, batch=2, rank=2)
+    teach(open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", "int4"), examples, settings, file)
+    pipeline = IAAPipeline.from_pretrained(dtype="fp32", device="cpu", precision="int4")
+    ids = torch.tensor([[5, -200, 6, 7]])
+    pixels = torch.randn(1, 3, *[pipeline.model.vision.image_size] * 2, generator=torch.Generator().manual_seed(0))
+    logits = []
+    for adaptors in ((), ((file, 1.0),)):
+        with pipeline.adaptors.using(*adaptors):
+            logits.append([pipeline.model(ids, pixels, each) for each in (task, *({Task.G, Task.MM} - {task}))])
+    (taught, other), (now, other_now) = logits
+    assert torch.isfinite(now).all() and float((now - taught).abs().max()) > 1e-3
+    assert torch.equal(other, other_now)
 
 
 @pytest.mark.parametrize(
