@@ -13,7 +13,7 @@ from PIL import Image
 from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.config.teaching import LARGEST_RANK, LARGEST_SHARE, MOST_PICTURES, MOST_STEPS, TeachSettings
-from ..iaa_runtime.errors import Cancelled, InputError
+from ..iaa_runtime.errors import Cancelled, CheckpointError, InputError
 from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.teaching.examples import Example
 from ..iaa_runtime.teaching.files import RunFiles
@@ -25,7 +25,7 @@ from .adaptor_files import new_adaptor_file
 from .boxes_common import SKIP, box_input
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
-from .lists import first_of
+from .lists import first_of, listed
 from .options import CATEGORY, model_input
 from .previews import pictures_ui, texts_ui
 from .progress import Phases
@@ -110,21 +110,37 @@ class Teach(Node):
         prompt: Any = PROMPT,
     ) -> io.NodeOutput:
         """Teaches; or gives the file out that the same inputs made before."""
-        handle, file = on_this_machine(first_of(model)), new_adaptor_file(first_of(name))
+        handle, file = on_this_machine(only(model, "model")), new_adaptor_file(only(name, "name"))
         shown = [picture.whole(check_interrupt) for some in image for picture in pictures(some)]
-        examples = examples_of(shown, bboxes, first_of(phrase), captions, first_of(prompt))
-        chosen = dict(
-            zip(("rank", "steps", "hold_out", "seed", "batch"), (rank, steps, hold_out, seed, batch), strict=True)
-        )
+        examples = examples_of(shown, bboxes, only(phrase, "phrase"), captions, only(prompt, "prompt"))
+        chosen = {"rank": rank, "steps": steps, "hold_out": hold_out, "seed": seed, "batch": batch}
         task = Task.MM if bboxes is None else Task.G
-        settings = TeachSettings(task, **{key: first_of(value) for key, value in chosen.items()})
+        settings = TeachSettings(task, **{key: only(value, key) for key, value in chosen.items()})
+        replaces = bool(only(overwrite, "overwrite"))
         with opened_to_teach(handle) as pipeline:
-            taught = None if first_of(overwrite) else made_before(pipeline, examples, settings, file)
+            taught = made_before(pipeline, examples, settings, file, replaces)
             if taught is None:
                 make_room(handle)
                 phases = Phases(cls.hidden.unique_id, DOING)
-                taught = teach_anew(pipeline, examples, settings, file, first_of(overwrite), phases)
+                taught = teach_anew(pipeline, examples, settings, file, replaces, phases)
         return output(taught, file, cls)
+
+
+def only(value: Any, name: str) -> Any:
+    """The value of an input that has one for all pictures.
+
+    Raises:
+        InputError: it is a list of several that differ, or of none.
+    """
+    values = listed(value)
+    if not values:
+        raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
+    if any(other != values[0] for other in values):
+        raise InputError(
+            f"{name!r} came as a list of {len(values)} values that differ, and one run teaches with one. Connect one; "
+            "for several, use one IAA Teach for each."
+        )
+    return values[0]
 
 
 def on_this_machine(model: Any) -> ModelHandle:
@@ -164,14 +180,22 @@ def examples_of(shown: Sequence[Image.Image], bboxes: Any, phrase: str, captions
 
 
 def made_before(
-    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, file: Path
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, file: Path, overwrite: bool
 ) -> Taught | None:
     """What the same inputs made before; None where nothing is in the way of making it.
 
     Raises:
-        InputError: something else is called so.
+        InputError: something else is called so, and not to be replaced.
+        CheckpointError: the file is broken, and not to be replaced.
     """
-    taught = taught_before(pipeline, examples, settings, file)
+    try:
+        taught = taught_before(pipeline, examples, settings, file)
+    except (InputError, CheckpointError):
+        if not overwrite:
+            raise
+        return None  # what is broken is replaced, and teaching itself tells of all else
+    if overwrite:
+        return taught
     files = RunFiles(file)
     there = next((path for path in files.results if path.exists()), None)
     if taught is None and there is not None and not files.begun():

@@ -5,5 +5,5 @@ declare module "*/scripts/app.js" {
 }
 
 declare module "*/scripts/api.js" {
-    export const api: EventTarget & { apiURL(route: string): string };
+    export const api: EventTarget & { apiURL(route: string): string; queuePrompt: (...prompt: any) => Promise<any> };
 }

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from PIL import Image
 
 from ..boxes.bounding_box import Boxes, corners, label_of
+from ..boxes.geometry import Box, intersection
 from ..errors import InputError
 from .examples import Example
+
+OVERREACH = 8
+"""Pixels by which a box may reach beyond its picture; it is cut off. The canvas of ComfyUI's Create Bounding Boxes, on
+which the picture is stretched, has sides that are the multiples of 16 nearest to the picture's."""
 
 
 def box_examples(pictures: Sequence[Image.Image], boxes: Boxes, phrase: str = "", name: str = "boxes") -> list[Example]:
@@ -16,7 +21,7 @@ def box_examples(pictures: Sequence[Image.Image], boxes: Boxes, phrase: str = ""
 
     Args:
         pictures: in RGB.
-        boxes: a list a picture, in its pixels.
+        boxes: a list a picture, in its pixels; those that reach up to ``OVERREACH`` beyond it are cut off.
         phrase: what all of them are; where it is empty, each box is what its label says.
         name: of the boxes, in sentences about them.
 
@@ -33,11 +38,22 @@ def box_examples(pictures: Sequence[Image.Image], boxes: Boxes, phrase: str = ""
     phrases = dict.fromkeys(label for own in labelled for label, _ in own) or {phrase: None}
     return [
         Example(
-            picture, asked, tuple(corners(b) for label, b in own if label == asked), where=f"{name}, image {number}"
+            picture,
+            asked,
+            tuple(_cut_off(corners(b), picture.size) for label, b in own if label == asked),
+            where=f"{name}, image {number}",
         )
         for number, (picture, own) in enumerate(zip(pictures, labelled, strict=True), 1)
         for asked in phrases
     ]
+
+
+def _cut_off(box: Box, size: tuple[int, int]) -> Box:
+    """A box without what reaches a little beyond a picture of ``size``; one that reaches further stays whole."""
+    inside = intersection(box, (0, 0, *size))
+    if inside is None or max(abs(was - now) for was, now in zip(box, inside, strict=True)) > OVERREACH:
+        return box
+    return inside
 
 
 def caption_examples(

@@ -193,6 +193,16 @@ def test_undoing_after_a_run_takes_back_what_was_typed(comfy: ComfyPage) -> None
     comfy.page.wait_for_function("() => document.querySelector('.iaa-label')?.textContent === 'the yellow triangle'")
 
 
+def test_pictures_that_are_not_shown_are_counted(comfy: ComfyPage) -> None:
+    """Nodes send the first pictures of a long batch, and the boxes of all."""
+    view, _ = comfy.ground(count=2)
+    comfy.page.evaluate(f"""() => {{
+        const {{ view }} = {GROUND}.widgets.find(widget => widget.name === 'iaa_result').holder;
+        view.show({{ kind: 'boxes', images: view.images, boxes: [...view.boxes, [], [], []] }});
+    }}""")
+    assert view.locator(".iaa-position").inner_text() == "1 / 2, 3 more not shown"
+
+
 def test_the_views_words_are_in_comfyuis_language(comfy: ComfyPage) -> None:
     """Chinese, and English again."""
     comfy.choose_language("zh")

@@ -52,7 +52,8 @@ def show_texts(comfy: ComfyPage) -> Any:
             app.graph.clear();
             const node = LiteGraph.createNode('IAA_Chat');
             app.graph.add(node);
-            node.onExecuted({ iaa_texts: ['Five shapes.'], text: ['Five shapes.'] });
+            const output = { iaa_texts: ['Five shapes.'], text: ['Five shapes.'] };
+            app.api.dispatchCustomEvent('executed', { node: `${node.id}`, display_node: `${node.id}`, output });
         }"""
     )
     return comfy.look_at("IAA_Chat")

@@ -81,6 +81,10 @@ def test_a_result_that_is_very_large_is_shown_and_not_saved(comfy: ComfyPage) ->
     }""".replace("NODE", GROUND)
     assert comfy.page.evaluate(found, 20) == {"count": "20 boxes", "kept": 20}
     assert comfy.page.evaluate(found, 3_000) == {"count": "3000 boxes", "kept": None}
+    assert comfy.page.locator(".iaa-stale").count() == 0
+    comfy.page.evaluate(f"() => {{ {GROUND}.widgets.find(w => w.name === 'phrases').value = 'the moon'; }}")
+    comfy.page.mouse.click(5, 700)
+    comfy.page.wait_for_selector(".iaa-stale")
     assert comfy.page.evaluate(found, 20) == {"count": "20 boxes", "kept": 20}
 
 

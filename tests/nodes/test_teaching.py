@@ -63,6 +63,35 @@ def test_teach_load_and_ground_in_one_graph(client: Client, server: Server) -> N
     assert read_adaptor(file_of(replaced)).training["steps"] == 2
 
 
+def test_with_overwrite_the_same_inputs_give_the_file_out_unless_it_is_broken(client: Client) -> None:
+    file = file_of(client.run(graph("over", overwrite=True)))
+    content, written = file.read_bytes(), file.stat().st_mtime_ns
+    client.free()
+    again = client.run(graph("over", overwrite=True))
+    assert "teach" in again.executed and file_of(again).stat().st_mtime_ns == written
+    assert not any("Learning" in text for _, text in again.texts)
+    for broken in (file, file.with_suffix(".curve.png")):
+        broken.write_bytes(broken.read_bytes()[:100])
+        client.free()
+        mended = client.run(graph("over", overwrite=True))
+        assert any("Learning" in text for _, text in mended.texts) and file_of(mended).read_bytes() == content
+
+
+def test_boxes_of_create_bounding_boxes_on_a_picture_that_is_no_multiple_of_16(client: Client) -> None:
+    """Its canvas is a little higher, and so are boxes at the lower edge."""
+    region = {"x": 320, "y": 184, "width": 192, "height": 184}
+    drawn = node("CreateBoundingBoxes", width=640, height=368, background=["one", 0])
+    drawn["inputs"]["editor_state"] = {"__value__": [region]}
+    made = graph("edge", bboxes=["boxes", 0]) | {
+        "scene": node("IAA_DemoScene", seed=3, width=640, height=360, count=2),
+        "one": node("ImageFromBatch", image=["scene", 0], batch_index=0, length=1),
+        "drawn": drawn,
+        "boxes": node("CreateList", **{"inputs.input0": ["drawn", 1], "inputs.input1": ["drawn", 1]}),
+    }
+    made["teach"]["inputs"] |= {"steps": 1, "rank": 1}
+    assert read_adaptor(file_of(client.run(made))).phrases == ("the mascot",)
+
+
 @pytest.mark.slow
 def test_dynamic_vram_management_changes_nothing(client: Client, dynamic_client: Client) -> None:
     files = [file_of(there.run(graph("same"))) for there in (client, dynamic_client)]
@@ -178,6 +207,15 @@ def test_what_is_refused(client: Client, server: Server) -> None:
     outside = {"__value__": [BOXES[0], [{"x": 90, "y": 0, "width": 60, "height": 10}]]}
     assert "'bboxes', image 2: the box" in error(bboxes=outside)
     assert "a box has no label" in error(phrase="")
+    two = {
+        "first": node("PrimitiveString", value="the mascot"),
+        "second": node("PrimitiveString", value="the logo"),
+        "two": node("CreateList", **{"inputs.input0": ["first", 0], "inputs.input1": ["second", 0]}),
+    }
+    for name in ("phrase", "name", "prompt"):
+        several = graph("refused") | two
+        several["teach"]["inputs"][name] = ["two", 0]
+        assert f"'{name}' came as a list of 2 values that differ" in client.run(several).error
     remote = graph("refused") | {"loader": node("IAA_RemoteLoader", servers="http://127.0.0.1:9")}
     del remote["without"]
     assert "'model' is answered by servers" in client.run(remote).error

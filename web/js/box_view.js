@@ -66,7 +66,9 @@ export class BoxView {
         const boxes = found.slice(0, MOST);
         if (!picture) return;
         this.rows.replaceChildren(...boxes.map((box, index) => this.row(box, index)));
-        this.position.textContent = `${this.page + 1} / ${this.images.length}`;
+        const leftOut = this.boxes.length - this.images.length;
+        const rest = leftOut > 0 ? `, ${word("leftOut", leftOut)}` : "";
+        this.position.textContent = `${this.page + 1} / ${this.images.length}${rest}`;
         this.count.textContent = found.length === 0 ? word("nothing") : found.length === 1 ? word("oneBox") : word("boxes", found.length);
         this.previous.disabled = this.page === 0;
         this.next.disabled = this.page >= this.images.length - 1;

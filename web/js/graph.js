@@ -6,6 +6,9 @@ const NODE_PREFIX = "IAA_";
 
 const rootGraph = () => app.rootGraph ?? app.graph;
 
+/** @returns {any} ComfyUI's record of the workflow whose tab is open. */
+export const openWorkflow = () => app.extensionManager?.workflow?.activeWorkflow;
+
 /**
  * @param {{type?: string} | null | undefined} node
  * @returns {boolean} Whether it is one of ours.
@@ -32,20 +35,13 @@ export function nodeOf(locator) {
 }
 
 /**
- * The nodes that stand for the subgraphs around a node that ran, outermost first.
+ * A node that ran and those that stand for the subgraphs around it, by their paths.
  * @param {string} path Its id behind those of these nodes, as in `5:7:3`.
- * @returns {any[]}
+ * @returns {string[]} As in `5:7:3`, `5:7` and `5`.
  */
-export function hostsOf(path) {
-    const hosts = [];
-    let graph = rootGraph();
-    for (const id of path.split(":").slice(0, -1)) {
-        const host = nodeIn(graph, id);
-        if (!host?.subgraph) break;
-        hosts.push(host);
-        graph = host.subgraph;
-    }
-    return hosts;
+export function pathsTo(path) {
+    const end = path.lastIndexOf(":");
+    return end < 0 ? [path] : [path, ...pathsTo(path.slice(0, end))];
 }
 
 /**
@@ -54,8 +50,29 @@ export function hostsOf(path) {
  * @returns {any}
  */
 export function nodeAt(path) {
-    const graph = path.includes(":") ? hostsOf(path).at(-1)?.subgraph : rootGraph();
-    return nodeIn(graph, path.slice(path.lastIndexOf(":") + 1));
+    let graph = rootGraph();
+    let node;
+    for (const id of path.split(":")) {
+        node = nodeIn(graph, id);
+        graph = node?.subgraph;
+    }
+    return node;
+}
+
+/**
+ * All nodes that a run may be of.
+ * @param {any} [graph]
+ * @param {string} [before] What their paths begin with.
+ * @returns {Map<string, any>}
+ */
+export function nodesByPath(graph = rootGraph(), before = "") {
+    const found = new Map();
+    for (const node of graph?.nodes ?? []) {
+        found.set(`${before}${node.id}`, node);
+        const inside = node.subgraph ? nodesByPath(node.subgraph, `${before}${node.id}:`) : [];
+        for (const [path, inner] of inside) found.set(path, inner);
+    }
+    return found;
 }
 
 /**

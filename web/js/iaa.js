@@ -6,10 +6,11 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
-import { allNodes, hostsOf, isOurs, keyOf, nodeAt, nodeOf, removeWidget, widgetOf } from "./graph.js";
+import { allNodes, isOurs, keyOf, nodeAt, nodeOf, openWorkflow, pathsTo, removeWidget, widgetOf } from "./graph.js";
 import { typed } from "./inputs.js";
 import { ResultView } from "./result_view.js";
 import { LOADER_WIDTH, leastHeight, makeRoom, TEXT_HEIGHT } from "./room.js";
+import { ENDS, isOpen, rememberRuns, runOf } from "./runs.js";
 import { readSaved } from "./saved.js";
 import { withoutUndoStep } from "./undo.js";
 
@@ -22,15 +23,20 @@ const WIDGET = "iaa_result";
 const LARGEST_KEPT = 100_000;
 /** ComfyUI's own widget for the text that streams in while a node runs. */
 const LIVE_TEXT_WIDGET = "$$node-text-preview";
-/** @type {WeakMap<object, number>} How high nodes were before a text streamed in: the host's widget for it makes them grow. */
-const heights = new WeakMap();
+/** @type {Map<string, number>} How high nodes were before a text streamed in: the host's widget for it makes them grow. */
+const heights = new Map();
+/** Nodes whose pictures are no second of what our view shows. */
+const WITH_PICTURES = ["IAA_Teach"];
 
-/** @type {WeakMap<object, Record<string, unknown>>} What was typed into nodes when they were last queued. */
-const queued = new WeakMap();
+/** How many pictures of a batch nodes send; of further ones the boxes alone. */
+const MOST_SHOWN = 64;
+
 /** @type {Map<string, ResultView>} */
 const views = new Map();
 /** @type {Map<string, Result>} What each node found last. */
 const newest = new Map();
+/** @type {WeakMap<object, Map<string, Result>>} What ComfyUI remembers for nodes of a workflow and a run of another sent. */
+const strangers = new WeakMap();
 
 /**
  * Picks what is ours out of a node's output.
@@ -40,7 +46,9 @@ const newest = new Map();
 export function readOutput(output) {
     const remark = output?.iaa_note?.length ? { demo: true } : {};
     if (output?.iaa_images?.length && output?.iaa_boxes) {
-        return { kind: "boxes", images: output.iaa_images.flat(), boxes: output.iaa_boxes, ...remark };
+        // Each batch of a list may have lost pictures behind these, and those that follow would get foreign boxes.
+        const images = output.iaa_images.flat().slice(0, MOST_SHOWN);
+        return { kind: "boxes", images, boxes: output.iaa_boxes, ...remark };
     }
     return output?.iaa_texts ? { kind: "texts", texts: output.iaa_texts, ...remark } : null;
 }
@@ -56,6 +64,7 @@ function show(node, result, saved = false) {
     const widget = known ?? addView(node);
     const sameKind = widget.holder.kind === result.kind;
     widget.holder.show(result);
+    widget.made = result.typed;
     if (!known || !sameKind) {
         const height = leastHeight(result);
         widget.options.getMinHeight = () => height;
@@ -105,9 +114,9 @@ function holderFor(node) {
  * @param {any} node
  */
 function markStale(node) {
-    const kept = node.properties?.[PROPERTY];
-    const stale = kept?.typed && !equal(kept.typed, typed(node));
-    widgetOf(node, WIDGET)?.holder.view.element.classList.toggle("iaa-stale", Boolean(stale));
+    const widget = widgetOf(node, WIDGET);
+    const stale = widget?.made && !equal(widget.made, typed(node));
+    widget?.holder.view.element.classList.toggle("iaa-stale", Boolean(stale));
 }
 
 /**
@@ -124,9 +133,9 @@ function hasBoxes(node) {
  */
 function removeLiveText(node) {
     removeWidget(node, LIVE_TEXT_WIDGET);
-    const height = heights.get(node);
+    const height = heights.get(keyOf(node));
     if (height !== undefined) node.setSize([node.size[0], height]);
-    heights.delete(node);
+    heights.delete(keyOf(node));
 }
 
 /**
@@ -156,19 +165,55 @@ function pictureUrl(picture) {
 }
 
 /**
- * Takes a node's output: keeps it with what it was made of, and shows it. ComfyUI also hands out outputs that it remembers,
- * as when a step is undone: one that was made of other inputs than are now there does not replace what the workflow keeps.
- * @param {any} node
- * @param {Output | null | undefined} output
- * @param {boolean} ran Whether it comes from a run, rather than from ComfyUI's memory.
+ * Takes what a node sent in a run, for it and for the nodes that stand for the subgraphs around it.
+ * @param {{prompt_id?: string, node: string, display_node?: string, output?: Output}} sent
  */
-function take(node, output, ran) {
+function takeSent({ prompt_id, node, display_node, output }) {
     const result = readOutput(output);
     if (!result) return;
+    const run = runOf(prompt_id);
+    for (const path of pathsTo(`${display_node ?? node}`)) takeAt(path, result, run);
+}
+
+/**
+ * Takes a result for the node of a path. One of a workflow that is not open is shown once that is: ComfyUI remembers it there.
+ * @param {string} path
+ * @param {Result} result
+ * @param {import("./runs.js").Run | null} run
+ */
+function takeAt(path, result, run) {
+    const queued = run?.nodes.get(path);
+    if (queued) newest.set(queued.key, { ...result, typed: queued.typed });
+    const node = nodeAt(path);
+    if (!isOurs(node) && !node?.subgraph) return;
+    if (run && !isOpen(run, path)) {
+        strangersHere().set(keyOf(node), result);
+        return;
+    }
+    strangersHere().delete(keyOf(node));
+    if (!run) newest.set(keyOf(node), { ...result, typed: typed(node) });
+    take(node, result, true);
+}
+
+/** @returns {Map<string, Result>} What was sent to nodes of the open workflow by runs of others. */
+function strangersHere() {
+    const workflow = openWorkflow() ?? strangers;
+    const here = strangers.get(workflow) ?? new Map();
+    strangers.set(workflow, here);
+    return here;
+}
+
+/**
+ * Takes a result: keeps it with what it was made of, and shows it. ComfyUI also hands out results that it remembers, as when
+ * a step is undone: one that was made of other inputs than are now there does not replace what the workflow keeps.
+ * @param {any} node
+ * @param {Result} result
+ * @param {boolean} ran Whether it comes from a run, rather than from ComfyUI's memory.
+ */
+function take(node, result, ran) {
     removeLiveText(node);
     const kept = node.properties?.[PROPERTY];
     const key = keyOf(node);
-    if (ran) newest.set(key, { ...result, typed: queued.get(node) ?? typed(node) });
     const known = [newest.get(key), kept].find((other) => equal({ ...other, typed: 0 }, { ...result, typed: 0 }));
     if (!ran && known?.typed && !equal(known.typed, typed(node))) return;
     const made = { ...result, typed: known?.typed ?? typed(node) };
@@ -231,15 +276,16 @@ app.registerExtension({
     init: addStyles,
 
     setup() {
+        rememberRuns();
         api.addEventListener("progress_text", (/** @type {any} */ { detail }) => {
             const node = nodeAt(`${detail.nodeId}`);
-            if (isOurs(node) && !heights.has(node)) heights.set(node, node.size[1]);
+            if (isOurs(node) && !heights.has(keyOf(node))) heights.set(keyOf(node), node.size[1]);
         });
-        api.addEventListener("executed", (/** @type {any} */ { detail }) => {
-            for (const host of hostsOf(`${detail.display_node ?? detail.node}`)) take(host, detail.output, true);
-        });
+        api.addEventListener("executed", (/** @type {any} */ { detail }) => takeSent(detail));
+        // What was cancelled or failed sends no result that would take its text's place.
+        const growing = () => allNodes().filter((node) => heights.has(keyOf(node)));
+        for (const end of ENDS) api.addEventListener(end, () => growing().forEach(removeLiveText));
         const showing = () => allNodes().filter((node) => isOurs(node) || node.subgraph);
-        api.addEventListener("promptQueued", () => showing().forEach((node) => queued.set(node, typed(node))));
         // ComfyUI tells of every change, undoing among them, once whoever makes it leaves the field.
         api.addEventListener("graphChanged", () => showing().forEach(markStale));
     },
@@ -254,21 +300,16 @@ app.registerExtension({
     beforeRegisterNodeDef(nodeType, nodeData) {
         if (!isOurs({ type: nodeData.name })) return;
         const node = nodeType.prototype;
-        const { onExecuted } = node;
-        /** @this {any} @param {Output} output */
-        node.onExecuted = function (output) {
-            onExecuted?.apply(this, arguments);
-            take(this, output, true);
-        };
         showKept(node);
-        keepOwnPicture(node);
+        if (!WITH_PICTURES.includes(nodeData.name)) keepOwnPicture(node);
     },
 
     /** Outputs that come without a run: cached ones, and those of a reloaded page. @param {Record<string, Output>} outputs */
     onNodeOutputsUpdated(outputs) {
         for (const [locator, output] of Object.entries(outputs)) {
             const node = nodeOf(locator);
-            if (isOurs(node)) take(node, output, false);
+            const result = isOurs(node) ? readOutput(output) : null;
+            if (result && !equal(strangersHere().get(keyOf(node)), result)) take(node, result, false);
         }
     },
 });

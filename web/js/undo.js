@@ -1,9 +1,10 @@
 /** Results in a workflow's history: they are saved with it, but having run is nothing to undo. */
 
 import { app } from "../../../scripts/app.js";
+import { openWorkflow } from "./graph.js";
 
 /** How ComfyUI calls what remembers the states that Ctrl+Z goes back to, and the draft that is opened after a reload. */
-const trackerOf = () => app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+const trackerOf = () => openWorkflow()?.changeTracker;
 
 /**
  * Makes a change to the workflow that is no step of its own for Ctrl+Z: what the user changed before it becomes one, and
