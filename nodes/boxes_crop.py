@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxes.bounding_box import Boxes, boxes_per_image
+from ..iaa_runtime.boxes.bounding_box import Boxes, boxes_per_image, label_of
 from ..iaa_runtime.boxes.crops import AS_BOX, ASPECTS, KEEP, RESIZES, CropOptions, cut, cut_mask, plan_crops
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.images.resample import FILTERS
@@ -66,6 +66,7 @@ class CropBoxes(Node):
                 io.Mask.Output("masks", is_output_list=True),
                 RegionsType.Output("regions"),
                 io.Int.Output("count"),
+                io.String.Output("labels", is_output_list=True),
             ],
             is_input_list=True,
         )
@@ -87,7 +88,7 @@ class CropBoxes(Node):
         """Cuts."""
         chosen = (padding, padding_unit, aspect, multiple_of, resize, size, filter)
         options = _options(*map(first_of, chosen))
-        crops, masks, regions = [], [], []
+        crops, masks, regions, labels = [], [], [], list[Any]()
         for images, found in zip(image, _paired(bboxes, len(image)), strict=True):
             extent = size_of(images)
             with together("bboxes", "image"):
@@ -99,9 +100,11 @@ class CropBoxes(Node):
                 check_interrupt()
                 crops.append(cut(images, region, check_interrupt)[None])
                 masks.append(intermediate(cut_mask(region, planned.image_size)[None]))
+                labels.append(label_of(region.box))
         # A black mask and not SKIP: masks often go straight to IAA Paste Crops, which would not run then.
         nothing = torch.zeros(1, *image[0].shape[1:3])
-        return io.NodeOutput(crops or [SKIP], masks or [intermediate(nothing)], regions, len(crops))
+        masks = masks or [intermediate(nothing)]
+        return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP])
 
 
 def apply_policy(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from ..iaa_runtime.errors import InputError, spelled
 from ..iaa_runtime.text.styles import ANY, ENGLISH, KINDS, LANGUAGES, LENGTHS, caption_prompt, styled
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import first_of
+from .lists import first_of, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, format_input, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
@@ -26,7 +27,7 @@ PRESETS = [*KINDS, QUESTION]
 class Caption(Node):
     """Describes each image of a batch, or answers a question about it."""
 
-    paired = "prompt"
+    paired, along = "prompt", ("image", "prompt")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,9 +79,9 @@ class Caption(Node):
     def execute(
         cls,
         model: ModelHandle,
-        image: torch.Tensor,
+        image: list[torch.Tensor],
         preset: str = "caption",
-        prompt: str | list[str] = "",
+        prompt: Sequence[str | list[str]] = "",
         max_new_tokens: int = DEFAULTS.max_new_tokens,
         sampling: dict[str, Any] | None = None,
         length: str = ANY,
@@ -89,13 +90,14 @@ class Caption(Node):
         language: str = ENGLISH,
         format: str = "",
     ) -> io.NodeOutput:
-        """Captions the batch."""
+        """Captions the batches."""
         style = {"length": length, "extras": items(extras), "forbid": items(forbid), "language": language}
-        progress = Progress(len(image), max_new_tokens, cls.hidden.unique_id)
+        images = [picture for batch in image for picture in pictures(batch)]
+        progress = Progress(len(images), max_new_tokens, cls.hidden.unique_id)
         with model.in_use() as pipeline:
             captions = pipeline.caption(
-                pictures(image),
-                questions(preset, prompt, style),
+                images,
+                [question(preset, words, style) for words in one_an_image(prompt, image)],
                 on_token=progress.on_token,
                 on_text=progress.on_text,
                 cancelled=check_interrupt,
@@ -103,13 +105,6 @@ class Caption(Node):
             )
         progress.done()
         return io.NodeOutput(captions, ui=texts_ui(captions) | notes_ui(pipeline))
-
-
-def questions(preset: str, prompt: str | list[str], style: dict[str, Any]) -> str | list[str]:
-    """What is asked about every image, or about each of them; errors are those of :func:`question`."""
-    if isinstance(prompt, str):
-        return question(preset, prompt, style)
-    return [question(preset, words, style) for words in prompt]
 
 
 def question(preset: str, prompt: str, style: dict[str, Any]) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.pipeline.choices import Choice, checked_choices
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import first_of
+from .lists import first_of, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, model_input
 from .previews import texts_ui
@@ -22,7 +22,7 @@ from .values import lines, pictures
 class Choose(Node):
     """Chooses among answers, so that a graph can branch."""
 
-    paired = "question"
+    paired, along = "question", ("image", "question")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -67,27 +67,27 @@ class Choose(Node):
     def execute(
         cls,
         model: ModelHandle,
-        question: str | list[str],
+        question: list[str | list[str]],
         choices: str,
-        image: torch.Tensor | None = None,
+        image: Any = None,
     ) -> io.NodeOutput:
-        """Chooses for each image, or once.
+        """Chooses for each image, or for each question where there are none.
 
         Raises:
             InputError: there is no question, or fewer than two choices.
         """
-        for text in [question] if isinstance(question, str) else question:
-            if not text.strip():
-                raise InputError("'question' is empty. Connect or type what to decide.")
-        progress = Progress(1 if image is None else len(image), 1, likely=1)
+        asked = one_an_image(question, [[None] if batch is None else batch for batch in image])
+        if not all(text.strip() for text in asked):
+            raise InputError("'question' is empty. Connect or type what to decide.")
+        progress = Progress(len(asked), 1, likely=1)
         with model.in_use() as pipeline:
-            chosen = pipeline.choose(
-                None if image is None else pictures(image),
-                question,
-                lines(choices),
-                on_token=progress.on_token,
-                cancelled=check_interrupt,
+            choose = partial(
+                pipeline.choose, choices=lines(choices), on_token=progress.on_token, cancelled=check_interrupt
             )
+            if image[0] is None:
+                chosen = [choice for text in asked for choice in choose(None, text)]
+            else:
+                chosen = choose([picture for batch in image for picture in pictures(batch)], asked)
         progress.done()
         texts = [choice.text for choice in chosen]
         shown = texts_ui([told(choice, lines(choices)) for choice in chosen]) | {"text": texts}

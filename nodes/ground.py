@@ -20,7 +20,7 @@ from .boxes_common import SKIP, mask_per_box
 from .boxes_mask import PER_BOX, PER_IMAGE
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
-from .lists import first_of, listed
+from .lists import first_of, listed, one_an_image, per_batch
 from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .previews import boxes_ui
@@ -41,7 +41,7 @@ LIKELY = 24
 class Ground(Node):
     """Finds phrases in each image of a batch: boxes, masks, and the image with its boxes drawn."""
 
-    paired = "phrases"
+    paired, along = "phrases", ("image", "phrases")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,8 +91,8 @@ class Ground(Node):
     def execute(
         cls,
         model: ModelHandle,
-        image: torch.Tensor,
-        phrases: str | list[str],
+        image: list[torch.Tensor],
+        phrases: list[str | list[str]],
         threshold: float | None = None,
         several: bool = True,
         nothing_found: str = EMPTY,
@@ -105,10 +105,12 @@ class Ground(Node):
         Raises:
             InputError: there are more phrases than there is room for masks of them.
         """
-        images = pictures(image)
-        wanted = phrases_of_each(phrases, len(images))
+        batches = [pictures(batch) for batch in image]
+        images = [picture for batch in batches for picture in batch]
+        wanted = [distinct_phrases(lines(text)) for text in one_an_image(phrases, batches)]
         if masks == PER_PHRASE:
-            check_pixels(sum(map(len, wanted)) * images[0].width * images[0].height, "'masks', one a phrase,")
+            for batch, own in zip(batches, per_batch(wanted, batches), strict=True):
+                check_pixels(sum(map(len, own)) * batch[0].width * batch[0].height, "'masks', one a phrase,")
         progress = Progress(sum(map(len, wanted)), max_new_tokens, likely=LIKELY)
         with model.in_use() as pipeline:
             found = pipeline.ground(
@@ -123,7 +125,7 @@ class Ground(Node):
             )
         progress.done()
         found = apply_policy(images, found, wanted, nothing_found)
-        return output(images, found, mask_and_labels(images, found, wanted, masks), notes_ui(pipeline), cls)
+        return output(batches, found, wanted, masks, notes_ui(pipeline), cls)
 
 
 def found_outputs() -> list[io.Output]:
@@ -136,12 +138,6 @@ def found_outputs() -> list[io.Output]:
         io.Int.Output("count", is_output_list=True),
         io.String.Output("labels", is_output_list=True),
     ]
-
-
-def phrases_of_each(phrases: str | list[str], count: int) -> list[list[str]]:
-    """The phrases of each of ``count`` images, none twice, out of one text for all or a text an image."""
-    wanted = [distinct_phrases(lines(text)) for text in listed(phrases)]
-    return wanted * count if isinstance(phrases, str) else wanted
 
 
 def apply_policy(
@@ -174,16 +170,16 @@ def whole_label(phrases: Sequence[str]) -> str:
 
 def mask_and_labels(
     images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[Sequence[str]], masks: str
-) -> tuple[torch.Tensor, list[Any]]:
+) -> tuple[torch.Tensor, list[str]]:
     """MASK (N, H, W), one an image, an image's phrase or a box, image after image; and the labels of phrases or boxes.
 
-    Where nothing is found, a mask is black; without any label, what is connected to them does not run.
+    Where nothing is found, a mask is black.
     """
     size = images[0].size
     boxes = bounding_boxes(found)
-    labels: list[Any] = [detection.label for detections in found for detection in detections]
+    labels = [detection.label for detections in found for detection in detections]
     if masks == PER_BOX:
-        return mask_per_box(boxes, size, cancelled=check_interrupt), labels or [SKIP]
+        return mask_per_box(boxes, size, cancelled=check_interrupt), labels
     if masks == PER_PHRASE:
         boxes = [
             [box for box in own if box["label"] in (phrase, whole_label(phrases))]
@@ -193,21 +189,35 @@ def mask_and_labels(
         labels = [phrase for phrases in wanted for phrase in phrases]
         check_pixels(len(boxes) * size[0] * size[1], "'masks', one a phrase,")
     found_masks = union_masks(boxes or [[]], size, cancelled=check_interrupt)
-    return found_masks, labels or [SKIP]
+    return found_masks, labels
 
 
 def output(
-    images: Sequence[Picture],
+    batches: Sequence[Sequence[Picture]],
     found: Sequence[list[Detection]],
-    mask_and_labels: tuple[torch.Tensor, list[Any]],
+    wanted: Sequence[Sequence[str]],
+    masks: str,
     notes: dict[str, list[str]],
     cls: type[io.ComfyNode],
 ) -> io.NodeOutput:
-    """The node's outputs and what it shows."""
-    drawn = annotated(images, found)
-    text = json.dumps([[detection.to_dict() for detection in detections] for detections in found], ensure_ascii=False)
-    count = sum(map(len, found))
-    mask, labels = mask_and_labels
-    shown = boxes_ui(images, found, cls, pictures(drawn))
-    single = (bounding_boxes(found), intermediate(mask), intermediate(drawn), text, count)
-    return io.NodeOutput(*([value] for value in single), labels, ui=shown | notes)
+    """The node's outputs, batch by batch, and what it shows.
+
+    Args:
+        batches: their pictures.
+        found: what was found in each picture of all batches.
+        wanted: what was looked for in each.
+        masks: how many masks there are.
+        notes: remarks.
+        cls: the node.
+    """
+    values, labels, drawn = [], list[Any](), list[Picture]()
+    for batch, own, phrases in zip(batches, per_batch(found, batches), per_batch(wanted, batches), strict=True):
+        mask, told = mask_and_labels(batch, own, phrases, masks)
+        marked = annotated(batch, own)
+        text = json.dumps([[detection.to_dict() for detection in some] for some in own], ensure_ascii=False)
+        values.append((bounding_boxes(own), intermediate(mask), intermediate(marked), text, sum(map(len, own))))
+        labels += told
+        drawn += pictures(marked)
+    shown = boxes_ui([picture for batch in batches for picture in batch], found, cls, drawn)
+    # Without any label, what is connected to them does not run.
+    return io.NodeOutput(*map(list, zip(*values, strict=True)), labels or [SKIP], ui=shown | notes)

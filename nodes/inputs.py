@@ -23,7 +23,7 @@ from ..iaa_runtime.boxes.crops import Regions
 from ..iaa_runtime.errors import IAAError, InputError, spelled
 from ..iaa_runtime.text.printable import printable
 from .host import check_interrupt
-from .lists import joined, runs
+from .lists import at_once, joined, runs
 from .words import add_words
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -42,9 +42,12 @@ class Node(io.ComfyNode):
         paired: the input for texts that are paired with the images (see :mod:`.lists`), if any; ``image`` where there
             are none, and what several runs give is put together all the same. Such a node's schema takes and gives
             lists; its ``execute`` gets one batch, with one text or one an image, and gives lists.
+        along: of such a node, inputs of which its ``execute`` gets lists, of one a batch, since it takes all batches
+            at once for which the other inputs are the same. (A default is that of one batch.)
     """
 
     paired = ""
+    along: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -66,10 +69,6 @@ class Node(io.ComfyNode):
 def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(execute)
 
-    def run(schema: io.Schema, inputs: dict[str, Any]) -> Any:
-        check_inputs(schema, inputs, inputs["cls"].paired)
-        return execute(**inputs)
-
     @functools.wraps(execute)
     def checked(cls: type[Node], *args: Any, **inputs: Any) -> Any:
         schema = cls.define_schema()
@@ -80,8 +79,13 @@ def _checking(execute: Callable[..., Any]) -> Callable[..., Any]:
             if cls.paired:
                 several = runs(given, cls.paired)
                 cls.look_ahead(several)
-                return joined([run(schema, inputs) for inputs in several])
-            return run(schema, given)
+                for inputs in several:
+                    check_inputs(schema, inputs, cls.paired)
+                if cls.along:
+                    several = at_once(several, {name: signature.parameters[name].default for name in cls.along})
+                return joined([execute(**inputs) for inputs in several])
+            check_inputs(schema, given)
+            return execute(**given)
         except IAAError as error:  # ComfyUI writes it to its terminal
             error.args = (printable(str(error)),)
             raise

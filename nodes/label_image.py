@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .boxes_mask import PER_BOX, PER_IMAGE
-from .ground import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, mask_and_labels, output
+from .ground import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, output
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
+from .lists import one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, model_input
 from .progress import Progress
@@ -24,7 +27,7 @@ OBJECTS = 8
 class LabelImage(Node):
     """Finds everything that the model names in each image."""
 
-    paired = "prompt"
+    paired, along = "prompt", ("image", "prompt")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -53,19 +56,20 @@ class LabelImage(Node):
     def execute(
         cls,
         model: ModelHandle,
-        image: torch.Tensor,
+        image: list[torch.Tensor],
         threshold: float | None = None,
         check: str = CHECKS[0],
         masks: str = PER_IMAGE,
-        prompt: str | list[str] = CAPTION_PROMPTS["objects"],
+        prompt: Sequence[str | list[str]] = CAPTION_PROMPTS["objects"],
     ) -> io.NodeOutput:
         """Lists what is in every image, and finds it."""
-        images = pictures(image)
+        batches = [pictures(batch) for batch in image]
+        images = [picture for batch in batches for picture in batch]
         progress = Progress((1 + OBJECTS) * len(images), DEFAULTS.max_new_tokens)
         with model.in_use() as pipeline:
             found = pipeline.label(
                 images,
-                prompt=prompt,
+                prompt=one_an_image(prompt, batches),
                 threshold=threshold,
                 check=check == CHECKS[1],
                 on_token=progress.on_token,
@@ -73,4 +77,4 @@ class LabelImage(Node):
             )
         progress.done()
         named = [list(dict.fromkeys(detection.label for detection in own)) for own in found]
-        return output(images, found, mask_and_labels(images, found, named, masks), notes_ui(pipeline), cls)
+        return output(batches, found, named, masks, notes_ui(pipeline), cls)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice
-from typing import Any
+from itertools import accumulate, groupby, islice
+from typing import Any, TypeVar
 
 import torch
 from comfy_api.latest import io
@@ -13,6 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import filled
 
+T = TypeVar("T")
 INDEX = "{index}"
 """Stands in a text for the number of the image that it is about."""
 
@@ -54,6 +55,41 @@ def runs(inputs: Mapping[str, Any], texts: str) -> list[dict[str, Any]]:
             raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
     lengths = [length for value in paired.values() for length in _lengths(value)]
     return [{name: _nth(value, number) for name, value in paired.items()} for number in range(max(lengths, default=1))]
+
+
+def at_once(several: Sequence[Mapping[str, Any]], along: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Runs that follow one another with the same options -> one run over the batches of all of them.
+
+    So a list of pictures is answered several at a time and moves one bar, like a batch.
+
+    Args:
+        several: the inputs of each run.
+        along: inputs that go with the batches, and their defaults: of each, a run gets a list of one a batch.
+    """
+
+    def options(inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in inputs.items() if name not in along}
+
+    groups = [(same, list(group)) for same, group in groupby(several, options)]
+    return [
+        same | {name: [inputs.get(name, default) for inputs in group] for name, default in along.items()}
+        for same, group in groups
+    ]
+
+
+def one_an_image(texts: Sequence[str | list[str]], batches: Sequence[Any]) -> list[str]:
+    """The text for each image of all batches; a batch has one for all of its images, or a list of one an image."""
+    return [
+        text
+        for said, batch in zip(texts, batches, strict=True)
+        for text in ([said] * len(batch) if isinstance(said, str) else said)
+    ]
+
+
+def per_batch(items: Sequence[T], batches: Sequence[Sequence[Any]]) -> list[list[T]]:
+    """What there is one of for each image of all batches, batch by batch."""
+    rest = iter(items)
+    return [list(islice(rest, len(batch))) for batch in batches]
 
 
 def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:

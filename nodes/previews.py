@@ -23,6 +23,8 @@ from .values import image_batch
 
 LARGEST = 2048
 """Longest side of a picture in a preview: ComfyUI's PNG of 8192 x 8192 takes seconds in which Cancel is not heard."""
+MOST_SHOWN = 64
+"""Pictures of a batch in a preview: nobody turns through all frames of a video, whose files would fill the disk."""
 
 
 def boxes_ui(
@@ -33,9 +35,10 @@ def boxes_ui(
 ) -> dict[str, list[Any]]:
     """Pictures and the boxes over them.
 
-    Per image: in ``images`` a saved picture with the boxes drawn on it; in ``iaa_images`` a list of one, the plain
-    picture (within another list ComfyUI does not take it for a result); in ``iaa_boxes`` a list of them. Large pictures
-    are saved smaller; ``width`` and ``height`` are those that the boxes are in.
+    Per image: in ``iaa_boxes`` a list of its boxes; and for the first ``MOST_SHOWN`` of a batch in ``images`` a saved
+    picture with the boxes drawn on it, in ``iaa_images`` a list of one, the plain picture (within another list ComfyUI
+    does not take it for a result). Large pictures are saved smaller; ``width`` and ``height`` are those that the boxes
+    are in.
 
     Args:
         drawn: the pictures with their boxes, if they are drawn already.
@@ -43,9 +46,10 @@ def boxes_ui(
     drawn = drawn or (
         draw_detections(image, boxes, check_interrupt) for image, boxes in zip(images, found, strict=True)
     )
-    plain = [_saved(image, cls) for image in images]
-    marked = [_saved(image, cls) if boxes else place for image, boxes, place in zip(drawn, found, plain, strict=True)]
-    sizes = [{"width": image.width, "height": image.height} for image in images]
+    plain = [_saved(image, cls) for image in images[:MOST_SHOWN]]
+    # Not strict: what is drawn is drawn one by one, and only as far as it is shown.
+    marked = [_saved(image, cls) if boxes else place for place, image, boxes in zip(plain, drawn, found, strict=False)]
+    sizes = [{"width": image.width, "height": image.height} for image in images[:MOST_SHOWN]]
     return {
         "images": marked,
         "iaa_images": [[place | size] for place, size in zip(plain, sizes, strict=True)],

@@ -29,7 +29,7 @@ class Progress:
     near they are to the likely length, which is the mean of the finished ones once there are some.
 
     Args:
-        rows: answers that will be written.
+        rows: answers that will be written, as far as one can tell; if they become more, each counts for less.
         max_new_tokens: of each.
         node_id: shows live text on that node; None shows none.
         batch_rows: answers that are written at once.
@@ -53,6 +53,7 @@ class Progress:
 
     def on_token(self, row: int, token: int) -> None:
         """Counts a token. Rows of earlier batches count as finished, which of a server's is nearly so."""
+        self._tokens += [0] * (row + 1 - len(self._tokens))
         self._tokens[row] += 1
         self._begun = max(self._begun, row + 1)
         first = row - row % self._batch_rows
@@ -65,6 +66,7 @@ class Progress:
 
     def on_text(self, row: int, piece: str) -> None:
         """Shows an answer as it grows; seldom enough that many long answers do not flood the browser."""
+        self._texts += [""] * (row + 1 - len(self._texts))
         self._texts[row] += piece
         if time.monotonic() - self._sent_at >= TEXT_INTERVAL:
             self._show()
@@ -123,7 +125,14 @@ def _encodable(text: str) -> str:
 
 
 def _text_sender() -> Callable[[str, str], None]:
+    """Sends (text, node id) to whoever queued what runs, and to nobody where they do not listen."""
     from server import PromptServer  # there is no instance outside a running server
 
     server = getattr(PromptServer, "instance", None)
-    return server.send_progress_text if server is not None else lambda text, node_id: None
+
+    def send(text: str, node_id: str) -> None:
+        # Without a receiver ComfyUI would send it to every browser, where a node of the same id would show it.
+        if server is not None and server.client_id is not None:
+            server.send_progress_text(text, node_id, sid=server.client_id)
+
+    return send

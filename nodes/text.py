@@ -30,7 +30,7 @@ class Text(Node):
             search_aliases=["LLM", "prompt expansion", "enhance prompt", "Llama 3", "generate text"],
             inputs=[
                 model_input(),
-                io.String.Input("prompt", multiline=True, dynamic_prompts=True, default=""),
+                io.String.Input("prompt", multiline=True, default=""),
                 io.String.Input("system", multiline=True, default=DEFAULT_SYSTEM, optional=True, advanced=True),
                 length_input(),
                 sampling_input(),

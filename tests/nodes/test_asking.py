@@ -148,6 +148,29 @@ def test_labels_and_texts_of_a_list_go_with_its_crops_whatever_is_empty(client: 
     assert len(run.outputs["widths"]["text"]) == len(run.outputs["texts"]["text"]) == 4
 
 
+@pytest.mark.parametrize("nothing_found", ["skip", "whole image"])
+def test_each_crop_has_its_label(client: Client, trained_demo: None, nothing_found: str) -> None:
+    """Those of Ground have no place for the crop of a picture in which nothing is found."""
+    graph = asking(
+        ground=node("IAA_Ground", image=["three", 0], phrases="the orange circle\nthe cyan ring"),
+        crops=node("IAA_CropBoxes", image=["three", 0], bboxes=["ground", 0], nothing_found=nothing_found),
+        labels=shown("crops", 4),
+        size=node("GetImageSize", image=["crops", 0]),
+        widths=shown("size", 0),
+    )
+    del graph["crops"]["inputs"]["model"]
+    run = client.run(graph | listed_scenes())
+    assert run.status == "success", run.error
+    found, whole = ["the orange circle", "the cyan ring"], [""] * (nothing_found == "whole image")
+    assert run.outputs["labels"]["text"] == [*found, *whole, *found]
+    widths = dict(zip(map(str, run.outputs["widths"]["text"]), run.outputs["labels"]["text"], strict=True))
+    assert not whole or widths[str(SCENE["width"])] == ""
+    graph["ground"]["inputs"]["image"] = graph["crops"]["inputs"]["image"] = ["blank", 0]
+    run = client.run(graph | listed_scenes())
+    assert run.status == "success", run.error
+    assert run.outputs.get("labels", {"text": []})["text"] == whole, "without crops nothing runs for their labels"
+
+
 def test_one_of_several_texts_may_be_blank(client: Client, trained_demo: None) -> None:
     """A picture of whose caption nothing is left does not lose what is found in the others."""
     texts = ["the orange circle", " ", "the cyan ring"]

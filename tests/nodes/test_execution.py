@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 from comfyui_server import Client, Graph, PromptError, node, run_inside
 
 INSIDE = Path(__file__).parent / "inside"
@@ -94,6 +96,34 @@ def test_text_appears_while_it_is_written(client: Client) -> None:
     assert shown[-1] == run.outputs["caption"]["text"][0]
 
 
+def test_live_text_goes_to_who_asked_and_to_nobody_else(client: Client) -> None:
+    """Others may have a node of the same id, which would show it; and a script that does not listen has no receiver."""
+    client.free()
+    queued: dict[str, Any] = {"client_id": client.client_id}
+    asker, other = (
+        websocket.create_connection(f"ws://{client.address}/ws?clientId={name}", timeout=60)
+        for name in (client.client_id, "somebody-else")
+    )
+    try:
+        for number, asks in enumerate((queued, {})):
+            graph = caption_graph(TINY, max_new_tokens=50 + number)
+            prompt_id = json.loads(client.post("/prompt", {"prompt": graph} | asks))["prompt_id"]
+            while not client.get_json(f"/history/{prompt_id}"):
+                time.sleep(0.1)
+        for socket, hears in ((asker, True), (other, False)):
+            socket.settimeout(1)
+            heard = []
+            with contextlib.suppress(websocket.WebSocketTimeoutException):
+                while True:
+                    heard.append(socket.recv())
+            texts = {len(message) for message in heard if isinstance(message, bytes)}
+            assert bool(texts) == hears
+            assert any(isinstance(message, str) for message in heard), "that it is connected"
+    finally:
+        asker.close()
+        other.close()
+
+
 def test_one_progress_bar_for_a_batch(client: Client) -> None:
     run = client.run(ground_graph(60, "the star\nthe ring"))  # long enough: the server leaves out what comes fast
     bars = [data for data in run.of("progress") if data["prompt_id"] == run.prompt_id]
@@ -111,16 +141,18 @@ def test_the_bar_counts_answers_not_the_longest_they_might_be(comfyui: Path) -> 
         {"rows": 40, "length": 20, "likely": 400},
         {"rows": 40, "length": 20, "likely": 24, "at_once": 40},
         {"rows": 3, "length": 2, "likely": 24, "most": 2},
+        {"rows": 30, "length": 20, "likely": 24, "foreseen": 9},
     ]
     ran = run_inside(comfyui, INSIDE / "progress.py", json.dumps(cases))
     bars, live = ran["bars"], ran["live"]
-    assert len(live) <= 20_000 and live.endswith("8" * 999 + "\n\n" + "9" * 999), "the newest of much text"
+    for text in live:
+        assert len(text) <= 20_000 and text.endswith("8" * 999 + "\n\n" + "9" * 999), "the newest of much text"
     for case, bar in zip(cases, bars, strict=True):
         assert bar == sorted(bar) and bar[-1] <= 1, case
-    one, long, many, unlikely, at_once, short = (bar[-1] for bar in bars)
+    one, long, many, unlikely, at_once, short, unforeseen = (bar[-1] for bar in bars)
     assert one > 0.7 and long > 0.9, "not 4%"
     assert many > 0.95 and unlikely > 0.95, "what is likely is learnt"
-    assert at_once > 0.7 and short > 0.8
+    assert at_once > 0.7 and short > 0.8 and unforeseen > 0.8
     middle = bars[2][len(bars[2]) // 2]
     assert 0.4 < middle < 0.6, "half of the answers are half of the bar"
 
@@ -206,6 +238,56 @@ def test_lists_of_batches_are_paired_image_by_image(client: Client) -> None:
     graph["ask"] = CAPTION_TEXTS | {"inputs": graph["ask"]["inputs"] | CAPTION_TEXTS["inputs"]}
     del graph["ask"]["inputs"]["phrases"], graph["json"]
     assert len(client.run(graph).outputs["ask"]["text"]) == 3
+
+
+def test_a_list_of_pictures_of_several_sizes_is_one_run(client: Client) -> None:
+    """One bar; and what comes out is sorted by batch again, with one preview of all."""
+    graph = ground_graph(2, "shape {index}\nthe star", several=False, masks="one per phrase") | {
+        "tall": node("IAA_DemoScene", seed=2, width=64, height=128),
+        "listed": node("CreateList", **{"inputs.input0": ["scene", 0], "inputs.input1": ["tall", 0]}),
+        "json": node("PreviewAny", source=["ground", 3]),
+        "labels": node("PreviewAny", source=["ground", 5]),
+        "count": node("PreviewAny", source=["ground", 4]),
+        "mask": node("MaskToImage", mask=["ground", 1]),
+    }
+    for name, images in (("masked", ["mask", 0]), ("drawn", ["ground", 2])):
+        graph[name] = node("GetImageSize", image=images)
+        graph |= {f"{name}{n}": node("PreviewAny", source=[name, n]) for n in range(3)}
+    graph["ground"]["inputs"] |= {"image": ["listed", 0], "threshold": 0.0}
+    run = client.run(graph)
+    assert run.status == "success", run.error
+
+    def sizes(name: str) -> list[tuple[str, ...]]:
+        return list(zip(*(run.outputs[f"{name}{n}"]["text"] for n in range(3)), strict=True))
+
+    assert sizes("drawn") == [("96", "64", "2"), ("64", "128", "1")]
+    assert sizes("masked") == [("96", "64", "4"), ("64", "128", "2")], "a mask a phrase"
+    found = [json.loads(text) for text in run.outputs["json"]["text"]]
+    assert [len(images) for images in found] == [2, 1]
+    assert run.outputs["count"]["text"] == [str(sum(map(len, images))) for images in found]
+    assert run.outputs["labels"]["text"] == [label for number in (1, 2, 3) for label in (f"shape {number}", "the star")]
+    shown = run.outputs["ground"]
+    pictures = [(place["width"], place["height"]) for (place,) in shown["iaa_images"]]
+    assert pictures == [(96, 64), (96, 64), (64, 128)]
+    assert len(shown["images"]) == len(shown["iaa_boxes"]) == 3
+    values = [data["value"] for data in run.of("progress") if data["node"] == "ground"]
+    assert values == sorted(values)
+
+
+def test_choices_of_a_list_and_of_several_questions(client: Client) -> None:
+    graph = lists_graph(3, 3, node("IAA_Choose", question="Is it {index}?", choices="yes\nno"))
+    graph["listed"] = node("RebatchImages", images=["scene", 0], batch_size=2)
+    graph["yes"] = node("PreviewAny", source=["ask", 3])
+    graph["ask"]["inputs"]["image"] = ["listed", 0]
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    assert len(run.outputs["yes"]["text"]) == len(run.outputs["ask"]["text"]) == 3
+    assert len(run.outputs["ask"]["files"]) == 1
+    del graph["ask"]["inputs"]["image"], graph["listed"]
+    graph["ask"]["inputs"]["question"] = ["texts", 1]
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    assert len(run.outputs["yes"]["text"]) == 3
 
 
 def test_lists_at_other_inputs_make_a_run_each(client: Client) -> None:

@@ -90,6 +90,22 @@ def test_workflows_in_alternation_load_once_when_kept(client: Client, server: Se
     client.run(talk(TINY, keep_loaded=False))  # switches it off again
 
 
+def test_of_a_checkpoint_one_model_is_kept_as_the_last_loader_says(client: Client, server: Server) -> None:
+    def opens(**loader: Any) -> bool:
+        client.free()  # ComfyUI forgets all that nobody keeps
+        opened = server.log.count(OPENED)
+        run = client.run(talk(TINY, **loader))
+        assert run.status == "success", run.error
+        return server.log.count(OPENED) > opened
+
+    assert opens(weights="int8", keep_loaded=True)
+    assert opens(weights="int4", keep_loaded=True)
+    assert not opens(weights="int4", keep_loaded=True), "this one is kept"
+    assert opens(weights="int8", keep_loaded=True), "and it alone"
+    opens(weights="int4", keep_loaded=False)
+    assert opens(weights="int8", keep_loaded=False), "nothing of this checkpoint is kept once a Loader says so"
+
+
 @pytest.mark.parametrize("weights", PRECISIONS)
 def test_weights_of_few_bits_are_the_same_however_they_came(client: Client, server: Server, weights: str) -> None:
     """Rounded when opened, named as in earlier versions, or converted before, which the Loader says with the name.

@@ -62,6 +62,28 @@ def test_captions_with_progress_and_live_text(client: Client, models: ModelServe
     assert "ask" in again.cached and len(models.bodies) == 12, "what was asked once is remembered"
 
 
+def test_a_list_of_pictures_is_answered_several_at_a_time(client: Client, models: ModelServer) -> None:
+    """With one bar and one file of texts, like a batch; each picture keeps its own question."""
+
+    def answer(exchange: Any, body: dict[str, Any]) -> None:
+        said = [part["text"] for part in body["messages"][-1]["content"] if part["type"] == "text"]
+        says(f"{said[0]} ", "Yes.", slowly=0.05)(exchange, body)
+
+    models.behaves(answer)
+    asks = caption(preset="question", prompt="Is it {index}?")
+    asks["inputs"]["image"] = ["listed", 0]
+    asked = graph(models.url, asks, count=12, concurrency=4)
+    asked["listed"] = node("RebatchImages", images=["scene", 0], batch_size=1)
+    run = client.run(asked)
+    assert run.status == "success", run.error
+    shown = run.outputs["ask"]
+    assert shown["text"] == [f"Is it {number}? Yes." for number in range(1, 13)]
+    assert models.most == 4
+    assert len(shown["files"]) == 1
+    values = [d["value"] for d in run.of("progress") if d["node"] == "ask"]
+    assert len(values) > 2 and values == sorted(values)
+
+
 def test_boxes_text_and_chat(client: Client, models: ModelServer) -> None:
     models.behaves(says(*BOX))
     run = client.run(graph(models.url, node("IAA_Ground", image=["scene", 0], phrases="a star\na ring")))
@@ -72,6 +94,20 @@ def test_boxes_text_and_chat(client: Client, models: ModelServer) -> None:
     assert run.outputs["ask"]["text"] == ["Right."]
     run = client.run(graph(models.url, node("IAA_Chat", message="And of right?", image=["scene", 0])))
     assert run.outputs["ask"]["text"] == ["Right."]
+
+
+def test_more_things_are_labelled_than_the_bar_expected(client: Client, models: ModelServer) -> None:
+    names = [f"thing {n}, " for n in range(20)]
+
+    def answer(exchange: Any, body: dict[str, Any]) -> None:
+        says(*(BOX if body["model"] == "iaa-g" else names))(exchange, body)
+
+    models.behaves(answer)
+    run = client.run(graph(models.url, node("IAA_LabelImage", image=["scene", 0], threshold=0.0), count=2))
+    assert run.status == "success", run.error
+    assert [body["model"] for body in models.bodies].count("iaa-g") == 2 * len(names)
+    values = [d["value"] for d in run.of("progress") if d["node"] == "ask"]
+    assert values == sorted(values)
 
 
 def test_cancel_ends_the_wait_and_the_servers_work(client: Client, models: ModelServer) -> None:

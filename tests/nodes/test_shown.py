@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, Run, node
+from comfyui_server import Client, Graph, Run, Server, node
 from PIL import ImageChops
 
 DEMO = "demo (coloured shapes)"
@@ -56,6 +56,30 @@ def test_a_picture_without_boxes_is_kept_once(client: Client) -> None:
     graph = demo_graph(ground=node("IAA_Ground", model=["loader", 0], image=["scene", 0], phrases="it", threshold=1.0))
     shown = client.run(graph).outputs["ground"]
     assert [shown["images"][0]["filename"]] == [place["filename"] for place in shown["iaa_images"][0]]
+
+
+def test_of_a_long_batch_the_first_pictures_are_shown(client: Client, server: Server) -> None:
+    """Two full-size files a frame of a video would fill the disk. Of boxes all are told."""
+    ground = node("IAA_Ground", model=["loader", 0], image=["video", 0], phrases="it", threshold=0.0)
+    graph = demo_graph(video=node("RepeatImageBatch", image=["scene", 0], amount=70), ground=ground)
+    graph["scene"]["inputs"] |= {"width": 64, "height": 64}
+    select = {
+        "select": node("IAA_SelectBoxes", bboxes=["ground", 0], image=["video", 0]),
+        "used": node("PreviewAny", source=["select", 2]),
+    }
+    for name, asked in (("ground", graph), ("select", graph | select)):
+        before = set(server.base.glob("temp/*.png"))
+        run = client.run(asked)
+        assert run.status == "success", run.error
+        written = set(server.base.glob("temp/*.png")) - before
+        shown = run.outputs[name]
+        assert len(shown["images"]) == len(shown["iaa_images"]) == 64 and len(shown["iaa_boxes"]) == 70
+        assert len(written) <= 2 * 64
+        assert {place["filename"] for place in shown["images"]} <= {file.name for file in written}
+    graph["listed"] = node("RebatchImages", images=["video", 0], batch_size=1)
+    graph["ground"]["inputs"]["image"] = ["listed", 0]
+    shown = client.run(graph).outputs["ground"]
+    assert len(shown["images"]) == 64 and len(shown["iaa_boxes"]) == 70, "of a list as of a batch"
 
 
 def test_texts_are_shown_as_one_file(client: Client) -> None:

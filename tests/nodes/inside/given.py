@@ -13,7 +13,7 @@ pack, _ = bring_up.load_pack()
 InputError = pack.iaa_runtime.errors.InputError
 CropBoxes, PasteCrops = pack.nodes.CropBoxes, pack.nodes.PasteCrops
 image, box = torch.zeros(1, 8, 9, 3), {"x": 1, "y": 2, "width": 3, "height": 4}
-crops, masks, regions, _ = CropBoxes.execute(image=[image], bboxes=[box]).result
+crops, masks, regions, *_ = CropBoxes.execute(image=[image], bboxes=[box]).result
 CROP: dict[str, Any] = {"image": [image], "bboxes": [box], "padding": [0], "filter": ["lanczos"]}
 PASTE: dict[str, Any] = {"image": [image], "crops": crops, "regions": [regions], "feather": [0], "masks": masks}
 

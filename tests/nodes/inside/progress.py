@@ -14,9 +14,11 @@ comfy.utils.set_progress_bar_global_hook(lambda value, total, *_, **__: parts.ap
 comfy.utils.PROGRESS_THROTTLE_MIN_INTERVAL = comfy.utils.PROGRESS_THROTTLE_MIN_PERCENT = 0
 
 
-def written(rows: int, length: int, likely: float, most: int = 512, at_once: int = 8) -> list[float]:
+def written(
+    rows: int, length: int, likely: float, most: int = 512, at_once: int = 8, foreseen: int | None = None
+) -> list[float]:
     """The parts at which the bar stands while answers of ``length`` tokens are written, before it is filled."""
-    progress = pack.nodes.progress.Progress(rows, most, likely=likely)
+    progress = pack.nodes.progress.Progress(foreseen or rows, most, likely=likely)
     parts.clear()
     for first in range(0, rows, at_once):
         for _ in range(length):
@@ -25,9 +27,9 @@ def written(rows: int, length: int, likely: float, most: int = 512, at_once: int
     return list(parts)
 
 
-def shown(rows: int, length: int) -> str:
+def shown(rows: int, length: int, foreseen: int) -> str:
     """The live text once that many answers of that many characters are written: digits of their numbers."""
-    progress = pack.nodes.progress.Progress(rows, 1, node_id="1")
+    progress = pack.nodes.progress.Progress(foreseen, 1, node_id="1")
     sent: list[str] = []
     progress._send = lambda text, _: sent.append(text)
     for row in range(rows):
@@ -36,4 +38,5 @@ def shown(rows: int, length: int) -> str:
     return sent[-1]
 
 
-print(json.dumps({"bars": [written(**case) for case in json.loads(sys.argv[1])], "live": shown(300, 999)}))
+bars = [written(**case) for case in json.loads(sys.argv[1])]
+print(json.dumps({"bars": bars, "live": [shown(300, 999, foreseen) for foreseen in (300, 1)]}))
