@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +33,18 @@ from ..iaa_runtime.checkpoint.download import (
     PUBLISHED_TERMS,
     fetch,
     free_bytes,
+    part_fetched,
 )
 from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
-from ..iaa_runtime.errors import Cancelled, CheckpointError, spelled
+from ..iaa_runtime.errors import CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
 from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.pipeline.model import IAAModel
+from ..iaa_runtime.pipeline.remote.workers import begin
 from ..iaa_runtime.text.tokenizer import load_tokenizer
 from .quantized import hosted_kinds
 
@@ -118,8 +122,8 @@ def missing_checkpoint_message(name: str) -> str:
     return (
         f"{name} is not here yet. It takes {PUBLISHED_BYTES / 1e9:.0f} GB, and would go to {target}, where "
         f"{free_bytes(target) / 1e9:.0f} GB are free. {PUBLISHED_TERMS} To fetch it, switch on 'download' in IAA "
-        "Loader and run again; the bar shows how far it is, and if you cancel, what is there already is kept. Or put a "
-        f"copy of its folder into {roots}."
+        "Loader and run again; the bar shows how far it is, and if you cancel, files that are complete are kept. Or "
+        f"put a copy of its folder into {roots}."
     )
 
 
@@ -139,24 +143,17 @@ def checkpoint_folder(name: str, download: bool) -> Path:
 
 
 def _download(target: Path) -> Path:
-    """Fetches in a thread of its own, so that this one can move the bar and notice Cancel while the network waits."""
-    part, cancelled = 0.0, False
-
-    def progress(done: float) -> None:
-        nonlocal part
-        part = done
-        if cancelled:
-            raise Cancelled("The download was cancelled; what is there already is kept.")
-
+    """Fetches in a thread of its own: this one moves the bar, and leaves at Cancel, whatever the network waits for."""
+    cancelled, part = threading.Event(), 0.0
     bar = comfy.utils.ProgressBar(1000)
-    with ThreadPoolExecutor(1) as pool:
-        fetching = pool.submit(fetch, PUBLISHED_REPOSITORY, folder=target, progress=progress)
-        try:
-            while not wait([fetching], timeout=0.2).done:
-                check_interrupt()
-                bar.update_absolute(int(part * 1000))
-        finally:
-            cancelled = True
+    fetching = begin(partial(fetch, PUBLISHED_REPOSITORY, folder=target, cancelled=cancelled.is_set))
+    try:
+        while not wait([fetching], timeout=0.2).done:
+            check_interrupt()
+            part = max(part, part_fetched(target))  # of a file that broke off, some versions keep nothing
+            bar.update_absolute(int(part * 1000))
+    finally:
+        cancelled.set()
     return fetching.result()
 
 
@@ -255,7 +252,8 @@ class ModelHandle:
 
 
 _alive: weakref.WeakValueDictionary[Any, ModelHandle] = weakref.WeakValueDictionary()
-_kept = set[ModelHandle]()
+_kept: dict[str, ModelHandle] = {}
+"""By checkpoint: one of each, since whoever tries int8 and then int4 does not mean to hold both."""
 
 
 def open_model(
@@ -268,7 +266,8 @@ def open_model(
         dtype_option: one of ``DTYPES``.
         weights: one of ``WEIGHTS``.
         device_option: one of ComfyUI's device options.
-        keep_loaded: remember the model when no workflow in memory uses it any more.
+        keep_loaded: remember the model when no workflow in memory uses it any more, in place of the one of the same
+            checkpoint that was remembered before; otherwise remember none of it.
         download: fetch the published checkpoint if it is not here.
     """
     folder = checkpoint_folder(name, download)
@@ -283,9 +282,9 @@ def open_model(
         handle = _alive.get(own) or _open(checkpoint, dtype, precision, device)
         _alive[asked] = _alive[own] = handle
     if keep_loaded:
-        _kept.add(handle)
+        _kept[name] = handle
     else:
-        _kept.discard(handle)
+        _kept.pop(name, None)
     return handle
 
 

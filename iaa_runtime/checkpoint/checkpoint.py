@@ -70,7 +70,7 @@ class Checkpoint:
             fetch = " A repository of the Hugging Face hub is fetched if you add download=True (or --download)."
             raise CheckpointError(
                 f"There is no checkpoint at {path}. Give a folder with config.json and the weights."
-                + fetch * (re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None)
+                + fetch * (re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()) is not None)
             )
         self.folder = path.parent if path.is_file() else path
         self.config_raw = load_json(self.folder / "config.json")

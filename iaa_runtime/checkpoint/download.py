@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import io
+import glob
 import shutil
+import stat
 import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..errors import DownloadError
+from ..errors import Cancel, Cancelled, DownloadError, IAAError, check_cancelled
 from ..text.printable import unguarded
 
 PUBLISHED_REPOSITORY = "qihoo360/Inner-Adaptor-Architecture"
@@ -26,29 +29,30 @@ PATTERNS = ("*.safetensors", "*.json", "tokenizer*", "*.model")
 NEVER = ("*.py", "*:*", "*..*", "[/\\\\]*")
 """Python files, of which ``tokenizer*`` would let some through, and names that leave the folder on some system."""
 
+_xet_is_off = threading.Lock()
+"""Held by the download that has switched Xet off, which switches it on again: one at a time."""
+
 
 def fetch(
-    repository: str,
-    revision: str | None = None,
-    folder: str | Path | None = None,
-    progress: Callable[[float], None] | None = None,
+    repository: str, revision: str | None = None, folder: str | Path | None = None, cancelled: Cancel = None
 ) -> Path:
-    """Downloads a checkpoint and returns its folder. Interrupted downloads resume.
+    """Downloads a checkpoint and returns its folder. Files that are complete are kept, whatever becomes of the others.
 
     Args:
         repository: ``owner/name`` on the hub.
         revision: commit, tag or branch; the published repository is pinned when None.
         folder: where to put it; the hub's cache when None.
-        progress: called from other threads with the part done, 0 to 1; what it raises ends the download. None shows
-            bars on stderr.
+        cancelled: True ends the download: when the next bytes come, or, of a huggingface_hub that does not tell of them
+            (as 0.36 and 1.0), when the file at hand is complete. Asked from other threads. None shows bars on stderr.
 
     Raises:
-        DownloadError: huggingface_hub is missing, there is no network, the repository is not there, or, of the
-            published one, the disk has too little room.
+        Cancelled: ``cancelled`` returned True.
+        DownloadError: huggingface_hub is missing, there is no network, the repository is not there, the download broke
+            off, or, of the published one, the disk has too little room.
     """
     try:
-        from huggingface_hub import constants, snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+        from huggingface_hub import constants
+        from huggingface_hub.errors import LocalEntryNotFoundError
     except ImportError:
         raise DownloadError(
             f"Downloading {repository} needs the package huggingface_hub: pip install huggingface_hub. Or fetch the "
@@ -58,31 +62,28 @@ def fetch(
         cache = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
         check_room(cache if folder is None else Path(folder))
         revision = revision or PUBLISHED_REVISION
-    options: dict[str, Any] = {"tqdm_class": _reporting_bar(progress), "max_workers": 1} if progress else {}
+    asked: dict[str, Any] = {"repo_id": repository, "revision": revision, "local_dir": folder}
     try:
-        with redirect_stderr(unguarded(sys.stderr)):  # bars go back to the start of their line
-            path = snapshot_download(
-                repository,
-                revision=revision,
-                local_dir=folder,
-                allow_patterns=list(PATTERNS),
-                ignore_patterns=list(NEVER),
-                **options,
-            )
+        return Path(_all_at_once(asked) if cancelled is None else _one_by_one(asked, cancelled))
+    except (IAAError, Cancelled):
+        raise
     except LocalEntryNotFoundError as error:
         raise DownloadError(
             f"The hub cannot be reached and {repository} is not in its local cache. Check the network "
-            f"(HF_HUB_OFFLINE, HF_ENDPOINT), or copy the checkpoint here and give its folder. ({error})"
+            "(HF_HUB_OFFLINE, HF_ENDPOINT) and run it again (files that are complete are kept), or copy the checkpoint "
+            f"here and give its folder. ({error})"
         ) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise DownloadError(f"Downloading {repository} failed: {error}. Run it again to resume.") from error
-    return Path(path)
+    except Exception as error:  # of the hub's library, of whichever HTTP library its version has, or of Xet's
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise DownloadError(
+            f"Downloading {repository} failed: {reason}. Check the name and the network, and run it again: files that "
+            "are complete are kept."
+        ) from error
 
 
 def check_room(folder: Path) -> None:
     """Raises :class:`DownloadError` where what a folder lacks of the published repository is more than its disk has."""
-    here = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
-    missing, free = PUBLISHED_BYTES - here, free_bytes(folder)
+    missing, free = PUBLISHED_BYTES - _bytes_in(folder), free_bytes(folder)
     if missing > free:
         raise DownloadError(
             f"{PUBLISHED_REPOSITORY} was not fetched: {missing / 1e9:.1f} GB of it are missing in {folder}, whose disk "
@@ -95,22 +96,81 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
 
 
-def _reporting_bar(progress: Callable[[float], None]) -> type[Any]:
-    """A progress bar that draws nothing and reports: bytes where the hub's library counts them, else files."""
-    from tqdm.auto import tqdm
+def part_fetched(folder: Path) -> float:
+    """The part of the published repository that is in a folder, 0 to 1; asked while it is fetched.
 
-    counts_bytes = False
+    The hub's library counts otherwise from version to version: files, what each of them has begun, bytes twice. The
+    disk does not.
+    """
+    return min(1.0, _bytes_in(folder) / PUBLISHED_BYTES)
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(map(_size, folder.rglob("*")))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a regular file; 0 of anything else, also of what was renamed a moment ago since it is complete."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _all_at_once(asked: dict[str, Any]) -> str:
+    from huggingface_hub import snapshot_download
+
+    with redirect_stderr(unguarded(sys.stderr)):  # bars go back to the start of their line
+        return str(snapshot_download(**asked, allow_patterns=list(PATTERNS), ignore_patterns=list(NEVER)))
+
+
+def _one_by_one(asked: dict[str, Any], cancelled: Cancel) -> str:
+    """Fetches file after file: of several at once, the hub's library ends none before all are complete.
+
+    The last one is config.json: without it, nothing takes the folder for a checkpoint, and the next run goes on.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    path = ""
+    with _without_xet():
+        names = HfApi().list_repo_files(asked["repo_id"], revision=asked["revision"])
+        for name in sorted(names, key=lambda name: (name == "config.json", name)):
+            check_cancelled(cancelled)
+            if any(fnmatch(name, pattern) for pattern in PATTERNS):
+                only = asked | {"allow_patterns": [glob.escape(name)], "ignore_patterns": list(NEVER)}
+                path = str(snapshot_download(**only, tqdm_class=_listening_bar(cancelled)))
+    if not path:
+        raise DownloadError(f"{asked['repo_id']} holds nothing that belongs to a checkpoint. Check its name.")
+    return path
+
+
+@contextmanager
+def _without_xet() -> Iterator[None]:
+    """Has the hub's library fetch by HTTP, since Xet's own swallows what a bar raises and goes on."""
+    from huggingface_hub import constants
+
+    with _xet_is_off:
+        before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_DISABLE_XET = before
+
+
+def _listening_bar(cancelled: Cancel) -> type[Any]:
+    """A progress bar that draws nothing, and asks ``cancelled`` whenever bytes are counted."""
+    from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            nonlocal counts_bytes
-            counts_bytes = counts_bytes or kwargs.get("unit") == "B"
-            super().__init__(*args, **kwargs | {"file": io.StringIO(), "disable": False})
+        def __init__(self, *args: Any, name: str = "", **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs | {"disable": True})  # name is of the hub's own bars alone
+            self.counts_bytes = kwargs.get("unit") == "B"
 
         def update(self, n: float | None = 1) -> bool | None:
+            if self.counts_bytes:  # from a bar of files, some versions let no exception through
+                check_cancelled(cancelled)
             shown: bool | None = super().update(n)
-            if self.total and (self.unit == "B" or not counts_bytes):
-                progress(min(1.0, self.n / self.total))
             return shown
 
     return Bar

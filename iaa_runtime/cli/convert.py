@@ -15,9 +15,10 @@ from .output import log, print_json, size_text
 
 def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
-    source, out = open_checkpoint(options, *map(Task.parse, options.task)), Path(options.out)
+    out = Path(options.out)
+    check_new_folder(out)  # before anything is fetched
+    source = open_checkpoint(options, *map(Task.parse, options.task))
     if options.dry_run:
-        check_new_folder(out)
         files = converted_files(source, options.precision, options.task)
         size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
         free = free_bytes(out)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..checkpoint.checkpoint import Checkpoint
+from ..checkpoint.writer import check_new_folder
 from ..config import Task
 from ..errors import UsageError
 from ..export import FORMATS, export
@@ -18,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
     task = Task.parse(options.task)
     _check(task, options)
+    check_new_folder(Path(options.out))  # before anything is fetched
     out = _write(open_checkpoint(options, task), task, options)
     if options.json:
         print_json({"task": task.value, "format": options.to, "folder": str(out)})

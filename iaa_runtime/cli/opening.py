@@ -59,9 +59,7 @@ def open_to_teach(options: argparse.Namespace) -> IAAPipeline:
     """Opens the checkpoint that the options name as :func:`iaa_runtime.teaching.frozen.open_frozen` does."""
     from ..teaching.frozen import open_frozen
 
-    folder = Path(_folder(options)).expanduser()
-    if options.download and not folder.exists():
-        folder = fetch(options.model, None)
+    folder = _fetched(options)
     precision = None if options.precision == "full" else options.precision
     tower = _place("--vision-tower", options.vision_tower)
     pipeline = open_frozen(folder, options.dtype, options.device, precision, tower)
@@ -81,6 +79,8 @@ def tell_of_demo(pipeline: Pipeline) -> None:
 def open_checkpoint(options: argparse.Namespace, *tasks: Task) -> Checkpoint:
     """Opens the headers of the checkpoint that the options name, its adaptors merged in as it is read; no weights.
 
+    It is fetched first where they ask for that.
+
     Args:
         options: of the command.
         *tasks: those that are read of it; none where any may be.
@@ -88,8 +88,9 @@ def open_checkpoint(options: argparse.Namespace, *tasks: Task) -> Checkpoint:
     Raises:
         AdaptorError: as :func:`open_model`.
         ConfigError: nothing can be merged into a checkpoint that was converted.
+        DownloadError: it could not be fetched.
     """
-    checkpoint = Checkpoint(_folder(options), _place("--vision-tower", options.vision_tower))
+    checkpoint = Checkpoint(_fetched(options), _place("--vision-tower", options.vision_tower))
     return merged(checkpoint, _chosen(options, Adaptors(checkpoint), tasks or tuple(Task)))
 
 
@@ -106,9 +107,27 @@ def _chosen(options: argparse.Namespace, adaptors: Adaptors, tasks: Sequence[Tas
     return chosen
 
 
+def _fetched(options: argparse.Namespace) -> Path:
+    """The folder that the options name, fetched if it is not here and they ask for that."""
+    folder = Path(_folder(options)).expanduser()
+    return fetch(options.model) if options.download and not folder.exists() else folder
+
+
 def _folder(options: argparse.Namespace) -> str | Path:
+    """What the options name, or the demo checkpoint.
+
+    Raises:
+        InputError: no file can be called so, or it would have to be fetched in a dry run.
+    """
     given = _place("--model", options.model)
-    return DEMO_CHECKPOINT if given is None else given
+    if given is None:
+        return DEMO_CHECKPOINT
+    if options.download and getattr(options, "dry_run", False) and not Path(given).expanduser().exists():
+        raise InputError(
+            f"There is no checkpoint at {spelled(given)}, and --dry-run fetches none. Fetch it first, with "
+            "iaa info --download, and give the folder that it names."
+        )
+    return given
 
 
 def _place(option: str, given: str | None) -> str | None:

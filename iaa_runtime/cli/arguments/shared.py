@@ -85,29 +85,19 @@ def add_dry_run_argument(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done, only")
 
 
-def add_checkpoint_arguments(parser: argparse._ActionsContainer, model: str = "checkpoint folder") -> None:
-    """Adds ``--model``, described as ``model``, and ``--vision-tower``."""
-    parser.add_argument(
+def add_checkpoint_arguments(
+    parser: CommandParser, group: argparse._ActionsContainer | None = None, model: str = "checkpoint folder"
+) -> None:
+    """Adds ``--model``, described as ``model``, ``--vision-tower`` and ``--download``, to the group if there is one."""
+    group = group or parser
+    group.add_argument(
         "--model",
         metavar="DIR",
         default=os.environ.get("IAA_MODEL"),
         help=f"{model} (default: $IAA_MODEL, or the demo checkpoint in the box)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
-    )
-
-
-def add_model_arguments(parser: CommandParser) -> None:
-    """Adds which checkpoint to open, in which format and on which device."""
-    group = parser.add_argument_group("model")
-    add_checkpoint_arguments(group, "checkpoint folder or weight file")
-    add_device_arguments(group)
-    _add_choice(
-        group,
-        "--precision",
-        ("full", *PRECISIONS),
-        "keep the large matrices in fewer bits than --dtype, for less memory",
     )
     group.add_argument(
         "--download", action="store_true", help="fetch --model from the Hugging Face hub if it is not here"
@@ -118,6 +108,19 @@ def add_model_arguments(parser: CommandParser) -> None:
             raise UsageError("--download has no effect without --model. Say which repository it is to fetch.")
 
     parser.rule(check)
+
+
+def add_model_arguments(parser: CommandParser) -> None:
+    """Adds which checkpoint to open, in which format and on which device."""
+    group = parser.add_argument_group("model")
+    add_checkpoint_arguments(parser, group, "checkpoint folder or weight file")
+    add_device_arguments(group)
+    _add_choice(
+        group,
+        "--precision",
+        ("full", *PRECISIONS),
+        "keep the large matrices in fewer bits than --dtype, for less memory",
+    )
 
 
 def add_adaptor_argument(parser: argparse._ActionsContainer, purpose: str = "answer with what it was taught") -> None:

@@ -20,8 +20,9 @@ from ...images.picture import Picture
 from ...images.preprocess import bounded_square
 from ...text.conversation import Conversation
 from ..base import TextAnswer
-from .said import error_message, one_line
-from .transport import Dropped, Nonsense
+from .retries import is_too_long
+from .said import error_message, error_status, one_line
+from .transport import Dropped, Nonsense, Refused
 
 LARGEST = 2048
 """Longest side of a sent picture, in pixels: six times the tower's input, so scaling down to it loses nothing."""
@@ -153,6 +154,7 @@ def parse_stream(lines: Iterable[bytes], max_tokens: int) -> Iterator[Completion
 
     Raises:
         Dropped: the stream ends before the answer does, or the server reports a failure.
+        Refused: it reports one with a status.
         RemoteError: the stream is no chat completion, or goes on beyond ``max_tokens``.
     """
     answer = Completion()
@@ -223,7 +225,7 @@ def _add(answer: Completion, event: Any) -> str:
     """
     added = ""
     if event.get("error") or event.get("object") == "error":
-        raise Dropped(f"in mid-answer it reported an error: {error_message(event) or '(without a message)'}")
+        raise _failure(event)
     for choice in event["choices"]:  # empty in an event that counts tokens
         if choice.get("index"):
             raise Nonsense("it is several answers, and one was asked for")
@@ -239,6 +241,19 @@ def _add(answer: Completion, event: Any) -> str:
         if not isinstance(answer.finish, str):
             raise TypeError
     return added
+
+
+def _failure(event: Any) -> Exception:
+    """An event that reports an error, as what its status would have been: an engine is asked behind the status 200.
+
+    Without a status, or with another one than of a failure, a retry may mend it.
+    """
+    message, status = error_message(event), error_status(event)
+    if status is None and is_too_long(message):
+        status = 400
+    if status is None:
+        return Dropped(f"in mid-answer it reported an error: {message or '(without a message)'}")
+    return Refused(status, message)
 
 
 def _valid(text: str) -> str:

@@ -113,7 +113,8 @@ class RemotePipeline(Pipeline):
             RemoteError: no server is known for the task, or it gives no answer; an answer of G comes without
                 probabilities, or is no box although the server was to hold it to one; a llama.cpp server's boxes lie
                 beside what they are of, which is tried once; an answer has not the format that it was to have.
-            InputError: the server cannot hold answers to that format, or one was cut off before it had it.
+            InputError: the server cannot hold answers to that format, or one was cut off before it had it; or before
+                it had a box, the server holding it to one.
         """
         endpoint, format = self._endpoint(request.task), request.config.format
         has_format = format_check(format) if format else None  # raises before anything is asked
@@ -156,12 +157,7 @@ class RemotePipeline(Pipeline):
         held = self._complete([questions[row] for row in again], request, held=True)
         for row, answer in zip(again, held, strict=True):
             if not parse_boxes(answer.text):
-                endpoint = self.tasks[request.task]
-                raise RemoteError(
-                    f"The answer '{one_line(answer.text)}' of {endpoint.model} at {endpoint.url} is no box. Is the "
-                    "exported task G served there? A server that cannot hold answers to a grammar can be asked without "
-                    "one."
-                )
+                raise _no_box(answer, self.tasks[request.task], request.config.max_new_tokens)
             answer.logprobs = [-math.inf] * len(answer.tokens)
             answers[row] = answer
         if not request.several:
@@ -198,3 +194,18 @@ class RemotePipeline(Pipeline):
                     "answer, so they cannot be scored. Use a server that has 'logprobs' of every token, such as vLLM."
                 )
         return answers
+
+
+def _no_box(answer: Completion, endpoint: Endpoint, most: int) -> Exception:
+    """The error that an answer holds no box although the server was to hold it to boxes."""
+    said = f"'{one_line(answer.text)}' of {endpoint.model} at {endpoint.url}"
+    if answer.finish == "length" and not answer.text.strip("[0123456789., ;]"):  # words are of a server that holds none
+        return InputError(
+            f"The answer {said} was cut off before it had a box: {most} new tokens are too few for one, or the "
+            "server's context is full. Raise max_new_tokens (--max-new-tokens), shorten the phrase, or switch the "
+            "grammar off."
+        )
+    return RemoteError(
+        f"The answer {said} is no box. Is the exported task G served there? A server that cannot hold answers to a "
+        "grammar can be asked without one."
+    )

@@ -17,8 +17,8 @@ from .transport import CancelToken, Dropped, Refused
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses worth another try: the server is busy or starting, or a gateway cannot reach it."""
 
-_TOO_LONG = ("context length", "context size")
-"""In what servers say of a prompt that is too long: vLLM and llama-cpp-python; llama.cpp's own."""
+_TOO_LONG = ("context length", "maximum model length", "context size")
+"""In what servers say of a prompt that is too long: vLLM and llama-cpp-python; vLLM's engine; llama.cpp's own."""
 
 Result = TypeVar("Result")
 
@@ -93,11 +93,16 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
         cancel_token.sleep(pause)
 
 
+def is_too_long(message: str) -> bool:
+    """Whether a server says so of a prompt."""
+    return any(words in message for words in _TOO_LONG)
+
+
 _MOVED = (301, 302, 303, 307, 308)
 
 
 def _refusal(url: str, failure: Refused) -> Exception:
-    if failure.status == 400 and any(words in failure.message for words in _TOO_LONG):
+    if failure.status == 400 and is_too_long(failure.message):
         return ContextLengthError(f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it.")
     rule = f"{HOSTS_VARIABLE} as HOST:PORT? Over plain http it goes to this machine only: use https."
     hint = {

@@ -7,6 +7,7 @@ not a word is shown. The API's own error object is meant to be read.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from ...text.printable import printable
@@ -28,11 +29,21 @@ def error_message(content: Any) -> str:
     Returns:
         Empty if it is anything else.
     """
-    if not isinstance(content, dict):
-        return ""
-    error = content if content.get("object") == "error" else content.get("error")
-    message = error.get("message") if isinstance(error, dict) else None
+    message = _error_object(content).get("message")
     return one_line(message) if isinstance(message, str) else ""
+
+
+def error_status(content: Any) -> int | None:
+    """The status of HTTP, 400 to 599, that the same object names as its ``code``; None if it names none."""
+    code = str(_error_object(content).get("code"))
+    return int(code) if re.fullmatch("[45][0-9][0-9]", code) else None
+
+
+def _error_object(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        return {}
+    error = content if content.get("object") == "error" else content.get("error")
+    return error if isinstance(error, dict) else {}
 
 
 def refusal_message(body: bytes) -> str:

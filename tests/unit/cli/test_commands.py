@@ -16,6 +16,7 @@ from PIL import Image
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.cli import COMMANDS, main
+from iaa_runtime.cli.output import size_text
 from iaa_runtime.config import Task
 from iaa_runtime.model.devices import pick_device
 from iaa_runtime.text.printable import printable
@@ -203,15 +204,28 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
         "bfloat16",
         "float16",
     )
-    assert about["here"]["device"] == str(pick_device("auto")) and about["here"]["dtype"] in (
-        "float32",
-        "bfloat16",
-        "float16",
-    )
     assert main(["info", "--model", model]) == 0
     shown = capsys.readouterr().out
     assert "vocabulary 384" in shown
     assert all(bank in shown for bank in ("base", "text", "mm", "g", "vision"))
+    both, tasks = about["both_needed_bytes"], about["tasks"]
+    banks = about["banks"]
+    assert both["bf16"] == tasks["MM"]["needed_bytes"]["bf16"] + 2 * banks["g"]["parameters"], "each bank once"
+    assert f"MM and G {size_text(both['fp32']):>16} {size_text(both['bf16']):>10} " in shown
+
+
+@pytest.mark.parametrize(("dtype", "told"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_info_heeds_the_environment(
+    dtype: str, told: str, model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("IAA_DEVICE", "cpu")
+    monkeypatch.setenv("IAA_DTYPE", dtype)
+    assert main(["info", "--model", model]) == 0
+    assert f"computes on cpu in {told} here" in capsys.readouterr().out
+    assert main(["info", "--model", model, "--dtype", "fp16", "--json"]) == 0
+    assert records(capsys)[0]["here"] == {"device": "cpu", "dtype": "float16"}, "an option says more"
+    monkeypatch.setenv("IAA_DEVICE", "abacus")
+    assert main(["info", "--model", model]) == 1 and "'abacus' cannot be used" in capsys.readouterr().err
 
 
 def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

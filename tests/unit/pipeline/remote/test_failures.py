@@ -7,13 +7,14 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from model_server import BOX, Behaviour, ModelServer, drops, refuses, says, serving, stalls, streams
 from PIL import Image
 
-from iaa_runtime.errors import Cancelled, ContextLengthError, RemoteError
+from iaa_runtime.errors import Cancelled, ContextLengthError, InputError, RemoteError
 from iaa_runtime.pipeline.remote import RemotePipeline, Retries, Timeouts
 
 PICTURE = Image.new("RGB", (40, 20), "red")
@@ -32,6 +33,9 @@ PASSING = {
     "stall in mid-answer": stalls("A", " red"),
     "ends early": streams({"choices": [{"index": 0, "delta": {"content": "A"}}]}),
     "error event": streams({"error": {"message": "EngineCore died", "code": 500}}),
+    "error event without a code": streams({"error": {"message": "EngineCore died"}}),
+    "error event with a code of its own": streams({"error": {"message": "busy", "code": "overloaded"}}),
+    "error event of a busy server": streams({"object": "error", "message": "busy", "code": 429}),
     "abort": says("A", " red", reason="abort"),
 }
 
@@ -103,6 +107,13 @@ NONSENSE: dict[str, tuple[Behaviour, str]] = {
     "400": (refuses(400, '{"error": {"message": "bad image"}}'), "bad image"),
     "401": (refuses(401), "IAA_API_KEY"),
     "404": (refuses(404), "/v1 begins"),
+    "400 as an event": (
+        streams({"error": {"message": "bad image", "type": "BadRequestError", "code": 400}}, "[DONE]"),
+        r"refused \(status 400: bad image\)",
+    ),
+    "404 as an event": (streams({"error": {"message": "no model", "code": 404}}), "/v1 begins"),
+    "422 as an older event": (streams({"object": "error", "message": "bad", "code": "422"}), "status 422: bad"),
+    "501 as an event": (streams({"error": {"message": "not yet", "code": 501}}), "status 501: not yet"),
 }
 
 
@@ -232,27 +243,54 @@ def test_a_server_that_comes_back_is_found_again(server: ModelServer) -> None:
     again[0].server_close()
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "This model's maximum context length is 640 tokens, but …",
-        "request (650 tokens) exceeds the available context size",
-    ],
-    ids=["vLLM, llama-cpp-python", "llama-server"],
-)
-def test_too_long_makes_a_chat_forget(server: ModelServer, remote: RemotePipeline, words: str) -> None:
+TOO_LONG = {
+    "vLLM, llama-cpp-python": "This model's maximum context length is 640 tokens, but …",
+    "vLLM's engine": "The decoder prompt (length 650) is longer than the maximum model length of 640. Make sure that "
+    "`max_model_len` is no smaller than the number of text tokens plus multimodal tokens.",
+    "llama-server": "request (650 tokens) exceeds the available context size",
+}
+
+
+def by_status(message: str) -> Behaviour:
+    return refuses(400, json.dumps({"error": {"message": message}}))
+
+
+def by_event(message: str) -> Behaviour:
+    """As vLLM does where its engine refuses: the status, 200, is sent already."""
+    return streams({"error": {"message": message, "type": "BadRequestError", "param": None, "code": 400}}, "[DONE]")
+
+
+def by_event_without_status(message: str) -> Behaviour:
+    return streams({"error": {"message": message, "code": "context_length_exceeded"}})
+
+
+@pytest.mark.parametrize("words", TOO_LONG.values(), ids=TOO_LONG)
+@pytest.mark.parametrize("refusing", [by_status, by_event, by_event_without_status])
+def test_too_long_makes_a_chat_forget(
+    server: ModelServer, remote: RemotePipeline, words: str, refusing: Callable[[str], Behaviour]
+) -> None:
     def short(exchange: Any, body: dict[str, Any]) -> None:
-        if len(body["messages"]) > 4:
-            return exchange.send(400, json.dumps({"error": {"message": words}}))
-        return says("Yes.")(exchange, body)
+        return (refusing(words) if len(body["messages"]) > 4 else says("Yes."))(exchange, body)
 
     server.behaves(short)
     chat = remote.chat(PICTURE)
     assert [chat.say(f"question {n}").forgotten for n in range(4)] == [0, 0, 1, 1]
     assert [m.content for m in chat.conversation.messages][1:] == ["question 2", "Yes.", "question 3", "Yes."]
+    assert len(server.bodies) == 6, "each that is too long is sent once"
     server.behaves(refuses(400, json.dumps({"object": "error", "message": words})))
     with pytest.raises(ContextLengthError, match="Shorten it"):
         remote.text("long " * 999)
+
+
+def test_too_few_tokens_for_a_box_are_not_the_servers_fault(server: ModelServer, remote: RemotePipeline) -> None:
+    """As of answers made here; but a server that holds no answer to boxes spends any number of tokens on words."""
+    server.behaves(says(*BOX[:6], reason="length"))
+    with pytest.raises(InputError, match=r"'\[0\.25,0' of iaa-g at .* cut off .*: 6 new tokens .*--max-new-tokens"):
+        remote.ground(PICTURE, "cat", max_new_tokens=6)
+    assert len(server.bodies) == 2
+    server.behaves(says("I", " see", reason="length"))
+    with pytest.raises(RemoteError, match=r"'I see' of iaa-g at .* is no box"):
+        remote.ground(PICTURE, "cat", max_new_tokens=6)
 
 
 def test_what_is_no_box(server: ModelServer, remote: RemotePipeline) -> None:
