@@ -1,7 +1,7 @@
 """A custom node that does what ComfyUI's main.py does where it finds an NVIDIA card: dynamic VRAM management is on.
 
-On a CPU that makes ComfyUI's layers lazy, which have no weight until one is loaded; the dynamic patcher gives way to the
-classic one there. It is at work in ``test_on_gpu.py`` alone.
+On a CPU that makes ComfyUI's layers lazy, which have no weight until one is loaded; the dynamic patcher gives way to
+the classic one there. It is at work in ``test_on_gpu.py`` alone.
 """
 
 import logging
