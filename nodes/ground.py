@@ -109,8 +109,7 @@ class Ground(Node):
         images = [picture for batch in batches for picture in batch]
         wanted = [distinct_phrases(lines(text)) for text in one_an_image(phrases, batches)]
         if masks == PER_PHRASE:
-            for batch, own in zip(batches, per_batch(wanted, batches), strict=True):
-                check_pixels(sum(map(len, own)) * batch[0].width * batch[0].height, "'masks', one a phrase,")
+            check_room(batches, wanted)
         progress = Progress(sum(map(len, wanted)), max_new_tokens, likely=LIKELY)
         with model.in_use() as pipeline:
             found = pipeline.ground(
@@ -126,6 +125,12 @@ class Ground(Node):
         progress.done()
         found = apply_policy(images, found, wanted, nothing_found)
         return output(batches, found, wanted, masks, notes_ui(pipeline), cls)
+
+
+def check_room(batches: Sequence[Sequence[Picture]], wanted: Sequence[Sequence[str]]) -> None:
+    """Raises :class:`InputError` where a batch has more phrases than there is room for masks of them."""
+    for batch, own in zip(batches, per_batch(wanted, batches), strict=True):
+        check_pixels(sum(map(len, own)) * batch[0].width * batch[0].height, "'masks', one a phrase,")
 
 
 def found_outputs() -> list[io.Output]:
