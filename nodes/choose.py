@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -81,18 +82,29 @@ class Choose(Node):
             raise InputError("'question' is empty. Connect or type what to decide.")
         progress = Progress(len(asked), 1, likely=1)
         with model.in_use() as pipeline:
-            choose = partial(
-                pipeline.choose, choices=lines(choices), on_token=progress.on_token, cancelled=check_interrupt
-            )
+            choose = partial(pipeline.choose, choices=lines(choices), cancelled=check_interrupt)
             if image[0] is None:
-                chosen = [choice for text in asked for choice in choose(None, text)]
+                chosen = one_by_one(choose, asked, progress)
             else:
-                chosen = choose([picture for batch in image for picture in pictures(batch)], asked)
+                images = [picture for batch in image for picture in pictures(batch)]
+                chosen = choose(images, asked, on_token=progress.on_token)
         progress.done()
         texts = [choice.text for choice in chosen]
         shown = texts_ui([told(choice, lines(choices)) for choice in chosen]) | {"text": texts}
         values = zip(*((c.text, c.index, c.probability, c.is_yes) for c in chosen), strict=True)
         return io.NodeOutput(*map(list, values), ui=shown | notes_ui(pipeline))
+
+
+def one_by_one(choose: Callable[..., list[Choice]], asked: Sequence[str], progress: Progress) -> list[Choice]:
+    """What is chosen without images: each question is a call of its own, and a row of the bar."""
+    chosen: list[Choice] = []
+    for row, text in enumerate(asked):
+
+        def on_token(_: int, token: int, row: int = row) -> None:
+            progress.on_token(row, token)
+
+        chosen += choose(None, text, on_token=on_token)
+    return chosen
 
 
 def told(choice: Choice, choices: list[str]) -> str:

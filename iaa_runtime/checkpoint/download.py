@@ -62,9 +62,18 @@ def fetch(
         cache = Path(constants.HF_HUB_CACHE, f"models--{repository.replace('/', '--')}")
         check_room(cache if folder is None else Path(folder))
         revision = revision or PUBLISHED_REVISION
+    raised: list[Exception] = []
+
+    def is_cancelled() -> bool:
+        try:
+            return cancelled is not None and bool(cancelled())
+        except Exception as error:
+            raised.append(error)
+            raise
+
     asked: dict[str, Any] = {"repo_id": repository, "revision": revision, "local_dir": folder}
     try:
-        return Path(_all_at_once(asked) if cancelled is None else _one_by_one(asked, cancelled))
+        return Path(_all_at_once(asked) if cancelled is None else _one_by_one(asked, is_cancelled))
     except (IAAError, Cancelled):
         raise
     except LocalEntryNotFoundError as error:
@@ -74,6 +83,8 @@ def fetch(
             f"here and give its folder. ({error})"
         ) from error
     except Exception as error:  # of the hub's library, of whichever HTTP library its version has, or of Xet's
+        if raised:  # what the program itself stops by
+            raise raised[0] from None
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise DownloadError(
             f"Downloading {repository} failed: {reason}. Check the name and the network, and run it again: files that "
@@ -137,12 +148,22 @@ def _one_by_one(asked: dict[str, Any], cancelled: Cancel) -> str:
         names = HfApi().list_repo_files(asked["repo_id"], revision=asked["revision"])
         for name in sorted(names, key=lambda name: (name == "config.json", name)):
             check_cancelled(cancelled)
-            if any(fnmatch(name, pattern) for pattern in PATTERNS):
+            if _is_wanted(name):
                 only = asked | {"allow_patterns": [glob.escape(name)], "ignore_patterns": list(NEVER)}
                 path = str(snapshot_download(**only, tqdm_class=_listening_bar(cancelled)))
+                if not Path(path, name).is_file():  # some versions pass over a hub that gives no answer
+                    raise DownloadError(
+                        f"{name} of {asked['repo_id']} did not come. Check the network, and run it again: files that "
+                        "are complete are kept."
+                    )
     if not path:
         raise DownloadError(f"{asked['repo_id']} holds nothing that belongs to a checkpoint. Check its name.")
     return path
+
+
+def _is_wanted(name: str) -> bool:
+    of, never = (any(fnmatch(name, pattern) for pattern in patterns) for patterns in (PATTERNS, NEVER))
+    return of and not never
 
 
 @contextmanager

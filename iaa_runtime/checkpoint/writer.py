@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ SHARD_BYTES = 1 << 30
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """A disk is full, its files have a limit (4 GB on FAT32), or its user has."""
 
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+"""What some network disks say when they are asked whether bytes are written."""
 _WAITS = (0.1, 0.3, 1.0, 3.0)
 """Seconds between tries of renaming."""
 _writing: set[Path] = set()
@@ -101,11 +103,20 @@ def write_file(file: Path, tensors: Mapping[str, LazyTensor], metadata: Mapping[
                     out.write(stored.flatten().view(torch.uint8).numpy().data)
                 assert out.tell() == 8 + len(text) + header[name]["data_offsets"][1], f"{name} has another size"
             out.flush()
-            os.fsync(out.fileno())
+            _sync(out)
         partial.replace(file)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _sync(file: BinaryIO) -> None:
+    """Waits until the bytes are on the disk, if that is one that can be asked."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
 
 
 def write_shards(
@@ -189,12 +200,14 @@ def check_new_folder(out: Path) -> None:
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails.
+    """Yields a folder beside ``out`` to write into; it becomes ``out`` at the end, or vanishes if anything fails
+    before.
 
     What a process that was killed has left of the same ``out`` is removed, and named in the log.
 
     Raises:
         InputError: ``out`` holds something already or cannot give way, the folder cannot be made, or the disk is full.
+        NotRenamedError: the folder is whole and stays, but did not become ``out``.
     """
     out = Path(os.path.abspath(out))
     was_there = out.exists()
@@ -248,7 +261,7 @@ def _rename(folder: Path, out: Path) -> None:
             if wait is None:
                 raise NotRenamedError(
                     f"All is written, but {folder} cannot be renamed to {out} ({error.strerror}): a program has it "
-                    "open. Close that, and rename the folder."
+                    "open, or the folder around it may not be written. Mend that, and rename the folder."
                 ) from error
             time.sleep(wait)
 

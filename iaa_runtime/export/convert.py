@@ -58,7 +58,6 @@ def convert(
         ConfigError: there is no such precision, or ``source`` was converted itself.
     """
     files, out = converted_files(source, precision, tasks), Path(out)
-    load_tokenizer(source.folder)  # without one the new folder could not be opened
     with new_folder(out) as folder:
         for file, tensors in files.items():
             (folder / file).parent.mkdir(exist_ok=True)
@@ -86,6 +85,7 @@ def converted_files(
         )
     wanted = {bank for task in tasks for bank in Task.parse(task).banks}
     banks = [bank for bank in BANK_NAMES if bank in wanted]
+    load_tokenizer(source.folder)  # without one the new folder could not be opened
     if "vision" in banks:
         source.require_vision()
     for bank in banks:

@@ -62,9 +62,8 @@ def export(
         tensors = _stock_tensors(source, task)
         # Norms are sometimes kept in float32 beside 16-bit weights; engines are told the smaller.
         dtype = min((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
-        _write_configs(
-            source, task, folder, str(dtype).removeprefix("torch.")
-        )  # first: it is soon seen what is missing
+        # These first: what is missing is seen before all weights are written.
+        _write_configs(source, task, folder, str(dtype).removeprefix("torch."))
         write_shards(folder, tensors, shard_bytes, progress)
     return out
 

@@ -34,7 +34,7 @@ export function rememberRuns() {
             if (answer?.prompt_id) runs.set(answer.prompt_id, run);
             return answer;
         } finally {
-            asked = null;
+            if (asked === run) asked = null;
         }
     };
     for (const end of ENDS) api.addEventListener(end, (/** @type {any} */ { detail }) => runs.delete(detail.prompt_id));

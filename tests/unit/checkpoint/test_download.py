@@ -285,3 +285,21 @@ def test_the_part_that_is_there_grows_to_all_of_it(
 def test_a_file_that_is_renamed_meanwhile_counts_for_nothing(tmp_path: Path) -> None:
     assert download._size(tmp_path / "gone.incomplete") == 0
     assert download._size(tmp_path) == 0
+
+
+def test_what_a_program_stops_by_is_no_download_that_failed(hub: HubServer, tmp_path: Path) -> None:
+    class InterruptError(Exception):
+        pass
+
+    def stop() -> bool:
+        raise InterruptError
+
+    with pytest.raises(InterruptError):
+        fetch("someone/something", folder=tmp_path / "here", cancelled=stop)
+
+
+def test_a_file_that_is_passed_over_is_told(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions of the library give out the folder as it is where the hub does not answer for a moment."""
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda **options: str(tmp_path / "here"))
+    with pytest.raises(DownloadError, match=r"did not come\. Check the network"):
+        fetch("someone/something", folder=tmp_path / "here", cancelled=lambda: False)

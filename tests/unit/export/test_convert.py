@@ -21,7 +21,7 @@ from iaa_runtime.cli import main
 from iaa_runtime.config import Task
 from iaa_runtime.errors import CheckpointError, ConfigError, IAAError, InputError
 from iaa_runtime.export import export
-from iaa_runtime.export.convert import convert
+from iaa_runtime.export.convert import convert, converted_files
 from iaa_runtime.model.linear.kinds import PRECISIONS, QUANTIZED, stored_kinds
 from iaa_runtime.model.store import BankStore
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
@@ -221,7 +221,7 @@ def test_what_is_missing_is_named_before_anything_is_written(tmp_path: Path, mis
         shutil.rmtree(source / "clip")
     else:
         (source / "tokenizer.json").unlink()
-    for make in (convert_to_int8, export_g):
+    for make in (convert_to_int8, look_at_int8, export_g):
         with pytest.raises(IAAError, match="vision tower" if missing == "tower" else r"tokenizer\.json"):
             make(Checkpoint(source), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
@@ -229,6 +229,11 @@ def test_what_is_missing_is_named_before_anything_is_written(tmp_path: Path, mis
 
 def convert_to_int8(source: Checkpoint, out: Path) -> None:
     convert(source, "int8", out)
+
+
+def look_at_int8(source: Checkpoint, out: Path) -> None:
+    """As a dry run does."""
+    converted_files(source, "int8")
 
 
 def export_g(source: Checkpoint, out: Path) -> None:
