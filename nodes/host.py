@@ -42,9 +42,9 @@ from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
+from ..iaa_runtime.pipeline.background import begin
 from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.pipeline.model import IAAModel
-from ..iaa_runtime.pipeline.remote.workers import begin
 from ..iaa_runtime.text.tokenizer import load_tokenizer
 from .quantized import hosted_kinds
 
@@ -146,7 +146,7 @@ def _download(target: Path) -> Path:
     """Fetches in a thread of its own: this one moves the bar, and leaves at Cancel, whatever the network waits for."""
     cancelled, part = threading.Event(), 0.0
     bar = comfy.utils.ProgressBar(1000)
-    fetching = begin(partial(fetch, PUBLISHED_REPOSITORY, folder=target, cancelled=cancelled.is_set))
+    fetching = begin(partial(fetch, PUBLISHED_REPOSITORY, folder=target, cancelled=cancelled.is_set), "download")
     try:
         while not wait([fetching], timeout=0.2).done:
             check_interrupt()

@@ -7,13 +7,12 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import names
-from ..checkpoint.checkpoint import MERGED, MERGED_TASKS, Checkpoint
+from ..checkpoint.checkpoint import Checkpoint
 from ..config import BankName, IAAConfig, Task
 from ..errors import CheckpointError, InputError
 from ..model.banks import bank_shapes
@@ -80,7 +79,7 @@ def base_fingerprint(checkpoint: Checkpoint, task: Task) -> str:
     """
     bank = adapted_bank(task)
     config = {name: getattr(checkpoint.config, name) for name in _GEOMETRY}
-    about = {"task": task.value, "merged": _merged(checkpoint, task), **config}
+    about = {"task": task.value, "merged": checkpoint.merged_for(task), **config}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for one in ("base", bank):
         shapes = bank_shapes(one, checkpoint.config, None)
@@ -93,19 +92,6 @@ def base_fingerprint(checkpoint: Checkpoint, task: Task) -> str:
     for row in islice(_rows(checkpoint, bank, names.EMBEDDING_WEIGHT), _EMBEDDED):
         digest.update(row.float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _merged(checkpoint: Checkpoint, task: Task) -> Any:
-    """What was merged for a task, as it is noted; None if nothing was. Older notes do not say for which task."""
-    noted, tasks = (checkpoint.config_raw.get(name) for name in (MERGED, MERGED_TASKS))
-    if not isinstance(noted, list) or not isinstance(tasks, dict):
-        return noted
-    return [row for row in noted if not _is_for_another(row, tasks, task)] or None
-
-
-def _is_for_another(row: object, tasks: dict[str, Any], task: Task) -> bool:
-    digest = row[0] if isinstance(row, list) and row else None
-    return isinstance(digest, str) and tasks.get(digest, task.value) != task.value
 
 
 def _require(checkpoint: Checkpoint, bank: BankName, wanted: Sequence[str]) -> None:

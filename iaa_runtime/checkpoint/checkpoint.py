@@ -150,6 +150,16 @@ class Checkpoint:
             )
         return self.precision or wanted
 
+    def merged_for(self, task: Task) -> Any:
+        """The setting ``MERGED`` as far as it is about a task; None if nothing was merged for it.
+
+        Older notes do not say for which task they are, and so count for each.
+        """
+        noted, tasks = self.config_raw.get(MERGED), self.config_raw.get(MERGED_TASKS)
+        if not isinstance(noted, list) or not isinstance(tasks, dict):
+            return noted
+        return [row for row in noted if not _is_for_another(row, tasks, task)] or None
+
     # Its tensors -----------------------------------------------------------------------------------------------------
 
     def load(
@@ -320,3 +330,8 @@ def _few(items: Iterable[str], limit: int = 4) -> str:
     items = sorted(items)
     more = f" and {len(items) - limit} more" if len(items) > limit else ""
     return ", ".join(items[:limit]) + more
+
+
+def _is_for_another(row: object, tasks: Mapping[str, Any], task: Task) -> bool:
+    digest = row[0] if isinstance(row, list) and row else None
+    return isinstance(digest, str) and tasks.get(digest, task.value) != task.value

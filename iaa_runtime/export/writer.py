@@ -137,8 +137,8 @@ def _write_configs(source: Checkpoint, task: Task, folder: Path, dtype: str) -> 
         files["config.json"] = configs.llava_config(config, vision, llama, token_id(tokenizer, IMAGE_TOKEN), dtype)
         files["preprocessor_config.json"] = configs.preprocessor_config(vision)
         files["processor_config.json"] = configs.processor_config(config, vision)
-    if task.sees and MERGED in source.config_raw:
-        files["config.json"][MERGED] = source.config_raw[MERGED]
+    if task.sees and (noted := source.merged_for(task)):
+        files["config.json"][MERGED] = noted
     for name, content in files.items():
         write_json(folder / name, content)
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")

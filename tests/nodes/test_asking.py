@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, node, python_of
+from comfyui_server import Client, Graph, Run, node, python_of
 from PIL import Image
 
 from iaa_runtime import IAAPipeline
@@ -128,6 +128,14 @@ def listed_scenes() -> Graph:
     }
 
 
+def run_cropping(client: Client, graph: Graph) -> Run:
+    """Runs a graph over these scenes; its node ``crops`` is the one of ours that has no model."""
+    graph["crops"]["inputs"].pop("model", None)
+    run = client.run(graph | listed_scenes())
+    assert run.status == "success", run.error
+    return run
+
+
 def test_labels_and_texts_of_a_list_go_with_its_crops_whatever_is_empty(client: Client, trained_demo: None) -> None:
     """A label for each crop, though nothing is found in the second picture of the list."""
     graph = asking(
@@ -140,9 +148,7 @@ def test_labels_and_texts_of_a_list_go_with_its_crops_whatever_is_empty(client: 
         size=node("GetImageSize", image=["crops", 0]),
         widths=shown("size", 0),
     )
-    del graph["crops"]["inputs"]["model"]
-    run = client.run(graph | listed_scenes())
-    assert run.status == "success", run.error
+    run = run_cropping(client, graph)
     assert run.outputs["number"]["text"] == ["2", "0", "2"]
     assert run.outputs["labels"]["text"] == ["the orange circle", "the cyan ring"] * 2
     assert len(run.outputs["widths"]["text"]) == len(run.outputs["texts"]["text"]) == 4
@@ -158,16 +164,13 @@ def test_each_crop_has_its_label(client: Client, trained_demo: None, nothing_fou
         size=node("GetImageSize", image=["crops", 0]),
         widths=shown("size", 0),
     )
-    del graph["crops"]["inputs"]["model"]
-    run = client.run(graph | listed_scenes())
-    assert run.status == "success", run.error
+    run = run_cropping(client, graph)
     found, whole = ["the orange circle", "the cyan ring"], [""] * (nothing_found == "whole image")
     assert run.outputs["labels"]["text"] == [*found, *whole, *found]
     widths = dict(zip(map(str, run.outputs["widths"]["text"]), run.outputs["labels"]["text"], strict=True))
     assert not whole or widths[str(SCENE["width"])] == ""
     graph["ground"]["inputs"]["image"] = graph["crops"]["inputs"]["image"] = ["blank", 0]
-    run = client.run(graph | listed_scenes())
-    assert run.status == "success", run.error
+    run = run_cropping(client, graph)
     assert run.outputs.get("labels", {"text": []})["text"] == whole, "without crops nothing runs for their labels"
 
 

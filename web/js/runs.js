@@ -19,6 +19,9 @@ import { typed } from "./inputs.js";
 
 export const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 
+/** How many runs are remembered: those that are taken out of the queue never end. */
+const MOST = 256;
+
 /** @type {Map<string, Run>} Those that have not ended, by the id that ComfyUI gave them. */
 const runs = new Map();
 /** @type {Run | null} The one whose id is on its way: what is remembered from earlier runs is sent before it. */
@@ -31,13 +34,22 @@ export function rememberRuns() {
         const run = (asked = snapshot());
         try {
             const answer = await queuePrompt.apply(api, prompt);
-            if (answer?.prompt_id) runs.set(answer.prompt_id, run);
+            if (answer?.prompt_id) remember(answer.prompt_id, run);
             return answer;
         } finally {
             if (asked === run) asked = null;
         }
     };
     for (const end of ENDS) api.addEventListener(end, (/** @type {any} */ { detail }) => runs.delete(detail.prompt_id));
+}
+
+/**
+ * @param {string} id
+ * @param {Run} run
+ */
+function remember(id, run) {
+    runs.set(id, run);
+    for (const oldest of [...runs.keys()].slice(0, -MOST)) runs.delete(oldest);
 }
 
 /** @returns {Run} */

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import Cancel, check_cancelled
+from ..background import begin
 from .messages import Completion, most_bytes, parse_prompt, parse_stream
 from .retries import Retries, with_retries
 from .servers import Endpoint
@@ -18,6 +18,9 @@ from .transport import LONGEST_JSON, CancelToken, Timeouts, lines, request
 
 POLL_SECONDS = 0.05
 """How often ``cancelled`` is checked while no answer grows."""
+
+THREADS = "remote"
+"""What those that wait for servers are called."""
 
 Result = TypeVar("Result")
 Body = Callable[[], dict[str, Any]]
@@ -28,27 +31,10 @@ OnAnswer = Callable[[int, str, int], None] | None
 """Called with (row, its text so far, its tokens so far)."""
 
 
-def begin(work: Callable[[], Result]) -> Future[Result]:
-    """Starts ``work`` in a thread that nobody waits for when the program ends.
-
-    No token wakes a thread that looks up a name, connects or agrees on a key, and a pool's threads would be joined.
-    """
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="remote", daemon=True).start()
-    return future
-
-
 def cancellable(work: Callable[[], Result], cancel_token: CancelToken, cancelled: Cancel = None) -> Result:
     """Runs ``work`` in a thread. Once ``cancelled`` is True, cancels the token and raises :class:`Cancelled`."""
     try:
-        future = begin(work)
+        future = begin(work, THREADS)
         while not wait([future], POLL_SECONDS).done:
             check_cancelled(cancelled)
         return future.result()
@@ -97,7 +83,7 @@ class Workers:
             while True:
                 while len(under_way) < self.count and (following := next(waiting, None)) is not None:
                     row, body = following
-                    under_way[row] = begin(partial(self._send, endpoint, row, body, updates, cancel_token))
+                    under_way[row] = begin(partial(self._send, endpoint, row, body, updates, cancel_token), THREADS)
                 if not under_way:
                     return [done[row] for row in sorted(done)]
                 finished = [row for row, future in under_way.items() if future.done()]

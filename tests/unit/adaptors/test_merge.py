@@ -165,6 +165,8 @@ def test_what_is_merged_into_one_task_leaves_the_other_its_adaptors(folder: Path
     for adaptor in (first, second):
         with pytest.raises(AdaptorError, match="another model"):
             adaptor.check_fits(both)
+    out = export(both, "MM", tmp_path / "mm")
+    assert json.loads((out / "config.json").read_text())[MERGED] == [[second.digest, 0.5]], "the other is not in it"
 
 
 def test_weights_cast_to_8_bit_floats_keep_what_is_merged_into_them(folder: Path, tmp_path: Path) -> None:
