@@ -68,15 +68,20 @@ class BoxGrammar:
         vocab_size: V.
         eos: the id that ends an answer.
         several: allow more than one box in an answer.
-        example: token ids of an answer of several boxes as the tokenizer writes it, for :meth:`draft`. Its fractions
-            have no digit 0.
+        examples: token ids of answers as the tokenizer writes them, for :meth:`draft`; where they go on differently
+            from a state, the first counts. Digits 0 are taken for form: only fractions behind a 1 may have any.
 
     Raises:
         InputError: the vocabulary cannot spell a box.
     """
 
     def __init__(
-        self, texts: dict[int, str], vocab_size: int, eos: int, several: bool = True, example: Sequence[int] = ()
+        self,
+        texts: dict[int, str],
+        vocab_size: int,
+        eos: int,
+        several: bool = True,
+        examples: Sequence[Sequence[int]] = (),
     ) -> None:
         automaton, accepting = character_automaton(several)
         texts = {token: text for token, text in texts.items() if token < vocab_size and token != eos}
@@ -100,14 +105,15 @@ class BoxGrammar:
         self._nexts = nexts
         self._costs = torch.where(legal, distance[nexts.long()] + 1, NEVER).to(torch.int16)
         self._form: dict[int, tuple[int, int]] = {}  # state -> the token that mostly follows, and the state behind it
-        here = 0
-        for token in example:
-            behind = _walk(automaton, here, texts.get(token, "?"))
-            if behind is None:
-                break
-            if here not in (0, accepting) and not set(texts[token]) & set("123456789"):
-                self._form[here] = token, behind
-            here = behind
+        for example in examples:
+            here = 0
+            for token in example:
+                behind = _walk(automaton, here, texts.get(token, "?"))
+                if behind is None:
+                    break
+                if here not in (0, accepting) and not set(texts[token]) & set("123456789"):
+                    self._form.setdefault(here, (token, behind))
+                here = behind
 
     def draft(self, state: int) -> list[int]:
         """Tokens of the form that mostly follow in a state, up to where digits or the answer's end may come."""
@@ -186,5 +192,6 @@ def box_token_texts(tokenizer: Any) -> dict[int, str]:
 
 def grammar_for(tokenizer: Any, vocab_size: int, eos: int, several: bool) -> BoxGrammar:
     """The grammar for a tokenizer, on the CPU."""
-    example = tokenizer.encode("; ".join(["[0.123,0.456,0.789,0.987]"] * 2), add_special_tokens=False)
-    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, example)
+    inner, edges = "[0.123,0.456,0.789,0.987]", "[1.000,1.000,1.000,1.000]"
+    examples = [tokenizer.encode(f"{box}; {box}", add_special_tokens=False) for box in (inner, edges)]
+    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, examples)

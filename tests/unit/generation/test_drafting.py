@@ -168,6 +168,17 @@ def test_form_is_drafted_and_digits_are_not(demo: IAAPipeline) -> None:
     assert all(not set(text) & set("123456789") for text in seen)
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_behind_a_one_the_edge_of_the_picture_is_drafted(demo: IAAPipeline, several: bool) -> None:
+    """A box that ends at the edge says ``1.000``, and its noughts are no news."""
+    grammar = grammar_of(demo, several)
+    for so_far, expected in (("[1", ".000,0."), ("[0.12,1", ".000,0."), ("[0.1,0.2,0.35,1", ".000]")):
+        state = grammar.start([128])
+        for token in demo.tokenizer.encode(so_far, add_special_tokens=False):
+            state = grammar.advance(state, torch.tensor([token]))
+        assert demo.tokenizer.decode(grammar.draft(int(state))) == expected
+
+
 @pytest.mark.parametrize("counts", [[3, 3], [1, 3], [2, 1]])
 def test_new_columns_can_be_given_back(counts: list[int]) -> None:
     cache = KVCache(1, 2, 20, 1, 2, torch.float32, torch.device("cpu"))
