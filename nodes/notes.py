@@ -10,5 +10,5 @@ DEMO_NOTE = (
 
 
 def notes_ui(pipeline: Pipeline) -> dict[str, list[str]]:
-    """One line where the demo model in the box answers, which talks fluent nonsense about photographs; else none."""
+    """One line where the built-in demo model answers, which talks fluent nonsense about photographs; else none."""
     return {"iaa_note": [DEMO_NOTE] if pipeline.is_demo else []}

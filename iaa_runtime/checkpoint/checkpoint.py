@@ -28,7 +28,7 @@ from .tower import find_tower
 from .writer import LazyTensor
 
 DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo_checkpoint"
-"""The small checkpoint in the box: a real IAA model that knows only coloured shapes."""
+"""The small built-in checkpoint: a real IAA model that knows only coloured shapes."""
 
 PRECISION = "iaa_precision"
 """The setting of config.json that says to what a checkpoint's large matrices were converted."""

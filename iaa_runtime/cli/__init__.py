@@ -26,7 +26,7 @@ from .output import messages, use_what_the_console_shows
 from .parser import CommandParser
 
 COMMANDS = {
-    "demo": "all three workflows on one picture, with the checkpoint in the box",
+    "demo": "all three workflows on one picture, with the built-in checkpoint",
     "info": "what a checkpoint holds and what it takes to run it",
     "caption": "describe images, or answer a question about them",
     "choose": "answer a question by one of your choices, with a probability for each",

@@ -94,7 +94,7 @@ def add_checkpoint_arguments(
         "--model",
         metavar="DIR",
         default=os.environ.get("IAA_MODEL"),
-        help=f"{model} (default: $IAA_MODEL, or the demo checkpoint in the box)",
+        help=f"{model} (default: $IAA_MODEL, or the built-in demo checkpoint)",
     )
     group.add_argument(
         "--vision-tower", metavar="DIR", help="folder of the CLIP tower, if it is not with the checkpoint"
