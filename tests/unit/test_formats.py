@@ -16,6 +16,7 @@ from iaa_runtime.cli.keyboard.history import LINES
 from iaa_runtime.evaluation import mme, refcoco
 from iaa_runtime.jobs.origin import describe
 from iaa_runtime.teaching.compare import case_record, read_cases
+from iaa_runtime.text.prompts import grounding_question
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def test_examples_are_read(blocks: dict[str, list[str]], tmp_path: Path, monkeyp
         Path("existence.txt" if kind == "mme" else f"{kind}.jsonl").write_text(content, encoding="utf-8")
     first, second = read_script("chat.jsonl")
     assert (first.image, second.task) == ("photo.jpg", "G")
+    assert second.text == grounding_question("the red panda")
     targets = refcoco.read_annotations(Path("annotations.jsonl"))
     (case,) = refcoco.score(targets, refcoco.read_predictions(Path("predictions.jsonl"), targets))
     assert case.readable
