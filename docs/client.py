@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 import sys
 import time
@@ -29,7 +30,10 @@ Graph = dict[str, dict[str, Any]]
 Told = Callable[[str, float, str], None]
 """Hears how far a run is: the node, the part of it that is done (0 to 1), and the end of what it writes."""
 
-PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURES = {".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+"""Endings of the files in a folder that are pictures; one that is named itself may have any."""
+BEGINNING = b'{"image": '
+"""Of each line that is written."""
 ENDED = {"completed", "failed", "cancelled"}
 SILENCE = 10
 """Seconds without a message after which the server is asked whether the run goes on."""
@@ -58,7 +62,8 @@ class ComfyUI:
     def upload(self, picture: Path) -> str:
         """Puts a picture into ComfyUI's input folder, named by its content; returns what LoadImage takes."""
         content, boundary = picture.read_bytes(), uuid.uuid4().hex
-        name = f"{hashlib.sha256(content).hexdigest()[:24]}{picture.suffix.lower()}"
+        ending = picture.suffix.lower() if picture.suffix.isascii() and picture.suffix[1:].isalnum() else ""
+        name = f"{hashlib.sha256(content).hexdigest()[:24]}{ending}"
         head = (
             f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: application/octet-stream'
         )
@@ -205,8 +210,13 @@ def _sentence(node_errors: dict[str, Any]) -> str:
 
 def read_graph(path: Path) -> Graph:
     """A graph in API format; raises :class:`RefusedError` for what is none."""
-    graph = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(graph, dict) and all(isinstance(node, dict) and "class_type" in node for node in graph.values()):
+    try:
+        graph = json.loads(path.read_bytes())
+    except ValueError:
+        graph = None
+    if isinstance(graph, dict) and all(
+        isinstance(node, dict) and {"class_type", "inputs"} <= node.keys() for node in graph.values()
+    ):
         return graph
     raise RefusedError(
         f"{path} is no graph in API format. Export it as such (Workflow > Export (API)); those of the templates are in "
@@ -254,10 +264,16 @@ def _value(text: str) -> Any:
 
 
 def pictures_of(paths: Sequence[str]) -> Iterator[Path]:
-    """The files that are named, and the pictures in the folders that are."""
+    """The files that are named, and the pictures in the folders that are; a folder without any is refused."""
     for path in map(Path, paths):
         if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES)
+            if not found:
+                raise RefusedError(
+                    f"There is no picture in {path} or below it. Endings looked for: {', '.join(sorted(PICTURES))}. "
+                    "Name files with others one by one."
+                )
+            yield from found
         else:
             yield path
 
@@ -290,9 +306,34 @@ def digest_of(graph: Graph) -> str:
 
 
 def done_before(out: Path, digest: str) -> set[str]:
-    """The pictures that have an answer of this very graph in a file of an earlier run."""
-    lines = map(json.loads, out.read_text(encoding="utf-8").splitlines() if out.exists() else [])
-    return {line["image"] for line in lines if line.get("graph") == digest and "error" not in line}
+    """The pictures that have an answer of this very graph in a file of an earlier run.
+
+    The file is ready for more lines then: one that was torn at its end, by a kill or a full disk, is cut off.
+
+    Raises:
+        RefusedError: another line is not of such a file; names it.
+    """
+    content, done = out.read_bytes() if out.exists() else b"", set()
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            answer = json.loads(line)
+            if answer.get("graph") == digest and "error" not in answer:
+                done.add(str(answer["image"]))
+        except (ValueError, KeyError, AttributeError):
+            if number < len(lines) or not BEGINNING.startswith(line[: len(BEGINNING)]):
+                raise RefusedError(
+                    f"{out}, line {number}: no answer of an earlier run. Mend or remove the line, or choose another "
+                    "file."
+                ) from None
+            os.truncate(out, len(content) - len(line))
+        else:
+            if number == len(lines):
+                with out.open("ab") as file:
+                    file.write(b"\n")
+    return done
 
 
 def run_all(comfyui: ComfyUI, graph: Graph, pictures: Sequence[Path], out: TextIO) -> int:
@@ -309,7 +350,7 @@ def run_all(comfyui: ComfyUI, graph: Graph, pictures: Sequence[Path], out: TextI
             status.clear()
         if "error" in line:
             print(f"{picture}: {line['error']}", file=sys.stderr)
-        print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
+        print(json.dumps(line), file=out, flush=True)  # in ASCII: a name may be no text, and stdout of any encoding
     return failed
 
 
@@ -326,13 +367,13 @@ def main() -> int:
     comfyui = ComfyUI(options.server)
     try:
         if options.job:
-            print(json.dumps(comfyui.answers(comfyui.job(options.job)), ensure_ascii=False))
+            print(json.dumps(comfyui.answers(comfyui.job(options.job))))
             return 0
         if options.graph is None:
             parser.error("name a graph")
         graph = with_inputs(read_graph(options.graph), options.set, comfyui.has_input)
         if not options.pictures:
-            print(json.dumps(comfyui.answers(comfyui.run(graph)), ensure_ascii=False))
+            print(json.dumps(comfyui.answers(comfyui.run(graph))))
             return 0
         done = done_before(options.out, digest_of(graph)) if options.out else set()
         pictures = [picture for picture in pictures_of(options.pictures) if str(picture) not in done]

@@ -26,16 +26,19 @@ def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -
     ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
     that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``segmentation`` (the
     box as a polygon, which tools draw and rasterise), ``area``, ``iscrowd`` 0 and our ``score``. ``categories`` are the
-    phrases, numbered from 1 in order of first appearance.
+    phrases that were looked for, found or not, numbered from 1 in order of first appearance.
     """
     categories: dict[str, int] = {}
 
     def annotations() -> Iterator[Row]:
         for number, record in _readable(records()):
-            for d in record.get("detections", ()):
+            found = record.get("detections", ())
+            for phrase in (*record.get("phrases", ()), *(d["label"] for d in found)):
+                categories.setdefault(phrase, len(categories) + 1)
+            for d in found:
                 yield {
                     "image_id": number,
-                    "category_id": categories.setdefault(d["label"], len(categories) + 1),
+                    "category_id": categories[d["label"]],
                     "bbox": [d["x"], d["y"], d["width"], d["height"]],
                     "segmentation": [_polygon(d)],
                     "area": d["width"] * d["height"],

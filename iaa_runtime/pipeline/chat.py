@@ -120,7 +120,8 @@ class Chat:
         """Asks and waits for the answer. Nothing is remembered of a turn that fails or is cancelled.
 
         Args:
-            text: goes to the model as it is; a G turn spells its own question.
+            text: goes to the model as it is; G knows one sentence, which
+                :func:`~iaa_runtime.text.prompts.grounding_question` makes of a phrase.
             task: who answers.
             **options: those of :meth:`IAAPipeline.reply`.
 

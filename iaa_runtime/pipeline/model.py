@@ -246,7 +246,7 @@ class IAAModel:
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != (3, size, size):
             raise InputError(
                 f"pixel_values has shape {list(pixel_values.shape)}; this checkpoint takes (B, 3, {size}, {size}). "
-                "Make them with iaa_runtime.preprocess."
+                f"Make them with iaa_runtime.preprocess(pictures, size={size})."
             )
         self._store.use(["vision"], vision_bytes(self.vision, len(pixel_values), self.dtype))
         tower = cast(VisionBank, self.bank("vision"))

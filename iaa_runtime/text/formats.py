@@ -59,7 +59,7 @@ def cut_off(row: int, tokens: int, most: int) -> CutOffError:
     remedy = "Raise max_new_tokens" if tokens >= most else "The context is full: shorten the prompt"
     return CutOffError(
         f"Answer {row + 1} was cut off after {tokens} tokens, before it had its format. {remedy}; or "
-        "bound what the format leaves open (maxLength, maxItems, {0,20} for *)."
+        "bound what the format leaves open (maxLength, maxItems, minimum and maximum of a number, {0,20} for *)."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ SCENE: Graph = {
     "loader": node("IAA_Loader", checkpoint=TINY),
 }
 BOX = {"x": 1, "y": 2, "width": 30, "height": 40, "label": "it"}
+CROP: Graph = {"crop": node("IAA_CropBoxes", image=["scene", 0], bboxes=BOX)}
 NODES: dict[str, dict[str, Any]] = {
     "IAA_LoadAdaptor": {"model": ["loader", 0], "adaptor": "sub/tiny-G.safetensors"},
     "IAA_Teach": {
@@ -54,9 +56,8 @@ WITH_IMAGE = sorted(name for name, inputs in NODES.items() if "image" in inputs)
 def run(client: Client, kind: str, **changed: Any) -> str:
     """Runs a node; returns its error, empty if there is none."""
     inputs = {name: value for name, value in (NODES[kind] | changed).items() if value is not ...}
-    crop = {"crop": node("IAA_CropBoxes", image=["scene", 0], bboxes=BOX), "7": node("PrimitiveFloat", value=7.0)}
-    shown = {"show": node("PreviewAny", source=["it", 0])}
-    return client.run(SCENE | crop | {"it": node(kind, **inputs)} | shown).error
+    seven, shown = {"7": node("PrimitiveFloat", value=7.0)}, {"show": node("PreviewAny", source=["it", 0])}
+    return client.run(SCENE | CROP | seven | {"it": node(kind, **inputs)} | shown).error
 
 
 def test_every_node_is_among_them(pack: dict[str, Any]) -> None:
@@ -68,6 +69,21 @@ def test_every_node_is_among_them(pack: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kind", NODES)
 def test_right_inputs_run(client: Client, kind: str) -> None:
     assert run(client, kind) == ""
+
+
+def test_the_page_tells_what_each_node_writes_into_outputs(client: Client, project: Path) -> None:
+    page = (project / "docs" / "automation.md").read_text(encoding="utf-8")
+    table = page.partition("| node | key | value |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    told: dict[str, set[str]] = {}
+    nodes: list[str] = []
+    for named, key in re.findall(r"^\|(.*?)\| `(\w+)` \|", table, re.MULTILINE):
+        nodes = re.findall(r"IAA_\w+", named) or nodes
+        for kind in nodes:
+            told.setdefault(kind, set()).add(key)
+    every = {kind: node(kind, **inputs) for kind, inputs in NODES.items()}
+    done = client.run(SCENE | CROP | every | {f"show {kind}": node("PreviewAny", source=[kind, 0]) for kind in NODES})
+    assert done.status == "success", done.error
+    assert {kind: set(done.outputs[kind]) for kind in NODES if kind in done.outputs} == told
 
 
 @pytest.mark.parametrize("kind", WITH_IMAGE)

@@ -39,6 +39,11 @@ def page(project: Path, name: str, language: str) -> str:
     return file.read_text(encoding="utf-8")
 
 
+def sentences(text: str) -> int:
+    """How many a line of a page ends, in either language; examples and the numbers of steps end none."""
+    return len(re.findall(r"[.?!](?= |$)|[。？！]", re.sub(r"`.*?`|^\d\. ", "", text)))
+
+
 def lacking(words: dict[str, Any], nodes: dict[str, Any]) -> list[str]:
     """What has to be done to the words of a language before every node has its own, in sentences."""
     todo = [f"{name} has no words: {OUTLINES.format(name[4:])}" for name in nodes if name not in words]
@@ -173,13 +178,16 @@ def test_help_pages_are_lists_of_all_that_a_node_has(project: Path, pack: dict[s
 
 
 def test_help_pages_say_the_same_in_both_languages(project: Path, pack: dict[str, Any]) -> None:
-    """As far as can be counted: inputs in one order, as many remarks, and the same examples and commands."""
+    """As far as can be counted: inputs in one order, as many sentences a line, and the same examples and commands."""
     for name in pack["nodes"]:
         english, chinese = (page(project, name, language) for language in HEADINGS)
         shown = [[part["name"] for part in locale(project, language)[name]["inputs"].values()] for language in HEADINGS]
         of = dict(zip(*shown, strict=True))
         assert [of[label] for label in listed(english, HEADINGS["en"][0])] == listed(chinese, HEADINGS["zh"][0]), name
         assert all(english.count(sign) == chinese.count(sign) for sign in ("\n#", "\n- ", "\n  - ")), name
+        for line in zip(english.splitlines(), chinese.splitlines(), strict=True):
+            assert len({sentences(text) for text in line}) == 1, f"{name} says more in one language: {line}"
+            assert len({text.count("**") for text in line}) == 1, f"{name} names more in one language: {line}"
         choices = {option for i in pack["nodes"][name]["inputs"] for option in i["options"]}
         assert examples(english) - choices == examples(chinese), name
 

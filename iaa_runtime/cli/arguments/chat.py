@@ -6,6 +6,7 @@ import argparse
 
 from ...config import Task
 from ...errors import UsageError
+from ...text.prompts import grounding_question
 from ..parser import CommandParser
 from .shared import (
     STDIN,
@@ -16,6 +17,9 @@ from .shared import (
     checked,
 )
 
+SENTENCE_OF_G = f'G knows one sentence, into which the phrase goes: "{grounding_question("the red panda")}"'
+"""What one has to know before a G turn: a bare phrase is answered with boxes that are wrong."""
+
 
 def add_arguments(parser: CommandParser) -> None:
     """Declares them."""
@@ -25,13 +29,13 @@ def add_arguments(parser: CommandParser) -> None:
         type=checked(Task.parse),
         default=Task.MM,
         metavar="MM|G|Text",
-        help="who answers first (default MM)",
+        help=f"who answers first (default MM). {SENTENCE_OF_G}",
     )
     parser.add_argument(
         "--script",
         metavar="FILE.jsonl",
-        help='take turns from a file, or from stdin (-) as they come: {"task": "G", "text": "…"} a line; an "image" in '
-        'a line shows another picture, a "format" is what its answer is held to',
+        help='take turns from a file, or from stdin (-) as they come: {"task": "MM", "text": "…"} a line (for G, the '
+        '"text" is that sentence); an "image" shows another picture, a "format" is what its answer is held to',
     )
     parser.add_argument(
         "--forget", action="store_true", help="keep nothing: no typed lines, and no unsaved conversation"

@@ -13,6 +13,7 @@ from ...images.load import load_image
 from ...images.names import unquoted
 from ...jobs.files import write_jsonl
 from ...pipeline.chat import Chat
+from ..arguments.chat import SENTENCE_OF_G
 from ..arguments.shared import read_format
 from ..keyboard.prompt import Prompt
 from ..output import log
@@ -22,8 +23,9 @@ from .unsaved import CHATS, keep_unsaved
 
 FREE = "off"
 """What ``/format`` calls answers that are held to nothing."""
-HELP = """Type a message. Commands:
-  /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone)
+HELP = f"""Type a message. Commands:
+  /task MM|G|Text   who answers from now on (MM sees, G answers with boxes, Text is the language model alone).
+                    {SENTENCE_OF_G}
   /image FILE       what the conversation is about
   /format TEXT      hold words to a JSON schema (typed, or FILE.json) or a regular expression; off: to nothing
   /save FILE        write the conversation as JSON lines, which --script can read

@@ -56,6 +56,18 @@ def test_boxes_as_coco_instances(tmp_path: Path) -> None:
     ]
 
 
+def test_a_phrase_without_a_box_is_a_category_too(tmp_path: Path) -> None:
+    """A draft is corrected by hand, and what was nowhere found is what has to be drawn."""
+    looked_for = [
+        RECORDS[2] | {"phrases": ["dog", "cat"]},
+        RECORDS[2] | {"phrases": ["cat", "mouse"], "detections": []},
+    ]
+    write_coco_boxes(tmp_path / "coco.json", lambda: looked_for)
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert [(c["id"], c["name"]) for c in coco["categories"]] == [(1, "dog"), (2, "cat"), (3, "mouse")]
+    assert [a["category_id"] for a in coco["annotations"]] == [2]
+
+
 def test_cocos_own_tools_take_what_is_written(tmp_path: Path) -> None:
     """pycocotools indexes it, rasterises each box, and scores the boxes as found perfectly among themselves."""
     coco = pytest.importorskip("pycocotools.coco", reason="NO PYCOCOTOOLS: COCO files are not read by COCO's tools.")

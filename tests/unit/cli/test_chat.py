@@ -12,6 +12,7 @@ from command_line import FEW, pipe_in, records, run_module
 
 from iaa_runtime.cli import main
 from iaa_runtime.text.printable import printable
+from iaa_runtime.text.prompts import grounding_question
 
 
 def test_a_chat_of_five_interleaved_turns(
@@ -33,6 +34,17 @@ def test_a_chat_of_five_interleaved_turns(
     shown = capsys.readouterr().out
     for turn in said:
         assert printable(f"[{turn['task']}] {turn['text']}\n{turn['answer']}") in shown
+
+
+def test_the_sentence_that_g_knows_is_told(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["chat", "--help"])
+    assert grounding_question("the red panda") in " ".join(capsys.readouterr().out.split())
+    pipe_in(monkeypatch, "/help")
+    assert main(["chat", "--model", model]) == 0
+    assert capsys.readouterr().err.count(grounding_question("the red panda")) == 2, "at the start and when asked for"
 
 
 def test_a_saved_chat_can_be_run_again(

@@ -6,6 +6,7 @@ import base64
 import doctest
 import inspect
 import io
+import json
 import logging
 import re
 import subprocess
@@ -61,6 +62,47 @@ def test_the_page_for_python_runs(project: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "['3', '3']" in done.stdout and "loaded bank base" in done.stderr
+
+
+TENSORS = """
+import torch
+from iaa_runtime import Conversation, IAAPipeline, preprocess
+from iaa_runtime.shapes.scenes import draw_scene, make_scene
+iaa = IAAPipeline.from_pretrained(dtype="fp32")
+model, pictures = iaa.model, [draw_scene(make_scene(7))]
+pixel_values = PREPROCESS
+input_ids = torch.tensor([Conversation().user("How many shapes are there?").encode(iaa.tokenizer, "MM")])
+print(iaa.tokenizer.decode(GENERATE[0]), MODEL.shape[-1] == model.config.vocab_size)
+"""
+
+
+def test_the_rows_about_tensors_run(project: Path) -> None:
+    page, program = (project / "docs" / "python.md").read_text(encoding="utf-8"), TENSORS
+    for name, call in (("PREPROCESS", "preprocess("), ("GENERATE", "model.generate("), ("MODEL", "model(")):
+        (shown,) = re.findall(rf"\| `({re.escape(call)}[^*`]*)`", page)
+        program = program.replace(name, shown.replace(", …", ""))
+    done = subprocess.run([sys.executable, "-c", program], cwd=project, capture_output=True, text=True)
+    assert done.stdout.strip() == "3<|eot_id|> True", done.stderr
+
+
+def test_pixels_of_another_size_are_refused_with_the_size_that_it_takes(
+    pipeline: IAAPipeline, picture: Image.Image
+) -> None:
+    size = pipeline.model.vision.image_size
+    with pytest.raises(InputError, match=rf"preprocess\(pictures, size={size}\)"):
+        pipeline.model.vision_features(iaa_runtime.preprocess([picture]))
+
+
+def test_formats_of_the_pages_can_be_met(project: Path, pipeline: IAAPipeline, picture: Image.Image) -> None:
+    pytest.importorskip("llguidance", reason="NO LLGUIDANCE: formats go untested. It comes with the extra 'test'.")
+    pages = [project / "docs" / "python.md", *sorted((project / "web" / "docs").glob("*/*.md"))]
+    text = " ".join(" ".join(page.read_text(encoding="utf-8").split()) for page in pages)
+    begins = [found.start() for found in re.finditer(r'\{"type": "object"', text)]
+    shown = {json.dumps(json.JSONDecoder().raw_decode(text, begin)[0]) for begin in begins}
+    assert len(begins) == 7
+    for schema in shown:
+        answer = json.loads(pipeline.caption(picture, "How many shapes are there?", format=json.loads(schema))[0])
+        assert list(answer) == json.loads(schema)["required"]
 
 
 WRONG = """
