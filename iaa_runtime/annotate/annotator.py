@@ -224,5 +224,10 @@ def is_record(row: Row) -> bool:
     return all(isinstance(text, str) for text in texts) and all(type(size) is int for size in sizes)
 
 
+def has_failed(record: Row) -> bool:
+    """Whether it says why there is no answer about its picture."""
+    return "error" in record
+
+
 def _new_record(row: Row) -> Row:
     return {name: row[name] for name in ("image", "id") if name in row}

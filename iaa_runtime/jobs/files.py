@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -154,6 +155,30 @@ def json_line(record: Any) -> bytes:
 def write_jsonl(path: Path, records: Iterable[Any], *, overwrite: bool = False) -> None:
     """Writes one record a line as :func:`write_atomically` does, without holding all of them in memory."""
     write_atomically(path, lambda file: file.writelines(map(json_line, records)), overwrite=overwrite)
+
+
+class Spool:
+    """Records in a temporary file: any number of them, to be gone through more than once, one loop behind the other."""
+
+    def __init__(self, file: BinaryIO, records: Iterable[Any]) -> None:
+        self._file, self._count = file, 0
+        for record in records:
+            file.write(json_line(record))
+            self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        self._file.seek(0)
+        yield from map(json.loads, self._file)
+
+
+@contextmanager
+def spooled(records: Iterable[Any]) -> Iterator[Spool]:
+    """Takes the records up into a temporary file, which is gone when the context ends."""
+    with tempfile.TemporaryFile() as file:
+        yield Spool(file, records)
 
 
 def open_input(path: Path) -> BinaryIO:

@@ -210,5 +210,23 @@ def test_datasets_itself_loads_the_folder(run: Run, photos: Path, tmp_path: Path
 
 
 def test_pictures_elsewhere_are_refused_before_the_work(run: Run, photos: Path, tmp_path: Path) -> None:
-    _, err = run(str(photos), "--imagefolder", str(photos / "sub"), code=1)
-    assert "a.png is not in" in err and "1 of 3" not in err
+    """In a dry run as in a real one, which begins no job."""
+    pictures = {"1.png": (photos / "a.png").read_bytes()}
+    for words, said in (
+        ([str(photos), "--imagefolder", str(photos / "sub")], "a.png is not in"),
+        ([tar(tmp_path / "a.tar", **pictures), "--sidecars"], "beside which no caption goes"),
+    ):
+        for dry in ([], ["--dry-run"]):
+            _, err = run(*words, *dry, code=1)
+            assert said in err and "1 of" not in err
+            assert not list((tmp_path / "out").glob("*"))
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"image": "photos/a.png"}\n')
+    run(str(listed))
+    before = sorted((tmp_path / "out").iterdir())
+    Image.new("RGB", (30, 20), "white").save(tmp_path / "elsewhere.png")
+    listed.write_text('{"image": "elsewhere.png"}\n')
+    for dry in (["--dry-run"], []):
+        _, err = run(str(listed), "--imagefolder", str(photos), "--update", *dry, code=1)
+        assert "elsewhere.png is not in" in err
+    assert sorted((tmp_path / "out").iterdir()) == before, "and takes nothing in"
