@@ -51,6 +51,8 @@ _TWINS = f"""CREATE TABLE twins AS SELECT position, path, {_ALIKE} FROM images
     WHERE ({_ALIKE}) IN (SELECT {_ALIKE} FROM images GROUP BY {_ALIKE} HAVING count(*) > 1)
     ORDER BY {_ALIKE}, position"""
 """Rows whose paths differ in nothing but what some disks do not see."""
+_SHARED = "name IN (SELECT name FROM images GROUP BY name HAVING count(DISTINCT path) > 1)"
+"""Whether a row's name is that of several pictures, as in lists of different folders."""
 
 
 class PassedOver(Counter[str]):
@@ -98,9 +100,10 @@ def list_images(
 
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
-        only from lists; ``member`` and ``offset`` from tar files. Folders and patterns are sorted; lists and tar files
-        keep their order. A picture that comes twice (with the same phrases and id), be
-        it in another case where the disk sees none, stays at its first position.
+        only from lists; ``member`` and ``offset`` from tar files. A name that lists give to several pictures is no name
+        of any: each has its path instead. Folders and patterns are sorted; lists and tar files keep their order. A
+        picture that comes twice (with the same phrases and id), be it in another case where the disk sees none, stays
+        at its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
@@ -122,10 +125,11 @@ def list_images(
         # Rows of a list stay in its order; other pictures are ordered by name.
         lists = ", ".join(str(number) for number, source in enumerate(sources) if _keeps_order(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
-        rows = table.execute(f"SELECT {_COLUMNS} FROM images WHERE source > {_KNOWN} ORDER BY {order}")
-        for name, path, phrases, identity, member, offset in rows:
-            inside = os.fsdecode(member), offset
-            yield Listed(os.fsdecode(name), os.fsdecode(path), tuple(json.loads(phrases)), identity, *inside).row()
+        rows = table.execute(f"SELECT {_COLUMNS}, {_SHARED} FROM images WHERE source > {_KNOWN} ORDER BY {order}")
+        for name, path, phrases, identity, member, offset, is_shared in rows:
+            given, whole, inside = map(os.fsdecode, (name, path, member))
+            called = slashed(whole) if is_shared else given
+            yield Listed(called, whole, tuple(json.loads(phrases)), identity, inside, offset).row()
 
 
 def check_sources(sources: Sequence[str], folder: str | None = None) -> None:

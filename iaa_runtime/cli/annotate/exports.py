@@ -77,10 +77,10 @@ def _coco(boxes: Path, settings: AnnotateSettings) -> Iterator[Export]:
     """Of boxes, and of captions, which alone have the very name."""
     captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
     if settings.ground:
-        yield Export("coco", boxes, lambda job, again: write_coco_boxes(boxes, job.records, overwrite=again))
+        yield Export("coco", boxes, lambda job, again: write_coco_boxes(boxes, job.pairs, overwrite=again))
     if settings.prompt is not None:
         yield Export(
-            "coco_captions", captions, lambda job, again: write_coco_captions(captions, job.records, overwrite=again)
+            "coco_captions", captions, lambda job, again: write_coco_captions(captions, job.pairs, overwrite=again)
         )
 
 

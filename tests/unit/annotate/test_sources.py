@@ -134,6 +134,18 @@ def test_names_stay_as_given_and_paths_are_absolute(photos: Path, monkeypatch: p
     ]
 
 
+def test_two_pictures_never_share_a_name(photos: Path) -> None:
+    """As lists of two folders may have it: their records would be those of one picture."""
+    (photos / "sub" / "a.png").write_bytes(b"another")
+    rows = [{"image": "a.png"}, {"image": "a.png", "id": 1}, {"image": "./a.png", "id": 2}]
+    lists = [write(photos / "l.jsonl", *rows, {"image": "b.jpg"}), write(photos / "sub" / "l.jsonl", *rows[:2])]
+    first, other = ((folder / "a.png").as_posix() for folder in (photos, photos / "sub"))
+    assert names(*lists) == [first, first, "./a.png", "b.jpg", other, other]
+    known = list(list_images([str(lists[0])]))
+    assert [row["image"] for row in known] == ["a.png", "a.png", "./a.png", "b.jpg"]
+    assert names(*lists, known=known) == [other, other]
+
+
 def test_a_name_with_magic_characters_is_itself(photos: Path) -> None:
     odd = (photos / "b.jpg").rename(photos / "b[1].jpg")
     assert names(odd) == [str(odd)]
