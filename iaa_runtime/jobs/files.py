@@ -240,20 +240,36 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def numbered_rows(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Like :func:`numbered_jsonl`, of an open file; ``path`` names it."""
+    for number, line in numbered_lines(file, path):
+        yield number, parsed_row(line, path, number)
+
+
+def numbered_lines(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of an open file that are not blank, without a byte order mark, with their numbers, from 1.
+
+    Raises:
+        InputError: the file cannot be read, is UTF-16, or a line is too long; ``path`` names it.
+    """
     number = 0
     while line := _next_line(file, path, number + 1):
         number += 1
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
-            raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{path}, line {number}: {type(record).__name__}, not an object in braces. Mend or remove the line."
-            )
-        yield number, record
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line.strip():
+            yield number, line
+
+
+def parsed_row(line: bytes, path: Path | str, number: int) -> dict[str, Any]:
+    """The object that a line holds; raises :class:`InputError` that names the line where it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
+        raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
+    if not isinstance(record, dict):
+        raise InputError(
+            f"{path}, line {number}: {type(record).__name__}, not an object in braces. Mend or remove the line."
+        )
+    return record
 
 
 def read_torn_jsonl(path: Path) -> Iterator[dict[str, Any]]:
