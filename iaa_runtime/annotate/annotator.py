@@ -15,7 +15,7 @@ from ..errors import CutOffError, IAAError, InputError
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
-from ..text.prompts import filled, grounding_question, picture_fields
+from ..text.prompts import distinct_phrases, filled, grounding_question, picture_fields
 from .listed import Listed
 
 SCORE_DIGITS = 4
@@ -186,7 +186,7 @@ class Annotator:
         """What to find in a picture, each once."""
         fields = _fields(row)
         asked = (*(filled(p, fields) for p in self.settings.phrases), *Listed.from_row(row).phrases)
-        return list(dict.fromkeys(phrase.strip() for phrase in asked))
+        return distinct_phrases(phrase.strip() for phrase in asked)
 
     def _find(self, batch: list[tuple[Row, Row, Any]]) -> None:
         for record, row, _ in batch:
