@@ -229,5 +229,11 @@ def has_failed(record: Row) -> bool:
     return "error" in record
 
 
+def reason(record: Row) -> str:
+    """Why there is no answer about a failed record's picture, which it names."""
+    name, why = record["image"], record["error"]
+    return why if name in why else f"{name}: {why}"
+
+
 def _new_record(row: Row) -> Row:
     return {name: row[name] for name in ("image", "id") if name in row}

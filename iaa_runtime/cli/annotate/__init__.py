@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ...annotate.annotator import AnnotateSettings, Annotator, has_failed, is_record, load_picture
+from ...annotate.annotator import AnnotateSettings, Annotator, has_failed, is_record, load_picture, reason
 from ...annotate.parquet import Parquet
 from ...annotate.sources import STDIN, PassedOver, check_sources, list_images
 from ...config import Task
@@ -194,10 +194,10 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
-        if "error" in record:
+        if has_failed(record):
             failed += 1
             if failed <= 3:
-                complain(f"iaa annotate: {record['error']}")
+                complain(f"iaa annotate: {reason(record)}")
     if failed > 3:
         complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
     if failed:
