@@ -73,7 +73,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         InputError: the file cannot be written, or there is something that may not be replaced.
     """
     check_output(path, overwrite=True)
-    partial = path.with_name(f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    partial = path.with_name(f".{short_name(path.name)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
             with partial.open("xb") as file:
@@ -95,9 +95,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         ) from error
 
 
-def _short(name: str) -> str:
-    """The beginning of a name, which leaves room for more within the 255 bytes that disks allow."""
-    return os.fsencode(name)[:200].decode(errors="ignore")
+def short_name(name: str, most: int = 200) -> str:
+    """A name cut to a number of bytes, so that with what is added to it it stays within the 255 that disks allow."""
+    content = os.fsencode(name)
+    return name if len(content) <= most else content[:most].decode(errors="ignore")
 
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:

@@ -204,6 +204,13 @@ def test_twins_have_texts_of_their_whole_names(tmp_path: Path) -> None:
         write_sidecars(lambda: [*made, *pairs(tmp_path, "a.png.webp")])
 
 
+@pytest.mark.parametrize("existing", ["refuse", "skip", "overwrite", "append"])
+def test_a_twin_whose_text_has_too_long_a_name_is_told_of(existing: Any, tmp_path: Path) -> None:
+    made = pairs(tmp_path, f"{'x' * 250}.jpg", f"{'x' * 250}.png", "b.jpg")
+    written = write_sidecars(lambda: made, Sidecars(existing=existing))
+    assert written.count == 1 and ["cannot be written" in problem for problem in written.problems] == [True] * 2
+
+
 def test_a_picture_that_ends_like_a_text_is_not_written_over(tmp_path: Path) -> None:
     for name in ("a.txt", "b.TXT"):
         (tmp_path / name).write_text("a picture")
