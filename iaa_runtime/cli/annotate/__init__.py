@@ -61,15 +61,15 @@ def run(options: argparse.Namespace) -> int:
     run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
     if options.retry_failed:
         retry_failed(job, has_failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
-    failed = 0
+    code = 0
     if group.is_main:
         if answers or read_origin(Path(options.out)) is None:
             record = origin_of(options, pipeline, job_settings, job.count)
             # A shard that is made anew holds what it held: the date stays, and so do pages, which repeat it.
             write_origin(Path(options.out), record, renew=not resumed or options.retry_failed)
-        failed = _finish(options, exports, job)
+        code = _finish(options, exports, job)
     group.leave()
-    return int(0 < job.count == failed)  # records tell of single ones
+    return code
 
 
 def _settings(options: argparse.Namespace) -> AnnotateSettings:
@@ -190,7 +190,7 @@ def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list
 
 
 def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int:
-    """Writes what was asked for and tells what came of it; returns how many pictures failed."""
+    """Writes what was asked for and tells what came of it; returns 1 where any of it failed for all pictures."""
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
@@ -208,6 +208,8 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         written |= {export.name: export.where} | ({f"{export.name}_failed": lacking} if lacking else {})
     if options.sidecars:
         written |= put_sidecars(options, job)
+    answered = job.count - failed
+    nothing = not answered or any(name.endswith("_failed") and count == answered for name, count in written.items())
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:
         print_json(summary | written)
@@ -215,4 +217,4 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():
             print(f"{name}: {value}")
-    return failed
+    return int(nothing)  # records and messages tell of single ones

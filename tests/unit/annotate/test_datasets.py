@@ -151,6 +151,9 @@ def test_a_shard_is_not_replaced_by_one_that_lacks_what_it_holds(run: Run, photo
     assert told["webdataset_failed"] == 1 and "000000.tar stays as it is" in err
     after = {path.name: path.read_bytes() for path in shards.iterdir()}
     assert before.items() < after.items() and sorted(after) == ["000000.tar", "000001.tar", "000002.tar"]
+    shutil.rmtree(photos)
+    told, err = run(str(photos), "--webdataset", str(tmp_path / "other"), code=1)
+    assert told["webdataset_failed"] == told["images"] == 4
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.json", "a.PNG", "a.v2"])
