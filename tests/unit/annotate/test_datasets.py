@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.annotate.annotator import load_picture
@@ -166,6 +166,42 @@ def test_a_picture_of_any_name_is_in_its_shard(run: Run, tmp_path: Path, name: s
         assert sorted(tar.getnames()) == ["000000000.json", "000000000.png", "000000000.txt"]
         kept = tar.extractfile("000000000.png")
         assert kept is not None and kept.read() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind", "written"),
+    [
+        ("jpg", "JPEG", {}),
+        ("jpg", "MPO", {"save_all": True, "append_images": [Image.new("RGB", (48, 32))]}),
+        ("png", "PNG", {}),
+        ("webp", "WEBP", {}),
+        ("tiff", "TIFF", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_a_turned_picture_is_upright_in_its_shard(
+    run: Run, tmp_path: Path, ending: str, kind: str, written: dict[str, Any]
+) -> None:
+    """As its record has it; a copy that looks the same, in its format and with its colours' profile."""
+    webdataset = pytest.importorskip("webdataset")
+    picture, exif = Image.new("RGB", (48, 32), "red"), Image.Exif()
+    picture.paste("blue", (0, 0, 16, 16))
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.save(tmp_path / f"a.{ending}", kind, exif=exif, icc_profile=profile, **written)
+    run(str(tmp_path / f"a.{ending}"), "--webdataset", str(tmp_path / "shards"))
+    ((record,), file) = records(tmp_path), str(tmp_path / "shards" / "000000.tar")
+    (sample,) = webdataset.WebDataset(file, shardshuffle=False)
+    with Image.open(io.BytesIO(sample[ending])) as copy:
+        assert copy.format == kind.replace("MPO", "JPEG")
+        assert copy.size == (record["width"], record["height"]) == (32, 48)
+        assert copy.getexif().get(ExifTags.Base.Orientation, 1) == 1 and copy.info["icc_profile"] == profile
+        corners = [copy.convert("RGB").getpixel(place) for place in ((24, 7), (7, 24), (24, 40))]
+    for seen, expected in zip(corners, ((0, 0, 255), (255, 0, 0), (255, 0, 0)), strict=True):
+        assert seen == pytest.approx(expected, abs=8)
+    # As it does itself, which turns none.
+    if ending in ("jpg", "png"):
+        (decoded,) = webdataset.WebDataset(file, shardshuffle=False).decode("pil")
+        assert decoded[ending].size == (32, 48)
 
 
 def test_without_webdataset_its_name_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
