@@ -15,7 +15,7 @@ from ..errors import CutOffError, IAAError, InputError
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
-from ..text.prompts import filled, grounding_question, picture_fields
+from ..text.prompts import distinct_phrases, filled, grounding_question, picture_fields
 from .listed import Listed
 
 SCORE_DIGITS = 4
@@ -186,7 +186,7 @@ class Annotator:
         """What to find in a picture, each once."""
         fields = _fields(row)
         asked = (*(filled(p, fields) for p in self.settings.phrases), *Listed.from_row(row).phrases)
-        return list(dict.fromkeys(phrase.strip() for phrase in asked))
+        return distinct_phrases(phrase.strip() for phrase in asked)
 
     def _find(self, batch: list[tuple[Row, Row, Any]]) -> None:
         for record, row, _ in batch:
@@ -222,6 +222,17 @@ def is_record(row: Row) -> bool:
         if not isinstance(box.get("score"), float):
             return False
     return all(isinstance(text, str) for text in texts) and all(type(size) is int for size in sizes)
+
+
+def has_failed(record: Row) -> bool:
+    """Whether it says why there is no answer about its picture."""
+    return "error" in record
+
+
+def reason(record: Row) -> str:
+    """Why there is no answer about a failed record's picture, which it names."""
+    name, why = record["image"], record["error"]
+    return why if name in why else f"{name}: {why}"
 
 
 def _new_record(row: Row) -> Row:

@@ -1,12 +1,13 @@
 """Annotations as COCO JSON (Lin et al., 2014, arXiv 1405.0312): one file of boxes, one of captions.
 
-Records stream from the shards to the file; memory holds only the distinct phrases. What two records say of one picture
-belongs to one image, since tools look images up by their file.
+Records stream from the shards to the file; memory holds only the distinct phrases. What two records say of one picture,
+whatever they call it, belongs to one image, since tools look images up by their file.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -15,14 +16,14 @@ from typing import Any, BinaryIO
 
 from ..jobs.files import make_folder, write_atomically
 from ..jobs.job import Row
+from .listed import Listed
+from .sidecars import Pairs
 
-Records = Callable[[], Iterable[Row]]
-"""Starts an iteration over all records, in order."""
 
-
-def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -> None:
+def write_coco_boxes(path: Path, pairs: Pairs, *, overwrite: bool = False) -> None:
     """Writes boxes as COCO instances; a file that is there stays, unless ``overwrite`` or it says the same.
 
+    ``pairs`` starts an iteration over a job's items and their records, in order.
     ``images`` have ``id`` (from 1, in the order of the records), ``file_name``, ``width`` and ``height``; pictures
     that failed are left out. ``annotations`` have ``bbox`` ``[x, y, width, height]`` in pixels, ``segmentation`` (the
     box as a polygon, which tools draw and rasterise), ``area``, ``iscrowd`` 0 and our ``score``. ``categories`` are the
@@ -31,7 +32,7 @@ def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -
     categories: dict[str, int] = {}
 
     def annotations() -> Iterator[Row]:
-        for number, record in _readable(records()):
+        for number, record in _readable(pairs()):
             found = record.get("detections", ())
             for phrase in (*record.get("phrases", ()), *(d["label"] for d in found)):
                 categories.setdefault(phrase, len(categories) + 1)
@@ -51,37 +52,37 @@ def write_coco_boxes(path: Path, records: Records, *, overwrite: bool = False) -
             yield {"id": number, "name": name, "supercategory": "phrase"}
 
     # Categories come last in the file, since they are known only after the annotations.
-    lists = {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations()), "categories": named}
+    lists = {"images": lambda: _images(pairs), "annotations": lambda: _with_ids(annotations()), "categories": named}
     _write(path, lists, overwrite)
 
 
-def write_coco_captions(path: Path, records: Records, *, overwrite: bool = False) -> None:
+def write_coco_captions(path: Path, pairs: Pairs, *, overwrite: bool = False) -> None:
     """Writes captions likewise as COCO captions: ``annotations`` with ``image_id`` and ``caption``."""
 
     def annotations() -> Iterator[Row]:
-        for number, record in _readable(records()):
+        for number, record in _readable(pairs()):
             if "caption" in record:
                 yield {"image_id": number, "caption": record["caption"]}
 
-    _write(path, {"images": lambda: _images(records), "annotations": lambda: _with_ids(annotations())}, overwrite)
+    _write(path, {"images": lambda: _images(pairs), "annotations": lambda: _with_ids(annotations())}, overwrite)
 
 
-def _readable(records: Iterable[Row]) -> Iterator[tuple[int, Row]]:
+def _readable(pairs: Iterable[tuple[Row, Row]]) -> Iterator[tuple[int, Row]]:
     """Records of pictures that could be opened, with the ids of their files."""
     with closing(sqlite3.connect("")) as table:  # a temporary file: there may be millions
-        table.execute("CREATE TABLE images (id INTEGER PRIMARY KEY, name BLOB UNIQUE)")
-        for record in records:
+        table.execute("CREATE TABLE images (id INTEGER PRIMARY KEY, path BLOB UNIQUE)")
+        for item, record in pairs:
             if "error" in record:
                 continue
-            name = (record["image"].encode(errors="surrogatepass"),)  # of a file, so perhaps no text
-            table.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", name)
-            ((number,),) = table.execute("SELECT id FROM images WHERE name = ?", name)
+            path = (os.fsencode(Listed.from_row(item).path),)
+            table.execute("INSERT OR IGNORE INTO images (path) VALUES (?)", path)
+            ((number,),) = table.execute("SELECT id FROM images WHERE path = ?", path)
             yield number, record
 
 
-def _images(records: Records) -> Iterator[Row]:
+def _images(pairs: Pairs) -> Iterator[Row]:
     written = 0
-    for number, record in _readable(records()):
+    for number, record in _readable(pairs()):
         if number > written:
             written = number
             yield {"id": number, "file_name": record["image"], "width": record["width"], "height": record["height"]}

@@ -15,6 +15,7 @@ from ..images.page import embedded, figure, figures, note, origin, page, text
 from ..jobs.files import make_folder, write_bytes
 from ..jobs.job import Row
 from ..jobs.run import LOADERS
+from .annotator import has_failed, reason
 from .listed import Listed
 from .sidecars import Pairs
 
@@ -73,10 +74,9 @@ def _links(files: list[Path], current: int) -> str:
 def _head(pairs: Pairs, count: int) -> Iterator[str]:
     failed, told = 0, list[str]()
     for _, record in pairs():
-        if "error" in record:
+        if has_failed(record):
             failed += 1
-            name, why = record["image"], record["error"]
-            told += [why if name in why else f"{name}: {why}"] * (failed <= _FAILURES)
+            told += [reason(record)] * (failed <= _FAILURES)
     sample = f" {MOST:,} of them are shown, from the first to the last." if count > MOST else ""
     yield f"<p>{count:,} images, {failed:,} failed.{sample}</p>"
     yield from map(note, told)

@@ -147,7 +147,7 @@ def write_sidecars(pairs: Pairs, settings: Sidecars | None = None) -> Written:
 
         if settings.existing == "refuse":
             for path, content in captions():
-                if path.is_file() and not path.is_symlink() and not _says(path, content):
+                if os.path.isfile(path) and not os.path.islink(path) and not _says(path, content):
                     raise InputError(
                         f"{path} is there already and says something else. Say with --existing what becomes of such "
                         "files: skip, overwrite or append. The annotations themselves are finished and kept."

@@ -5,7 +5,6 @@ They are sorted and deduplicated in a database on disk, so that millions of name
 
 from __future__ import annotations
 
-import codecs
 import glob
 import json
 import os
@@ -21,7 +20,7 @@ from typing import Any
 from ..errors import InputError
 from ..images.load import endings
 from ..images.names import matching, name_in_list, slashed, unquoted
-from ..jobs.files import check_text, numbered_jsonl, numbered_rows
+from ..jobs.files import check_text, numbered_jsonl, numbered_lines, parsed_row
 from ..jobs.job import Row, shortened
 from ..jobs.same_file import folded, same_on_disk
 from ..text.prompts import grounding_question
@@ -35,6 +34,8 @@ IMAGE, FILE_NAME = "image", "file_name"
 TAR = ".tar"
 STDIN = "-"
 """The source that is a list on standard input."""
+STDIN_NAME = "stdin"
+"""What messages call it."""
 
 _TABLE = """CREATE TABLE images (
     position INTEGER PRIMARY KEY, source INTEGER, name BLOB, path BLOB, folded BLOB, phrases TEXT, id TEXT,
@@ -51,6 +52,8 @@ _TWINS = f"""CREATE TABLE twins AS SELECT position, path, {_ALIKE} FROM images
     WHERE ({_ALIKE}) IN (SELECT {_ALIKE} FROM images GROUP BY {_ALIKE} HAVING count(*) > 1)
     ORDER BY {_ALIKE}, position"""
 """Rows whose paths differ in nothing but what some disks do not see."""
+_SHARED = "name IN (SELECT name FROM images GROUP BY name HAVING count(DISTINCT path) > 1)"
+"""Whether a row's name is that of several pictures, as in lists of different folders."""
 
 
 class PassedOver(Counter[str]):
@@ -98,9 +101,10 @@ def list_images(
 
     Yields:
         ``{"image": name as given, with forward slashes, "path": absolute, "phrases": […], "id": …}``, the last two
-        only from lists; ``member`` and ``offset`` from tar files. Folders and patterns are sorted; lists and tar files
-        keep their order. A picture that comes twice (with the same phrases and id), be
-        it in another case where the disk sees none, stays at its first position.
+        only from lists; ``member`` and ``offset`` from tar files. A name that lists give to several pictures is no name
+        of any: each has its path instead. Folders and patterns are sorted; lists and tar files keep their order. A
+        picture that comes twice (with the same phrases and id), be it in another case where the disk sees none, stays
+        at its first position.
 
     Raises:
         InputError: a source is none of these, or a row of a list cannot be used.
@@ -122,10 +126,11 @@ def list_images(
         # Rows of a list stay in its order; other pictures are ordered by name.
         lists = ", ".join(str(number) for number, source in enumerate(sources) if _keeps_order(source)) or "NULL"
         order = f"source, CASE WHEN source IN ({lists}) THEN x'' ELSE name END, position"
-        rows = table.execute(f"SELECT {_COLUMNS} FROM images WHERE source > {_KNOWN} ORDER BY {order}")
-        for name, path, phrases, identity, member, offset in rows:
-            inside = os.fsdecode(member), offset
-            yield Listed(os.fsdecode(name), os.fsdecode(path), tuple(json.loads(phrases)), identity, *inside).row()
+        rows = table.execute(f"SELECT {_COLUMNS}, {_SHARED} FROM images WHERE source > {_KNOWN} ORDER BY {order}")
+        for name, path, phrases, identity, member, offset, is_shared in rows:
+            given, whole, inside = map(os.fsdecode, (name, path, member))
+            called = slashed(whole) if is_shared else given
+            yield Listed(called, whole, tuple(json.loads(phrases)), identity, inside, offset).row()
 
 
 def check_sources(sources: Sequence[str], folder: str | None = None) -> None:
@@ -176,7 +181,7 @@ def _keeps_order(source: str) -> bool:
 def _pictures(source: str, folder: str | None, column: str, passed: PassedOver) -> Iterator[Listed]:
     path = Path(source)
     if source == STDIN:
-        yield from _list_rows("stdin", _typed_rows(column), Path(folder or os.curdir), column)
+        yield from _list_rows(STDIN_NAME, _typed_rows(column), Path(folder or os.curdir), column)
     elif os.path.isdir(source):
         yield from _named(_walk(source, passed), f"There is no picture in {source} or below it")
     elif _is_tar(source) and os.path.exists(source):
@@ -247,17 +252,20 @@ def _typed_rows(column: str) -> Iterator[tuple[int, Row]]:
     source = getattr(sys.stdin, "buffer", None)
     if source is None:
         raise InputError("- stands for a list on standard input, which is closed. Give it something to read.")
-    start = source.peek(3)[:3]
-    if start == codecs.BOM_UTF8:  # of Windows' shells
-        source.read(len(start))
-        start = source.peek(1)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError("The list on standard input is in UTF-16. Write it as UTF-8.")
-    if start.startswith(b"{"):
-        yield from numbered_rows(source, "stdin")
-    else:
-        lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in source)
-        yield from ((number, {column: line}) for number, line in enumerate(lines, 1) if line)
+    is_json: bool | None = None
+    for number, line in numbered_lines(source, STDIN_NAME):
+        if is_json is None:  # the first line decides
+            is_json = line.lstrip().startswith(b"{")
+        yield number, parsed_row(line, STDIN_NAME, number) if is_json else {column: _file_name(line, number)}
+
+
+def _file_name(line: bytes, number: int) -> str:
+    try:
+        return os.fsdecode(line.rstrip(b"\r\n"))
+    except UnicodeDecodeError:  # on Windows, where names are text
+        raise InputError(
+            f"{STDIN_NAME}, line {number}: {shortened(ascii(line))} is no text in UTF-8. Write the list as UTF-8."
+        ) from None
 
 
 def _list_rows(origin: str, rows: Iterable[tuple[int, Row]], folder: Path, column: str) -> Iterator[Listed]:

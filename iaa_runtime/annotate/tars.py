@@ -6,17 +6,24 @@ takes pictures from anywhere in it; they are written by the package itself.
 
 from __future__ import annotations
 
+import io
 import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from PIL import ExifTags, Image
+
 from ..errors import InputError
-from ..images.load import endings, format_of
+from ..images.limits import check_pixels
+from ..images.load import endings, format_of, load_image
 from ..jobs.files import json_line, make_folder, open_input, write_atomically
 from ..jobs.job import Job, Row
 from .listed import Listed, tar_errors
+
+LOSSY, QUALITY = ("JPEG", "WEBP", "AVIF"), 95
+"""Formats whose writers take a quality, and that of upright copies: more would grow the file, and show nothing."""
 
 
 def tar_members(path: str) -> Iterator[tuple[str, int]]:
@@ -50,6 +57,9 @@ def shard_file(folder: Path, number: int) -> Path:
 
 def write_webdataset(folder: Path, job: Job, *, overwrite: bool = False) -> list[str]:
     """Writes a tar file for each shard of a job: of each picture its file, a ``txt`` of its caption and a ``json``.
+
+    Of a picture that its EXIF tag turns, it is an upright copy in the same format: sides and boxes are those of the
+    upright picture, and WebDataset's readers turn none.
 
     Args:
         folder: of the files, which are named by :func:`shard_file`.
@@ -97,7 +107,35 @@ class _LackingError(Exception):
 def _sample(key: int, listed: Listed, record: Row) -> dict[str, Any]:
     """A picture with its record; the key has no dot, at which a name's ending begins."""
     content, ending = listed.read(), os.path.splitext(listed.path)[1].lower()
+    kind = format_of(content, listed.path)
     if ending not in endings():  # a list may name any file
-        ending = f".{format_of(content, listed.path).lower()}"
+        ending = f".{kind.lower()}"
+    content = _upright(content, "JPEG" if kind == "MPO" else kind, listed.path)  # an MPO is several JPEGs
     caption = {"txt": record["caption"].encode(errors="backslashreplace")} if "caption" in record else {}
     return {"__key__": f"{key:09d}", ending[1:]: content, "json": json_line(record)} | caption
+
+
+def _upright(content: bytes, kind: str, name: str) -> bytes:
+    """The file of a picture, or where its EXIF tag turns it, that of an upright copy in 8-bit RGB.
+
+    Args:
+        content: the file.
+        kind: its format, by Pillow's name.
+        name: for messages.
+
+    Raises:
+        InputError: it cannot be opened, or not be written in its format.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=[kind]) as opened:
+            check_pixels(opened.size, name)  # to find a PNG's tag, Pillow decodes it
+            if opened.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+                return content
+            profile = opened.info.get("icc_profile") if opened.mode.startswith("RGB") else None  # of these colours
+        copy, settings = io.BytesIO(), {"quality": QUALITY} if kind in LOSSY else {}
+        load_image(io.BytesIO(content)).save(copy, kind, icc_profile=profile, **settings)
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises nearly any
+        raise InputError(f"{name} could not be turned upright ({error}). Save it upright.") from error
+    return copy.getvalue()

@@ -103,8 +103,15 @@ def check_room(folder: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that are free on the disk of a folder, which need not be there yet."""
-    return shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    """Bytes that are free on the disk of a folder, which need not be there yet.
+
+    Raises:
+        DownloadError: there is no such disk, as of a drive of Windows that is not connected.
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    if there is None:
+        raise DownloadError(f"There is no disk for {folder}: nothing is at {folder.absolute().anchor}. Check the name.")
+    return shutil.disk_usage(there).free
 
 
 def part_fetched(folder: Path) -> float:

@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Text in any script, whatever the console's code page; a file name may not even be valid text.
     for stream in (sys.stdout, sys.stderr):
         use_what_the_console_shows(stream)
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        typed = sys.stdin.encoding if sys.stdin.isatty() else "utf-8"
-        sys.stdin.reconfigure(encoding=typed, errors="surrogateescape")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a pipe is read as files are: without a mark, whatever ends its lines
+        typed = sys.stdin.encoding if sys.stdin.isatty() else "utf-8-sig"
+        sys.stdin.reconfigure(encoding=typed, errors="surrogateescape", newline=None)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # it was closed, as by `iaa … >&-`
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - it stays open

@@ -21,8 +21,8 @@ def run(options: argparse.Namespace) -> int:
     """Captions each image; fails in the end if one could not be opened."""
     settings = generation_options(options)
     prompt = asked(options)
-    boxes = read_boxes(options.boxes, options.image) if options.boxes else {}
-    pictures = check_images(options)
+    boxes, failed = read_boxes(options.boxes, options.image) if options.boxes else ({}, {})
+    pictures = check_images(options, failed)
     pipeline = open_pipeline(options, Task.MM)
     done = 0
     for number, path, image in load_images(options, pictures):
@@ -54,23 +54,30 @@ def _tell(options: argparse.Namespace, path: str, said: list[str], boxes: list[d
             print(f"  {label_of(box)} x={box['x']} y={box['y']} width={box['width']} height={box['height']}: {text}")
 
 
-def read_boxes(file: str, images: list[str]) -> dict[str, list[dict[str, Any]]]:
+def read_boxes(file: str, images: list[str]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, InputError]]:
     """The boxes of each image, out of lines such as ``{"image": path, "detections": [{"x": …}]}``.
+
+    Returns:
+        The boxes by path, of all lines of an image; and by path why there are none, where the file says so.
 
     Raises:
         InputError: the file holds something else, or nothing of one of the images.
     """
     boxes: dict[str, list[dict[str, Any]]] = {}
+    failed: dict[str, InputError] = {}
     for number, row in numbered_jsonl(Path(file)):
-        if "error" in row:  # so there is nothing of that picture
-            continue
         try:
-            (boxes[row["image"]],) = as_boxes([row["detections"]])
+            path = row["image"]
+            if "error" in row:
+                failed[path] = InputError(f"{file} has no boxes of {path}, but an error: {row['error']}")
+                continue
+            (found,) = as_boxes([row["detections"]])
+            boxes.setdefault(path, []).extend(found)
         except (LookupError, TypeError, InputError) as error:
             raise InputError(
                 f"Line {number} of {file} is no picture with its boxes ({error}). It is written by iaa ground --json."
             ) from None
-    missing = next((path for path in images if path not in boxes), None)
+    missing = next((path for path in images if path not in boxes and path not in failed), None)
     if missing is not None:
         raise InputError(f"{file} has no boxes of {missing}. Give the pictures by the paths that they have there.")
-    return boxes
+    return boxes, {path: error for path, error in failed.items() if path not in boxes}

@@ -14,10 +14,14 @@ from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer
 from ..boxes.points import box_points
 from ..images.draw import crop_detections, detections_mask, draw_detections
+from ..jobs.files import short_name
 from .arguments.shared import STDIN
 from .output import BOX, log, print_json
 from .outputs import Outputs
 from .pictures import numbered, save_picture, slug
+
+_LONGEST_STEM = 255 - len(".png")
+"""Bytes of a crop's name."""
 
 
 def tell(
@@ -59,9 +63,9 @@ class FoundFiles:
 
     def write(self, path: str, image: Image.Image, found: Sequence[Detection], number: int) -> None:
         """Writes those of the picture that is the ``number``-th, from 1."""
-        options = self._options
+        options, prefix = self._options, self._crop_prefix(path, number)
         crops = [
-            Path(options.crops) / f"{self._crop_prefix(path, number)}-{index}-{slug(detection.label)}.png"
+            Path(options.crops) / f"{short_name(f'{prefix}-{index}-{slug(detection.label)}', _LONGEST_STEM)}.png"
             for index, detection in enumerate(found if options.crops else (), 1)
         ]
         for target in crops:
@@ -79,9 +83,9 @@ class FoundFiles:
                 save(crop, target)
 
     def _crop_prefix(self, path: str, number: int) -> str:
-        """How the names of an image's crops begin."""
+        """How the names of an image's crops begin, so that there is room for their numbers."""
         stem = "stdin" if path == STDIN else Path(path).stem
-        return stem if self._count == 1 else f"{number}-{stem}"
+        return short_name(stem if self._count == 1 else f"{number}-{stem}")
 
 
 def with_points(box: dict[str, Any], per_side: int | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -21,8 +21,12 @@ from .output import complain, print_json
 from .stdin import picture_file
 
 
-def check_images(options: argparse.Namespace) -> list[tuple[int, str]]:
+def check_images(options: argparse.Namespace, failed: Mapping[str, InputError] | None = None) -> list[tuple[int, str]]:
     """The numbers, from 1, and paths of those that there are; tells of each other, before a model is opened.
+
+    Args:
+        options: of the command.
+        failed: by path, why there can be no answer about some.
 
     Raises:
         InputError: of the last one, where there is none.
@@ -31,6 +35,8 @@ def check_images(options: argparse.Namespace) -> list[tuple[int, str]]:
     good: list[tuple[int, str]] = []
     for number, path in enumerate(paths, 1):
         try:
+            if failed and path in failed:
+                raise failed[path]
             if path != STDIN:
                 check_image(path)
             good.append((number, path))

@@ -10,8 +10,9 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -72,7 +73,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         InputError: the file cannot be written, or there is something that may not be replaced.
     """
     check_output(path, overwrite=True)
-    partial = path.with_name(f".{_short(path.name)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    partial = path.with_name(f".{short_name(path.name)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
     try:
         try:
             with partial.open("xb") as file:
@@ -94,9 +95,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None], *, overwrite
         ) from error
 
 
-def _short(name: str) -> str:
-    """The beginning of a name, which leaves room for more within the 255 bytes that disks allow."""
-    return os.fsencode(name)[:200].decode(errors="ignore")
+def short_name(name: str, most: int = 200) -> str:
+    """A name cut to a number of bytes, so that with what is added to it it stays within the 255 that disks allow."""
+    content = os.fsencode(name)
+    return name if len(content) <= most else content[:most].decode(errors="ignore")
 
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
@@ -154,6 +156,30 @@ def json_line(record: Any) -> bytes:
 def write_jsonl(path: Path, records: Iterable[Any], *, overwrite: bool = False) -> None:
     """Writes one record a line as :func:`write_atomically` does, without holding all of them in memory."""
     write_atomically(path, lambda file: file.writelines(map(json_line, records)), overwrite=overwrite)
+
+
+class Spool:
+    """Records in a temporary file: any number of them, to be gone through more than once, one loop behind the other."""
+
+    def __init__(self, file: BinaryIO, records: Iterable[Any]) -> None:
+        self._file, self._count = file, 0
+        for record in records:
+            file.write(json_line(record))
+            self._count += 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        self._file.seek(0)
+        yield from map(json.loads, self._file)
+
+
+@contextmanager
+def spooled(records: Iterable[Any]) -> Iterator[Spool]:
+    """Takes the records up into a temporary file, which is gone when the context ends."""
+    with tempfile.TemporaryFile() as file:
+        yield Spool(file, records)
 
 
 def open_input(path: Path) -> BinaryIO:
@@ -215,20 +241,36 @@ def numbered_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def numbered_rows(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Like :func:`numbered_jsonl`, of an open file; ``path`` names it."""
+    for number, line in numbered_lines(file, path):
+        yield number, parsed_row(line, path, number)
+
+
+def numbered_lines(file: BinaryIO, path: Path | str) -> Iterator[tuple[int, bytes]]:
+    """Yields the lines of an open file that are not blank, without a byte order mark, with their numbers, from 1.
+
+    Raises:
+        InputError: the file cannot be read, is UTF-16, or a line is too long; ``path`` names it.
+    """
     number = 0
     while line := _next_line(file, path, number + 1):
         number += 1
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
-            raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{path}, line {number}: {type(record).__name__}, not an object in braces. Mend or remove the line."
-            )
-        yield number, record
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line.strip():
+            yield number, line
+
+
+def parsed_row(line: bytes, path: Path | str, number: int) -> dict[str, Any]:
+    """The object that a line holds; raises :class:`InputError` that names the line where it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:  # not JSON, no UTF-8, numbers too long, lists too deep
+        raise InputError(f"{path}, line {number}: not JSON ({error}). Mend or remove the line.") from None
+    if not isinstance(record, dict):
+        raise InputError(
+            f"{path}, line {number}: {type(record).__name__}, not an object in braces. Mend or remove the line."
+        )
+    return record
 
 
 def read_torn_jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -193,6 +193,13 @@ class Job:
         for number in range(self._finished()):
             yield from self.format.read(self.shard(number))
 
+    def records_so_far(self) -> Iterator[Row]:
+        """Yields the records that are there, also of shards that are begun; of a damaged one, those before the harm."""
+        missing = set(self.missing())
+        for number in range(self.shards):
+            with suppress(InputError):
+                yield from self.kept(number) if number in missing else self.format.read(self.shard(number))
+
     def pairs(self) -> Iterator[tuple[Row, Row]]:
         """Yields every item with its record; raises as :meth:`records` does."""
         for number, rows in self.rows(range(self._finished())):

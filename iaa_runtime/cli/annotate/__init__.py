@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ...annotate.annotator import AnnotateSettings, Annotator, is_record, load_picture
-from ...annotate.listed import Listed
+from ...annotate.annotator import AnnotateSettings, Annotator, has_failed, is_record, load_picture, reason
 from ...annotate.parquet import Parquet
 from ...annotate.sources import STDIN, PassedOver, check_sources, list_images
 from ...config import Task
 from ...errors import InputError
 from ...images.names import slashed
+from ...jobs.files import spooled
 from ...jobs.job import MANIFEST, Job, Jsonl, Row, ShardFormat
 from ...jobs.origin import check_origin, origin_file, read_origin, write_origin
 from ...jobs.process_group import ProcessGroup
@@ -26,7 +29,7 @@ from ..origin import origin_of
 from ..output import complain, log, print_json
 from ..outputs import Outputs
 from ..stdin import asked
-from .exports import Export, asked_exports, check_sidecars, put_sidecars
+from .exports import Export, asked_exports, check_exports, put_sidecars
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
 
@@ -44,33 +47,29 @@ def run(options: argparse.Namespace) -> int:
     job_settings = _job_settings(options, settings, annotator)
     if group.is_main:
         check_origin(Path(options.out))
-    job, resumed = _open_job(options, settings, job_settings, annotator, group)
+    check = partial(check_exports, options, exports, outputs)
+    job, resumed = _open_job(options, settings, job_settings, annotator, group, check)
     if options.dry_run:
         if group.is_main:
             _tell(options, settings, exports, job)
         group.leave()
         return 0
-    _check_exports(options, exports, outputs, job, resumed)
     if group.is_main and resumed:
         log(f"Going on with {options.out}: {job.done():,} of {job.count:,} images are there.")
     answers = not resumed or job.done() < job.count or options.retry_failed
     progress = Progress(job.count, job.done()) if group.is_main else None
     run_job(job, load_picture, annotator.annotate, group, pipeline.forget_pictures, progress)
     if options.retry_failed:
-        retry_failed(job, _failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
-    failed = 0
+        retry_failed(job, has_failed, load_picture, annotator.annotate, group, pipeline.forget_pictures)
+    code = 0
     if group.is_main:
         if answers or read_origin(Path(options.out)) is None:
             record = origin_of(options, pipeline, job_settings, job.count)
             # A shard that is made anew holds what it held: the date stays, and so do pages, which repeat it.
             write_origin(Path(options.out), record, renew=not resumed or options.retry_failed)
-        failed = _finish(options, exports, job)
+        code = _finish(options, exports, job)
     group.leave()
-    return int(0 < job.count == failed)  # records tell of single ones
-
-
-def _failed(record: Row) -> bool:
-    return "error" in record
+    return code
 
 
 def _settings(options: argparse.Namespace) -> AnnotateSettings:
@@ -96,25 +95,6 @@ def _outputs(options: argparse.Namespace, exports: list[Export]) -> Outputs:
     return outputs
 
 
-def _check_exports(
-    options: argparse.Namespace, exports: list[Export], outputs: Outputs, job: Job, resumed: bool
-) -> None:
-    """Raises if what is written in the end would meet what is there, a picture, or itself: before the work."""
-    added = len(job.counts) > 1 and job.done() < job.count
-    repaired = resumed and options.retry_failed and any(map(_failed, job.records()))
-    for export in exports:
-        for file in export.files(job):
-            # What an earlier run of the job wrote is the same, unless it lacks what was added or is tried again.
-            same = resumed and not repaired and (export.grows or not added)
-            outputs.writes(export.option, file, again=same)
-    for item in job.items() if exports else ():
-        outputs.spares("the picture", Listed.from_row(item).file)
-        for export in exports:
-            export.takes(item)
-    if options.sidecars:
-        check_sidecars(job)
-
-
 def _job_settings(options: argparse.Namespace, settings: AnnotateSettings, annotator: Annotator) -> dict[str, Any]:
     """What decides a job's records, beside who answers."""
     return {
@@ -135,12 +115,20 @@ def _open_job(
     job_settings: dict[str, Any],
     annotator: Annotator,
     group: ProcessGroup,
+    check: Callable[[Job, Callable[[], Iterable[Row]], bool], None],
 ) -> tuple[Job, bool]:
+    """Opens the job. Its items are checked before their list is written, so that what is refused leaves none behind."""
+    shards = FORMATS[options.format]()
+
+    def checked(job: Job, rows: Iterable[Row], resumed: bool) -> Iterator[Row]:
+        with spooled(rows) as taken_in:
+            new = (len(taken_in),) if taken_in else ()
+            check(replace(job, counts=(*job.counts, *new)), lambda: chain(job.items(), taken_in), resumed)
+            yield from taken_in
+
     def rows() -> Iterator[Row]:
-        passed_over = PassedOver()
-        yield from list_images(options.source, options.images, options.column, passed_over)
-        if passed_over:
-            log(f"Passed over: {passed_over}.")
+        empty = Job(Path(options.out), (), options.shard_size, settings.batch, shards)
+        yield from checked(empty, _first_images(options), False)
         if not options.dry_run:
             annotator.check_tasks()  # which loads weights; the list is not yet written whole
 
@@ -150,12 +138,20 @@ def _open_job(
         rows,
         options.shard_size,
         settings.batch,
-        FORMATS[options.format](),
+        shards,
         group,
         is_record,
-        lambda job: _new_images(options, job),
+        lambda job: checked(job, _new_images(options, job), True),
         options.dry_run,
     )
+
+
+def _first_images(options: argparse.Namespace) -> Iterator[Row]:
+    """Yields the images that a job begins with; tells what is passed over."""
+    passed_over = PassedOver()
+    yield from list_images(options.source, options.images, options.column, passed_over)
+    if passed_over:
+        log(f"Passed over: {passed_over}.")
 
 
 def _new_images(options: argparse.Namespace, job: Job) -> Iterator[Row]:
@@ -194,14 +190,14 @@ def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list
 
 
 def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int:
-    """Writes what was asked for and tells what came of it; returns how many pictures failed."""
+    """Writes what was asked for and tells what came of it; returns 1 where any of it failed for all pictures."""
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
-        if "error" in record:
+        if has_failed(record):
             failed += 1
             if failed <= 3:
-                complain(f"iaa annotate: {record['error']}")
+                complain(f"iaa annotate: {reason(record)}")
     if failed > 3:
         complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
     if failed:
@@ -212,6 +208,8 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         written |= {export.name: export.where} | ({f"{export.name}_failed": lacking} if lacking else {})
     if options.sidecars:
         written |= put_sidecars(options, job)
+    answered = job.count - failed
+    nothing = not answered or any(name.endswith("_failed") and count == answered for name, count in written.items())
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
     if options.json:
         print_json(summary | written)
@@ -219,4 +217,4 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():
             print(f"{name}: {value}")
-    return failed
+    return int(nothing)  # records and messages tell of single ones

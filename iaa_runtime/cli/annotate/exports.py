@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...annotate.annotator import AnnotateSettings
+from ...annotate.annotator import AnnotateSettings, has_failed
 from ...annotate.coco import write_coco_boxes, write_coco_captions
 from ...annotate.imagefolder import METADATA, name_inside, write_imagefolder
+from ...annotate.listed import Listed
 from ...annotate.pages import page_files, write_pages
 from ...annotate.sidecars import Existing, Sidecars, places, write_sidecars
 from ...annotate.tars import check_webdataset, shard_file, write_webdataset
@@ -17,6 +18,10 @@ from ...errors import InputError
 from ...jobs.job import Job, Row
 from ...jobs.origin import read_origin
 from ..output import complain, log
+from ..outputs import Outputs
+
+Items = Callable[[], Iterable[Row]]
+"""Starts an iteration over items."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,10 @@ def _coco(boxes: Path, settings: AnnotateSettings) -> Iterator[Export]:
     """Of boxes, and of captions, which alone have the very name."""
     captions = boxes.with_stem(f"{boxes.stem}-captions") if settings.ground else boxes
     if settings.ground:
-        yield Export("coco", boxes, lambda job, again: write_coco_boxes(boxes, job.records, overwrite=again))
+        yield Export("coco", boxes, lambda job, again: write_coco_boxes(boxes, job.pairs, overwrite=again))
     if settings.prompt is not None:
         yield Export(
-            "coco_captions", captions, lambda job, again: write_coco_captions(captions, job.records, overwrite=again)
+            "coco_captions", captions, lambda job, again: write_coco_captions(captions, job.pairs, overwrite=again)
         )
 
 
@@ -108,12 +113,40 @@ def _webdataset(folder: Path) -> Export:
     )
 
 
-def check_sidecars(job: Job) -> None:
+def check_exports(
+    options: argparse.Namespace, exports: list[Export], outputs: Outputs, job: Job, items: Items, resumed: bool
+) -> None:
+    """Raises if what is written in the end would meet what is there, a picture, or itself: before the work.
+
+    Args:
+        options: of the command.
+        exports: what they ask for.
+        outputs: the files of this run.
+        job: as it will be.
+        items: of this job.
+        resumed: whether it has been there before.
+    """
+    added = len(job.counts) > 1 and job.done() < job.count
+    repaired = resumed and options.retry_failed and any(map(has_failed, job.records_so_far()))
+    for export in exports:
+        for file in export.files(job):
+            # What an earlier run of the job wrote is the same, unless it lacks what was added or is tried again.
+            same = resumed and not repaired and (export.grows or not added)
+            outputs.writes(export.option, file, again=same)
+    for item in items() if exports else ():
+        outputs.spares("the picture", Listed.from_row(item).file)
+        for export in exports:
+            export.takes(item)
+    if options.sidecars:
+        _check_sidecars(items)
+
+
+def _check_sidecars(items: Items) -> None:
     """Tells of twins among the pictures; raises :class:`InputError` if captions would meet pictures or each other."""
-    for item in job.items():
+    for item in items():
         if "member" in item:
             raise InputError(f"{item['image']} lies in a tar file, beside which no caption goes. Use --webdataset.")
-    with places(job.items()) as where:
+    with places(items()) as where:
         if where.twins:
             log(
                 f"{where.twins:,} pictures differ from another in nothing but their ending, such as "

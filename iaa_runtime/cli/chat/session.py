@@ -115,6 +115,7 @@ class Session:
             self.keep_unsaved()
         self._chat.clear()
         self._said, self._saved, self._shown = [], 0, None
+        self._mine.clear()  # what they hold is said nowhere else any more
 
     def _save(self, name: str) -> None:
         """Writes what was said; what it has written itself, it replaces."""

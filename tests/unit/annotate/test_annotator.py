@@ -48,6 +48,13 @@ def test_phrases_of_the_list_follow_the_common_ones(pipeline: IAAPipeline) -> No
     assert "caption" not in records[0]
 
 
+def test_phrases_that_ask_the_same_are_looked_for_once(pipeline: IAAPipeline) -> None:
+    settings = AnnotateSettings(phrases=("the {name}", "the cat."), ground=True, several=False, generation=SHORT)
+    item = {"image": "cat", "path": "/nowhere/cat", "phrases": ["the  cat", "the dog", "the cat "]}
+    (record,) = Annotator(pipeline, settings).annotate([item], [Image.new("RGB", (30, 30), "red")])
+    assert record["phrases"] == ["the cat", "the dog"] == [d["label"] for d in record["detections"]]
+
+
 GOOD_BOX = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5}
 GOOD = {
     "image": "a",

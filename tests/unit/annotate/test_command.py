@@ -165,6 +165,18 @@ def test_a_text_that_cannot_be_written_is_told_of(annotate: Any, photos: Path) -
     assert "a.txt is a folder" in err
 
 
+def test_what_could_be_written_for_no_picture_is_a_failure(annotate: Any, photos: Path) -> None:
+    (photos / "broken.png").write_bytes(b"")
+    texts = [photos / name for name in ("a.txt", "b.txt", "sub/c.txt")]
+    for text in texts:
+        text.mkdir()
+    code, summary, err = annotate("--caption", "--sidecars")
+    assert code == 1 and (summary["sidecars"], summary["sidecars_failed"]) == (0, 3)
+    assert "a.txt is a folder" in err
+    texts[0].rmdir()
+    assert annotate("--caption", "--sidecars")[0] == 0
+
+
 def test_a_list_with_phrases(annotate: Any, photos: Path, tmp_path: Path) -> None:
     rows = [{"image": "a.png", "phrases": ["cat", "dog"], "id": "x"}, {"image": "sub/c.webp"}]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

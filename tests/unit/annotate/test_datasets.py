@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageCms
 
 from iaa_runtime import IAAPipeline
 from iaa_runtime.annotate.annotator import load_picture
@@ -151,6 +151,9 @@ def test_a_shard_is_not_replaced_by_one_that_lacks_what_it_holds(run: Run, photo
     assert told["webdataset_failed"] == 1 and "000000.tar stays as it is" in err
     after = {path.name: path.read_bytes() for path in shards.iterdir()}
     assert before.items() < after.items() and sorted(after) == ["000000.tar", "000001.tar", "000002.tar"]
+    shutil.rmtree(photos)
+    told, err = run(str(photos), "--webdataset", str(tmp_path / "other"), code=1)
+    assert told["webdataset_failed"] == told["images"] == 4
 
 
 @pytest.mark.parametrize("name", ["a", "a.txt", "a.json", "a.PNG", "a.v2"])
@@ -163,6 +166,42 @@ def test_a_picture_of_any_name_is_in_its_shard(run: Run, tmp_path: Path, name: s
         assert sorted(tar.getnames()) == ["000000000.json", "000000000.png", "000000000.txt"]
         kept = tar.extractfile("000000000.png")
         assert kept is not None and kept.read() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind", "written"),
+    [
+        ("jpg", "JPEG", {}),
+        ("jpg", "MPO", {"save_all": True, "append_images": [Image.new("RGB", (48, 32))]}),
+        ("png", "PNG", {}),
+        ("webp", "WEBP", {}),
+        ("tiff", "TIFF", {"compression": "tiff_lzw"}),
+    ],
+)
+def test_a_turned_picture_is_upright_in_its_shard(
+    run: Run, tmp_path: Path, ending: str, kind: str, written: dict[str, Any]
+) -> None:
+    """As its record has it; a copy that looks the same, in its format and with its colours' profile."""
+    webdataset = pytest.importorskip("webdataset")
+    picture, exif = Image.new("RGB", (48, 32), "red"), Image.Exif()
+    picture.paste("blue", (0, 0, 16, 16))
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    picture.save(tmp_path / f"a.{ending}", kind, exif=exif, icc_profile=profile, **written)
+    run(str(tmp_path / f"a.{ending}"), "--webdataset", str(tmp_path / "shards"))
+    ((record,), file) = records(tmp_path), str(tmp_path / "shards" / "000000.tar")
+    (sample,) = webdataset.WebDataset(file, shardshuffle=False)
+    with Image.open(io.BytesIO(sample[ending])) as copy:
+        assert copy.format == kind.replace("MPO", "JPEG")
+        assert copy.size == (record["width"], record["height"]) == (32, 48)
+        assert copy.getexif().get(ExifTags.Base.Orientation, 1) == 1 and copy.info["icc_profile"] == profile
+        corners = [copy.convert("RGB").getpixel(place) for place in ((24, 7), (7, 24), (24, 40))]
+    for seen, expected in zip(corners, ((0, 0, 255), (255, 0, 0), (255, 0, 0)), strict=True):
+        assert seen == pytest.approx(expected, abs=8)
+    # As it does itself, which turns none.
+    if ending in ("jpg", "png"):
+        (decoded,) = webdataset.WebDataset(file, shardshuffle=False).decode("pil")
+        assert decoded[ending].size == (32, 48)
 
 
 def test_without_webdataset_its_name_is_said(run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,5 +249,23 @@ def test_datasets_itself_loads_the_folder(run: Run, photos: Path, tmp_path: Path
 
 
 def test_pictures_elsewhere_are_refused_before_the_work(run: Run, photos: Path, tmp_path: Path) -> None:
-    _, err = run(str(photos), "--imagefolder", str(photos / "sub"), code=1)
-    assert "a.png is not in" in err and "1 of 3" not in err
+    """In a dry run as in a real one, which begins no job."""
+    pictures = {"1.png": (photos / "a.png").read_bytes()}
+    for words, said in (
+        ([str(photos), "--imagefolder", str(photos / "sub")], "a.png is not in"),
+        ([tar(tmp_path / "a.tar", **pictures), "--sidecars"], "beside which no caption goes"),
+    ):
+        for dry in ([], ["--dry-run"]):
+            _, err = run(*words, *dry, code=1)
+            assert said in err and "1 of" not in err
+            assert not list((tmp_path / "out").glob("*"))
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"image": "photos/a.png"}\n')
+    run(str(listed))
+    before = sorted((tmp_path / "out").iterdir())
+    Image.new("RGB", (30, 20), "white").save(tmp_path / "elsewhere.png")
+    listed.write_text('{"image": "elsewhere.png"}\n')
+    for dry in (["--dry-run"], []):
+        _, err = run(str(listed), "--imagefolder", str(photos), "--update", *dry, code=1)
+        assert "elsewhere.png is not in" in err
+    assert sorted((tmp_path / "out").iterdir()) == before, "and takes nothing in"

@@ -36,9 +36,14 @@ RECORDS = [
 ]
 
 
+def listed(*records: dict[str, Any], folder: str = "/photos") -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """The records with their items."""
+    return [({"image": record["image"], "path": f"{folder}/{record['image']}"}, record) for record in records]
+
+
 def test_boxes_as_coco_instances(tmp_path: Path) -> None:
     path = tmp_path / "new" / "coco.json"
-    write_coco_boxes(path, lambda: RECORDS)
+    write_coco_boxes(path, lambda: listed(*RECORDS))
     coco = json.loads(path.read_text())
     assert coco["images"] == [
         {"id": 1, "file_name": "b.jpg", "width": 40, "height": 30},
@@ -62,7 +67,7 @@ def test_a_phrase_without_a_box_is_a_category_too(tmp_path: Path) -> None:
         RECORDS[2] | {"phrases": ["dog", "cat"]},
         RECORDS[2] | {"phrases": ["cat", "mouse"], "detections": []},
     ]
-    write_coco_boxes(tmp_path / "coco.json", lambda: looked_for)
+    write_coco_boxes(tmp_path / "coco.json", lambda: listed(*looked_for))
     coco = json.loads((tmp_path / "coco.json").read_text())
     assert [(c["id"], c["name"]) for c in coco["categories"]] == [(1, "dog"), (2, "cat"), (3, "mouse")]
     assert [a["category_id"] for a in coco["annotations"]] == [2]
@@ -72,7 +77,8 @@ def test_cocos_own_tools_take_what_is_written(tmp_path: Path) -> None:
     """pycocotools indexes it, rasterises each box, and scores the boxes as found perfectly among themselves."""
     coco = pytest.importorskip("pycocotools.coco", reason="NO PYCOCOTOOLS: COCO files are not read by COCO's tools.")
     cocoeval = pytest.importorskip("pycocotools.cocoeval")
-    write_coco_boxes(tmp_path / "coco.json", lambda: [*RECORDS, RECORDS[0] | {"detections": RECORDS[2]["detections"]}])
+    again = RECORDS[0] | {"detections": RECORDS[2]["detections"]}
+    write_coco_boxes(tmp_path / "coco.json", lambda: listed(*RECORDS, again))
     read = coco.COCO(str(tmp_path / "coco.json"))
     assert sorted(read.imgs) == [1, 2] and len(read.anns) == 4
     assert [read.anns[number]["image_id"] for number in sorted(read.anns)] == [1, 1, 2, 1]
@@ -89,7 +95,7 @@ def test_cocos_own_tools_take_what_is_written(tmp_path: Path) -> None:
 
 
 def test_captions_as_coco_captions(tmp_path: Path) -> None:
-    write_coco_captions(tmp_path / "coco.json", lambda: RECORDS)
+    write_coco_captions(tmp_path / "coco.json", lambda: listed(*RECORDS))
     coco = json.loads((tmp_path / "coco.json").read_text())
     assert coco["annotations"] == [
         {"id": 1, "image_id": 1, "caption": "A cat."},
@@ -99,14 +105,24 @@ def test_captions_as_coco_captions(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_no_text_is_an_image_like_any(tmp_path: Path) -> None:
-    write_coco_boxes(tmp_path / "coco.json", lambda: [record | {"image": "\udcff.jpg"} for record in RECORDS[::2]])
+    write_coco_boxes(tmp_path / "coco.json", lambda: listed(*(r | {"image": "\udcff.jpg"} for r in RECORDS[::2])))
     assert [image["file_name"] for image in json.loads((tmp_path / "coco.json").read_text())["images"]] == [
         "\udcff.jpg"
     ]
 
 
+def test_an_image_is_a_file_whatever_it_is_called(tmp_path: Path) -> None:
+    """A job of an earlier version may call two files the same; a list may call one file by two names."""
+    (first, record), *_ = listed(*RECORDS)
+    made = [(first, record), (first | {"image": "./b.jpg"}, record | {"image": "./b.jpg"})]
+    write_coco_boxes(tmp_path / "coco.json", lambda: [*made, *listed(record, folder="/elsewhere")])
+    coco = json.loads((tmp_path / "coco.json").read_text())
+    assert [(image["id"], image["file_name"]) for image in coco["images"]] == [(1, "b.jpg"), (2, "b.jpg")]
+    assert [annotation["image_id"] for annotation in coco["annotations"]] == [1, 1, 1, 1, 2, 2]
+
+
 def test_nothing_found_is_still_coco(tmp_path: Path) -> None:
-    write_coco_boxes(tmp_path / "coco.json", lambda: [RECORDS[1]])
+    write_coco_boxes(tmp_path / "coco.json", lambda: listed(RECORDS[1]))
     coco = json.loads((tmp_path / "coco.json").read_text())
     assert (coco["images"], coco["annotations"], coco["categories"]) == ([], [], [])
 
@@ -200,6 +216,13 @@ def test_twins_have_texts_of_their_whole_names(tmp_path: Path) -> None:
         write_sidecars(lambda: [*made, *pairs(tmp_path, "a.png.webp")])
 
 
+@pytest.mark.parametrize("existing", ["refuse", "skip", "overwrite", "append"])
+def test_a_twin_whose_text_has_too_long_a_name_is_told_of(existing: Any, tmp_path: Path) -> None:
+    made = pairs(tmp_path, f"{'x' * 250}.jpg", f"{'x' * 250}.png", "b.jpg")
+    written = write_sidecars(lambda: made, Sidecars(existing=existing))
+    assert written.count == 1 and ["cannot be written" in problem for problem in written.problems] == [True] * 2
+
+
 def test_a_picture_that_ends_like_a_text_is_not_written_over(tmp_path: Path) -> None:
     for name in ("a.txt", "b.TXT"):
         (tmp_path / name).write_text("a picture")
@@ -261,9 +284,9 @@ def test_coco_replaces_a_file_only_if_told(write: Callable[..., None], tmp_path:
     path = tmp_path / "coco.json"
     path.write_text("mine")
     with pytest.raises(InputError, match="is there already"):
-        write(path, lambda: RECORDS)
+        write(path, lambda: listed(*RECORDS))
     assert path.read_text() == "mine"
-    write(path, lambda: RECORDS, overwrite=True)
-    write(path, lambda: RECORDS)  # the same again is no conflict
+    write(path, lambda: listed(*RECORDS), overwrite=True)
+    write(path, lambda: listed(*RECORDS))  # the same again is no conflict
     assert json.loads(path.read_text())["images"]
     assert [file.name for file in tmp_path.iterdir()] == ["coco.json"]

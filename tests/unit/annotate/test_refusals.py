@@ -71,7 +71,7 @@ def test_a_refused_picture_is_an_error_of_its_own(
         (number == 3, number != 3) for number in range(6)
     ]
     assert "refused (status 422)" in records[3]["error"]
-    assert "refused (status 422)" in err
+    assert "3.png: " in err and "refused (status 422)" in err
     assert all(len(record["detections"]) == 1 for record in records if "error" not in record)
 
 

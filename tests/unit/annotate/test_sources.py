@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -68,7 +69,10 @@ def test_a_list_on_standard_input_may_begin_with_a_mark(project: Path, photos: P
     code = "from iaa_runtime.annotate.sources import list_images; print([row['image'] for row in list_images(['-'])])"
     path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
     for text in ('{"image": "a.png"}\n{"image": "b.jpg"}\n', "a.png\nb.jpg\n"):
-        for encoding, seen in (("utf-8-sig", "['a.png', 'b.jpg']"), ("utf-16", "in UTF-16. Write it as UTF-8")):
+        for encoding, seen in (
+            ("utf-8-sig", "['a.png', 'b.jpg']"),
+            ("utf-16", "stdin is saved as UTF-16. Save it as UTF-8"),
+        ):
             told = subprocess.run(
                 [sys.executable, "-c", code],
                 input=text.encode(encoding),
@@ -77,6 +81,28 @@ def test_a_list_on_standard_input_may_begin_with_a_mark(project: Path, photos: P
                 cwd=photos,
             )
             assert seen in (told.stdout + told.stderr).decode(), encoding
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("blank", [b"\n", b"\xef\xbb\xbf\r\n \t\r\n"])
+def test_a_list_on_standard_input_may_begin_with_blank_lines(blank: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for lines in (b'{"image": "a.png"}\n\n {"image": "b.jpg"}', b"a.png\r\n\r\nb.jpg"):
+        type_in(monkeypatch, blank + lines)
+        assert names("-") == ["a.png", "b.jpg"]
+    type_in(monkeypatch, blank + b'{"image": "a.png"}\nb.jpg')
+    with pytest.raises(InputError, match=rf"stdin, line {blank.count(10) + 2}: not JSON"):
+        names("-")
+
+
+def test_a_name_in_another_encoding_is_told_of_where_names_are_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, whose shells pipe the console's code page."""
+    monkeypatch.setattr("iaa_runtime.annotate.sources.os.fsdecode", lambda name: name.decode())
+    type_in(monkeypatch, b"a.png\r\nB\x84r.png\r\n")
+    with pytest.raises(InputError, match=r"stdin, line 2: b'B\\x84r.png\\r\\n' is no text in UTF-8. Write the list as"):
+        names("-")
 
 
 def test_linked_folders_are_looked_through_once(tmp_path: Path) -> None:
@@ -132,6 +158,18 @@ def test_names_stay_as_given_and_paths_are_absolute(photos: Path, monkeypatch: p
         {"image": "photos/b.jpg", "path": str(photos / "b.jpg")},
         {"image": os.path.join("photos/sub", "c.webp"), "path": str(photos / "sub" / "c.webp")},
     ]
+
+
+def test_two_pictures_never_share_a_name(photos: Path) -> None:
+    """As lists of two folders may have it: their records would be those of one picture."""
+    (photos / "sub" / "a.png").write_bytes(b"another")
+    rows = [{"image": "a.png"}, {"image": "a.png", "id": 1}, {"image": "./a.png", "id": 2}]
+    lists = [write(photos / "l.jsonl", *rows, {"image": "b.jpg"}), write(photos / "sub" / "l.jsonl", *rows[:2])]
+    first, other = ((folder / "a.png").as_posix() for folder in (photos, photos / "sub"))
+    assert names(*lists) == [first, first, "./a.png", "b.jpg", other, other]
+    known = list(list_images([str(lists[0])]))
+    assert [row["image"] for row in known] == ["a.png", "a.png", "./a.png", "b.jpg"]
+    assert names(*lists, known=known) == [other, other]
 
 
 def test_a_name_with_magic_characters_is_itself(photos: Path) -> None:

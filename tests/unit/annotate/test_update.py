@@ -175,3 +175,38 @@ def test_repaired_pictures_are_tried_again_when_asked(run: Run, photos: Path, tm
         ["error", "image"],
     ]
     assert run()[0]["failed"] == 1
+
+
+def test_what_is_missing_is_computed_before_what_failed_is_tried_again(run: Run, photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "b.jpg").read_bytes()
+    (photos / "b.jpg").write_bytes(b"broken")
+    coco = ["--coco", str(tmp_path / "coco.json")]
+    run(*coco)
+    (photos / "b.jpg").write_bytes(whole)
+    (tmp_path / "out" / "shard-000001.jsonl").unlink()
+    assert "coco.json is there already" in run("--retry-failed", *coco, code=1)[1]
+    assert run("--retry-failed", *coco, "--overwrite")[0]["failed"] == 0
+    assert names(tmp_path) == ["a.png", "b.jpg", "c.webp"]
+
+    (photos / "b.jpg").write_bytes(b"broken")
+    (tmp_path / "out" / "shard-000000.jsonl").unlink()
+    assert run()[0]["failed"] == 1
+    (photos / "b.jpg").write_bytes(whole)
+    Image.new("RGB", (30, 20), "white").save(photos / "new.png")
+    summary, _ = run("--update", "--retry-failed")
+    assert (summary["images"], summary["failed"]) == (4, 0) and names(tmp_path)[-1] == "new.png"
+
+
+def test_a_repaired_picture_of_a_shard_that_is_begun_may_change_its_export(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "a.png").write_bytes(b"broken")
+    run()
+    shard = tmp_path / "out" / "shard-000000.jsonl"
+    line = json.dumps({"item": 0, "record": json.loads(shard.read_text().splitlines()[0])})
+    (tmp_path / "out" / "begun-000000.jsonl").write_text(line + "\n")
+    shard.unlink()
+    (tmp_path / "coco.json").write_text("{}")
+    words = ["--retry-failed", "--coco", str(tmp_path / "coco.json")]
+    assert "coco.json is there already" in run(*words, code=1)[1]
+    assert not shard.exists(), "nothing was computed"

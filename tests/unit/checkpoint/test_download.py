@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import shutil
 import sys
 import threading
@@ -156,6 +157,13 @@ def test_too_little_disk_is_refused_before_the_first_byte(
 
 def test_the_room_is_that_of_the_folders_disk(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "not" / "there") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+
+
+def test_a_disk_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As a drive of Windows: nothing is at its root."""
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    with pytest.raises(DownloadError, match=rf"There is no disk for {re.escape(str(tmp_path))}: nothing is at"):
+        free_bytes(tmp_path)
 
 
 SHARDS = [f"model-{number}.safetensors" for number in range(3)]

@@ -95,6 +95,26 @@ def test_boxes_of_other_pictures_are_refused(
     assert said in capsys.readouterr().err
 
 
+def test_a_picture_that_failed_has_an_error_of_its_own_and_another_s_boxes_are_those_of_all_lines(
+    scenes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    box = {"x": 1, "y": 2, "width": 90, "height": 80, "label": "shape"}
+    rows: list[dict[str, object]] = [{"image": scenes[1], "detections": [box | {"x": x}]} for x in (1, 5)]
+    rows.insert(0, {"image": scenes[0], "error": "It was broken."})
+    boxes = tmp_path / "boxes.jsonl"
+    boxes.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["caption", *scenes, "--boxes", str(boxes), "--json", *FP32]) == 1
+    captured = capsys.readouterr()
+    failed, told = [json.loads(line) for line in captured.out.splitlines()]
+    assert failed == {"image": scenes[0], "error": f"{boxes} has no boxes of {scenes[0]}, but an error: It was broken."}
+    assert failed["error"] in captured.err
+    assert told["image"] == scenes[1] and [found["x"] for found in told["detections"]] == [1, 5]
+    assert main(["caption", scenes[0], "--boxes", str(boxes), *FP32]) == 1
+    assert "It was broken." in capsys.readouterr().err
+    boxes.write_text("".join(json.dumps(row | {"image": scenes[0]}) + "\n" for row in rows))
+    assert main(["caption", scenes[0], "--boxes", str(boxes), *FP32]) == 0, "another line has its boxes"
+
+
 def test_a_check_lowers_the_score_of_what_is_not_there(scenes: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     asks = ["ground", scenes[1], "--phrase", "the dog", "--threshold", "0", "--one", "--json", *FP32]
     scores = []

@@ -65,6 +65,17 @@ def test_a_saved_chat_can_be_run_again(
     assert records(capsys) == said
 
 
+def test_a_chat_that_was_saved_before_it_was_cleared_stays(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "saved.jsonl"
+    save = f"/save {saved}"
+    pipe_in(monkeypatch, "/task Text", "one", save, "two", save, "/clear", "three", save, "/quit")
+    assert main(["chat", "--model", model, *FEW]) == 0
+    assert "saved.jsonl is there already" in capsys.readouterr().err
+    assert [json.loads(line)["text"] for line in saved.read_text("utf-8").splitlines()] == ["one", "two"]
+
+
 def test_words_are_held_to_a_format_and_boxes_to_their_own(
     model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,18 @@ def test_ground_writes_pictures(model: str, photo: str, tmp_path: Path, capsys: 
         assert cut.size == (found["width"], found["height"])
 
 
+def test_crops_of_long_names_have_names_that_disks_allow(model: str, photo: str, tmp_path: Path) -> None:
+    crops, phrase = tmp_path / "crops", "图" * 60
+    for letter in ("图", "x"):
+        named = tmp_path / f"{letter * (240 // len(letter.encode()))}.jpg"
+        named.write_bytes(Path(photo).read_bytes())
+        command = ["ground", "--model", model, str(named), "--phrase", phrase, "--phrase", "cat", "--threshold", "0"]
+        assert main([*command, "--one", "--crops", str(crops), *BOX]) == 0
+        begins = [name[: name.rindex("-")] for name in sorted(os.listdir(crops)) if name.startswith(letter)]
+        assert [begin[-2:] for begin in begins] == ["-1", "-2"] and begins[0][:-2] == begins[1][:-2]
+        assert main([*command, "--one", "--crops", str(crops), *BOX]) == 1, "what is there is found before the work"
+
+
 def test_several_images_get_pictures_of_their_own(model: str, photo: str, tmp_path: Path) -> None:
     command = ["ground", "--model", model, "--image", photo, "--image", photo, "--phrase", "a", *BOX]
     assert main([*command, "--draw", str(tmp_path / "out.png")]) == 0

@@ -28,6 +28,17 @@ def test_a_question_and_a_picture(model: str, photo: str, project: Path, capsys:
     assert broken.returncode == 1 and b"the picture from stdin is not an image" in broken.stderr
 
 
+def test_a_text_that_a_windows_program_wrote_is_the_same_text(model: str, project: Path) -> None:
+    typed = "One.\r\nTwo.\r\n".encode("utf-8-sig")
+    assert printed(project, ["text", "--model", model, "--prompt", "-"], typed)["prompt"] == "One.\nTwo."
+    done = run_module(
+        project,
+        ["chat", "--model", model, "--task", "MM", "--json", *FEW],
+        "/task Text\r\nOne.\r\n".encode("utf-8-sig"),
+    )
+    assert json.loads(done.stdout).items() >= {"task": "Text", "text": "One."}.items(), done.stderr
+
+
 @pytest.mark.parametrize(
     "typed", [b"b.jpg\r\na.png\n", b'{"image": "b.jpg"}\n{"image": "a.png"}\n'], ids=["names", "jsonl"]
 )
