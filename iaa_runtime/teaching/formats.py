@@ -125,16 +125,10 @@ def _lines(path: Path, folder: Path, task: Task) -> Iterator[Example]:
 
 
 def _refcoco(path: Path, folder: Path) -> Iterator[Example]:
-    """The published evaluation's rows; several boxes of one expression on one picture belong together."""
-    found: dict[tuple[str, str], Example] = {}
+    """The published evaluation's rows, one box each; :func:`.examples.checked` puts those of one thing together."""
     for identity, target in read_annotations(path).items():
-        key = (target.img_path, target.expression)
-        before = found[key].boxes if key in found else ()
         where = f"{path}, sent_id {spelled(identity)}"
-        found[key] = Example(
-            folder / target.img_path, target.expression, (*before, target.bbox), size=target.size, where=where
-        )
-    yield from found.values()
+        yield Example(folder / target.img_path, target.expression, (target.bbox,), size=target.size, where=where)
 
 
 def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:

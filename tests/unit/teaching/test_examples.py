@@ -99,6 +99,15 @@ def test_published_lines_of_one_expression_belong_together(folder: Path) -> None
     assert example.boxes == ((1, 1, 9, 9), (20, 1, 30, 9))
 
 
+def test_every_published_line_is_held_to_its_own_size(folder: Path) -> None:
+    row = {"expression": "cats", "img_path": "a.png", "bbox": [1, 1, 9, 9], "width": 80, "height": 40}
+    wrong = [row | {"sent_id": 1, "width": 800, "height": 400}, row | {"sent_id": 2}]
+    outside = [row | {"sent_id": 1, "bbox": [70, 1, 99, 9]}, row | {"sent_id": 2}]
+    for rows, complaint in ((wrong, "sent_id 1: the row says 800 x 400"), (outside, "sent_id 1: the box from")):
+        with pytest.raises(InputError, match=complaint):
+            checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
+
+
 def test_lines_of_annotate_are_read_and_errors_left_out(folder: Path) -> None:
     box = {"x": 1, "y": 2, "width": 3, "height": 4, "label": "cat", "score": 0.5}
     rows = [
