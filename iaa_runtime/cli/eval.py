@@ -16,6 +16,7 @@ from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_
 from ..evaluation.report import write_mme_page, write_refcoco_page, write_shapes_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
 from ..evaluation.shapes import MEANINGS, details, read_scenes
+from ..images.names import path_in_list
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
 from ..jobs.origin import check_origin, origin_file, read_origin, write_origin
@@ -122,7 +123,7 @@ def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
     images = Path(options.images) if options.images else None
     for name in {target.img_path for target in targets.values()}:
         if images is not None:
-            outputs.spares("the picture", images / name)
+            outputs.spares("the picture", path_in_list(images, name))
     if options.out and not _run_refcoco(options, targets, images):
         return
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))

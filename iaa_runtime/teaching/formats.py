@@ -12,6 +12,7 @@ from ..boxes.geometry import Box
 from ..config import Task
 from ..errors import InputError, spelled
 from ..evaluation.refcoco import read_annotations
+from ..images.names import path_in_list
 from ..jobs.files import check_text, numbered_jsonl, read_text
 from ..text.prompts import CAPTION_PROMPTS
 from .examples import Example
@@ -72,7 +73,7 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
     for number, row in enumerate(data["images"], 1):
         where = f"{path}, image {number}"
         row = _table(row, where)
-        pictures[_key(row, "id", where)] = (folder / _word(row, "file_name", where), _size(row, where))
+        pictures[_key(row, "id", where)] = (_file(folder, row, "file_name", where), _size(row, where))
     names = {}
     for number, row in enumerate(_list(data, "categories", str(path)), 1):
         where = f"{path}, category {number}"
@@ -128,7 +129,8 @@ def _refcoco(path: Path, folder: Path) -> Iterator[Example]:
     """The published evaluation's rows, one box each; :func:`.examples.checked` puts those of one thing together."""
     for identity, target in read_annotations(path).items():
         where = f"{path}, sent_id {spelled(identity)}"
-        yield Example(folder / target.img_path, target.expression, (target.bbox,), size=target.size, where=where)
+        file = path_in_list(folder, target.img_path)
+        yield Example(file, target.expression, (target.bbox,), size=target.size, where=where)
 
 
 def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
@@ -143,7 +145,7 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
             if "caption" in row or "answer" in row:
                 prompt = _word(row, "prompt", where) if "prompt" in row else CAPTION_PROMPTS["caption"]
                 answer = _word(row, "caption" if "caption" in row else "answer", where)
-                yield Example(folder / _word(row, "image", where), prompt, answer=answer, where=where)
+                yield Example(_file(folder, row, "image", where), prompt, answer=answer, where=where)
         return
     everywhere = dict.fromkeys(
         _word(_table(d, where), "label", where) for where, row in rows for d in _list(row, "detections", where)
@@ -156,7 +158,7 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
             corners = [found.get(name) for name in ("x", "y", "width", "height")]
             boxes.setdefault(_word(found, "label", where), []).append(_xywh(corners, where))
         size = _size(row, where)
-        file = folder / _word(row, "image", where)
+        file = _file(folder, row, "image", where)
         asked = (
             [_word({"phrases": p}, "phrases", where) for p in _list(row, "phrases", where)]
             if "phrases" in row
@@ -175,7 +177,7 @@ def _llava(data: list[Row], path: Path, folder: Path, task: Task) -> Iterator[Ex
         raise InputError(f"{path} holds conversations, from which MM learns. For G, give boxes: {FORMATS}.")
     for number, row in enumerate(data, 1):
         where = f"{path}, entry {number}"
-        file = folder / _word(row, "image", where)
+        file = _file(folder, row, "image", where)
         said = [_turn(turn, where) for turn in _list(row, "conversations", where)]
         if [who for who, _ in said] != [("human", "gpt")[n % 2] for n in range(len(said))] or len(said) % 2:
             raise InputError(f"{where}: turns must be of human and gpt in turn, and end with gpt's. Mend the entry.")
@@ -204,6 +206,10 @@ def _word(row: Row, name: str, where: str) -> str:
         raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a text that says something.")
     check_text(value, where)
     return value
+
+
+def _file(folder: Path, row: Row, name: str, where: str) -> Path:
+    return path_in_list(folder, _word(row, name, where))
 
 
 def _list(row: Row, name: str, where: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,25 @@ def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
     first, second = read_examples(write(folder / "d.json", [{"image": "a.png", "conversations": turns}]), Task.MM)
     assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
     assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="there it is a path")
+def test_paths_that_windows_wrote_are_found(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "a.png").rename(folder / "sub" / "a.png")
+    name = "sub\\a.png"
+    image = {"id": 1, "file_name": name}
+    published = {"sent_id": 1, "expression": "cat", "img_path": name, "bbox": [1, 1, 9, 9], "width": 80, "height": 40}
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Red."}]
+    for file, task, data in (
+        ("coco.json", Task.G, coco(images=[image])),
+        ("published.jsonl", Task.G, [published]),
+        ("annotated.jsonl", Task.G, [{"image": name, "phrases": ["cat"], "detections": []}]),
+        ("annotated.jsonl", Task.MM, [{"image": name, "caption": "Red."}]),
+        ("llava.json", Task.MM, [{"image": name, "conversations": turns}]),
+    ):
+        (example,) = checked(read_examples(write(folder / file, data), task), task)
+        assert example.image == folder / "sub" / "a.png"
 
 
 @pytest.mark.parametrize(
