@@ -11,7 +11,7 @@ from typing import Any
 from ..boxes.geometry import Box
 from ..config import Task
 from ..errors import InputError, spelled
-from ..evaluation.refcoco import read_annotations
+from ..evaluation.refcoco import id_of, new_id, read_annotations
 from ..images.names import path_in_list
 from ..jobs.files import check_text, numbered_jsonl, read_text
 from ..text.prompts import CAPTION_PROMPTS
@@ -73,19 +73,19 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
     for number, row in enumerate(data["images"], 1):
         where = f"{path}, image {number}"
         row = _table(row, where)
-        pictures[_key(row, "id", where)] = (_file(folder, row, "file_name", where), _size(row, where))
-    names = {}
+        pictures[new_id(row, "id", where, pictures)] = (_file(folder, row, "file_name", where), _size(row, where))
+    names: dict[Any, str] = {}
     for number, row in enumerate(_list(data, "categories", str(path)), 1):
         where = f"{path}, category {number}"
         row = _table(row, where)
-        names[_key(row, "id", where)] = _word(row, "name", where)
+        names[new_id(row, "id", where, names)] = _word(row, "name", where)
     boxes: dict[tuple[Any, Any], list[Box]] = {}
     wheres: dict[tuple[Any, Any], str] = {}
     crowds = set[tuple[Any, Any]]()
     for number, row in enumerate(data["annotations"], 1):
         where = f"{path}, annotation {number}"
         row = _table(row, where)
-        image = _key(row, "image_id", where)
+        image = id_of(row, "image_id", where)
         if image not in pictures:
             raise InputError(f"{where}: there is no image {spelled(image)} in the file. Mend or remove the row.")
         if task is Task.MM:
@@ -94,7 +94,7 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
                 caption = _word(row, "caption", where)
                 yield Example(file, CAPTION_PROMPTS["caption"], answer=caption, size=size, where=where)
         elif "bbox" in row or "segmentation" in row:
-            category = _key(row, "category_id", where)
+            category = id_of(row, "category_id", where)
             if category not in names:
                 raise InputError(f"{where}: there is no category {spelled(category)}, so no phrase. Name it.")
             if row.get("iscrowd"):
@@ -217,13 +217,6 @@ def _list(row: Row, name: str, where: str) -> list[Any]:
     if not isinstance(value, list | None):
         raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a list.")
     return value or []
-
-
-def _key(row: Row, name: str, where: str) -> int | str:
-    value = row.get(name)
-    if not isinstance(value, (int, str)) or isinstance(value, bool):
-        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a whole number or a text.")
-    return value
 
 
 def _size(row: Row, where: str) -> tuple[int, int] | None:

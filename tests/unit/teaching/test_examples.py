@@ -212,6 +212,14 @@ def test_coco_of_other_parts_is_named(folder: Path, changes: dict[str, Any], com
     assert complaint in str(caught.value) and len(str(caught.value)) < 500
 
 
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_an_id_of_coco_comes_once(folder: Path, part: str) -> None:
+    """The first of two would have its boxes taken for those of the second."""
+    rows = [*coco()[part], coco()[part][0] | {"file_name": "b.png", "name": "the dog"}]
+    with pytest.raises(InputError, match=r"(image 3|category 2): id [17] is there already\. Each may come once"):
+        read_examples(write(folder / "d.json", coco(**{part: rows})), Task.G)
+
+
 @pytest.mark.parametrize("phrase", [5, None, [], " ", "\ud800"])
 def test_phrases_that_are_no_texts_are_named(folder: Path, phrase: Any) -> None:
     path = write(folder / "d.jsonl", [{"image": "a.png", "detections": [], "phrases": ["cat", phrase]}])
