@@ -1,9 +1,9 @@
-"""Reads examples from files: COCO JSON, RefCOCO lines, lines of ``iaa annotate`` and ``iaa ground``, LLaVA JSON."""
+"""Reads examples from files: COCO JSON, RefCOCO lines, lines of ``iaa annotate`` and ``iaa ground``, LLaVA's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from .examples import Example
 
 FORMATS = (
     "COCO JSON (instances or captions), RefCOCO lines (sent_id, expression, img_path, bbox, width, height), lines of "
-    "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON (image, conversations)"
+    "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON or lines (image, conversations)"
 )
 _MARK = "<image>"
 _LARGEST = 10**9
@@ -57,7 +57,7 @@ def _json(path: Path, folder: Path, task: Task) -> Iterator[Example]:
     if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return _coco(data, path, folder, task)
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
-        return _llava(data, path, folder, task)
+        return _llava([(f"{path}, entry {number}", row) for number, row in enumerate(data, 1)], path, folder, task)
     raise InputError(f"{path} is none of what is read: {FORMATS}.")
 
 
@@ -122,6 +122,8 @@ def _lines(path: Path, folder: Path, task: Task) -> Iterator[Example]:
         if task is Task.MM:
             raise InputError(f"{path} holds boxes of expressions, from which MM learns nothing. Teach G with it.")
         return _refcoco(path, folder)
+    if "conversations" in first:
+        return _llava([(f"{path}, line {number}", row) for number, row in numbered_jsonl(path)], path, folder, task)
     return _records(path, folder, task)
 
 
@@ -140,6 +142,12 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
     there, all labels of the file count as looked for in that picture.
     """
     rows = [(f"{path}, line {n}", row) for n, row in numbered_jsonl(path) if "error" not in row]
+    for where, row in rows:
+        if not row.keys() & {"detections", "caption", "answer"}:
+            raise InputError(
+                f"{where}: it has none of 'detections', 'caption' and 'answer'. Mend or remove the line; what is read "
+                f"is {FORMATS}."
+            )
     if task is Task.MM:
         for where, row in rows:
             if "caption" in row or "answer" in row:
@@ -171,14 +179,15 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
 # LLaVA ---------------------------------------------------------------------------------------------------------------
 
 
-def _llava(data: list[Row], path: Path, folder: Path, task: Task) -> Iterator[Example]:
+def _llava(rows: Sequence[tuple[str, Row]], path: Path, folder: Path, task: Task) -> Iterator[Example]:
     """Conversations as LLaVA's data sets have them: every answer is learned, after what was said before it."""
     if task is Task.G:
         raise InputError(f"{path} holds conversations, from which MM learns. For G, give boxes: {FORMATS}.")
-    for number, row in enumerate(data, 1):
-        where = f"{path}, entry {number}"
+    for where, row in rows:
         file = _file(folder, row, "image", where)
         said = [_turn(turn, where) for turn in _list(row, "conversations", where)]
+        if not said:
+            raise InputError(f"{where}: it has no 'conversations'. Give it some, or remove the entry.")
         if [who for who, _ in said] != [("human", "gpt")[n % 2] for n in range(len(said))] or len(said) % 2:
             raise InputError(f"{where}: turns must be of human and gpt in turn, and end with gpt's. Mend the entry.")
         for at, ((_, asked), (_, answer)) in enumerate(pairwise(said)):

@@ -141,9 +141,28 @@ def test_a_picture_lacks_what_was_looked_for_there_alone(folder: Path) -> None:
 def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
     talk = ["<image>\nWhat is it?", "Red.", "Sure?", "Yes."]
     turns = [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(talk)]
-    first, second = read_examples(write(folder / "d.json", [{"image": "a.png", "conversations": turns}]), Task.MM)
-    assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
-    assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+    for name in ("d.json", "d.jsonl"):
+        first, second = read_examples(write(folder / name, [{"image": "a.png", "conversations": turns}]), Task.MM)
+        assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
+        assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+
+
+@pytest.mark.parametrize("task", [Task.G, Task.MM])
+def test_a_line_that_says_nothing_is_named(folder: Path, task: Task) -> None:
+    rows = [{"image": "a.png", "detections": [], "caption": "Red."}, {"image": "b.png", "captoin": "Blue."}]
+    with pytest.raises(InputError, match="line 2: it has none of 'detections', 'caption' and 'answer'"):
+        read_examples(write(folder / "d.jsonl", rows), task)
+
+
+@pytest.mark.parametrize(("name", "where"), [("d.json", "entry 2"), ("d.jsonl", "line 2")])
+@pytest.mark.parametrize("lacking", [{}, {"conversations": []}, {"conversation": "What?"}])
+def test_an_entry_of_llava_that_says_nothing_is_named(
+    folder: Path, name: str, where: str, lacking: dict[str, Any]
+) -> None:
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Red."}]
+    rows = [{"image": "a.png", "conversations": turns}, {"image": "b.png", **lacking}]
+    with pytest.raises(InputError, match=rf"{name}, {where}: it has no 'conversations'"):
+        read_examples(write(folder / name, rows), Task.MM)
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="there it is a path")
