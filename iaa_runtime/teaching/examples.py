@@ -111,11 +111,16 @@ def checked(examples: Sequence[Example], task: Task) -> list[Example]:
 
 
 def _merged(examples: Sequence[Example]) -> list[Example]:
-    """One example for a phrase on a picture: two that differ would teach that it is there, and that it is not."""
+    """One example for a phrase on a picture: two that differ would teach that it is there, and that it is not.
+
+    A phrase is spelled everywhere as it comes first: capital letters make no other thing.
+    """
+    spellings: dict[str, str] = {}
     found: dict[tuple[str, str], Example] = {}
     for example in examples:
-        key = example.picture_key, example.asked
-        before = found.get(key, example)
+        asked = spellings.setdefault(example.asked.casefold(), example.asked)
+        key = example.picture_key, asked
+        before = found.get(key, replace(example, asked=asked))
         found[key] = replace(before, boxes=tuple(dict.fromkeys((*before.boxes, *example.boxes))))
     return list(found.values())
 
@@ -147,12 +152,14 @@ def _inside(box: Box, size: tuple[int, int], where: str) -> Box:
     width, height = size
     if not (x1 < x2 and y1 < y2):
         raise InputError(f"{where}: the box {spelled(box)} is empty or reversed. Give left, top, right, bottom.")
-    if min(x1, y1) < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
+    cut = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    within = min(x1, y1) >= -SLACK and x2 <= width + SLACK and y2 <= height + SLACK
+    if not within or cut[0] >= cut[2] or cut[1] >= cut[3]:  # of a sliver beside the picture nothing is left
         raise InputError(
             f"{where}: the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) reaches outside of its picture of {width} x "
             f"{height}. Are its numbers pixels of this very picture, and not x, y, width, height?"
         )
-    return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    return cut
 
 
 def split(examples: Sequence[Example], settings: TeachSettings) -> tuple[list[Example], list[Example]]:

@@ -84,6 +84,17 @@ def test_one_phrase_spelled_twice_is_one_thing(folder: Path) -> None:
     assert [e.boxes for e in found] == [((1, 1, 6, 6), (9, 9, 14, 14)), ()]
 
 
+def test_capital_letters_make_no_other_thing(folder: Path) -> None:
+    """Each picture would lack what the other's phrase calls so."""
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    rows = [
+        {"image": f"{name}.png", "detections": [box | {"label": label} for label in labels]}
+        for name, labels in (("a", ["the cat", "THE CAT"]), ("b", ["The cat"]))
+    ]
+    found = checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
+    assert [(e.asked, len(e.boxes)) for e in found] == [("the cat", 1), ("the cat", 1)]
+
+
 def test_coco_captions_are_for_mm(folder: Path) -> None:
     for categories in ([], None):
         data = coco(annotations=[{"image_id": 2, "caption": "Blue."}], categories=categories)
@@ -188,6 +199,8 @@ def test_paths_that_windows_wrote_are_found(folder: Path) -> None:
     ("row", "complaint"),
     [
         ({"bbox": [70, 10, 20, 10]}, "annotation 1: the box from (70, 10) to (90, 20) reaches outside of its picture"),
+        ({"bbox": [-0.9, 5, 0.8, 3]}, "the box from (-0.9, 5) to (-0.1, 8) reaches outside of its picture"),
+        ({"bbox": [5, 40, 9, 1]}, "the box from (5, 40) to (14, 41) reaches outside of its picture"),
         ({"bbox": [5, 5, 0, 3]}, "annotation 1: the box (5.0, 5.0, 5.0, 8.0) is empty"),
         ({"bbox": "none"}, "annotation 1: the box is 'none'"),
         ({"bbox": [5, 5, 10**400, 3]}, "annotation 1: the box is [5, 5, 1000"),
