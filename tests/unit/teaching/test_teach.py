@@ -184,6 +184,28 @@ def test_the_last_state_is_kept_unless_another_is_clearly_better(
     assert torch.equal(progress.best["weight"], states[kept])
 
 
+def test_a_run_that_was_killed_before_its_first_state_has_its_lines_once(tmp_path: Path) -> None:
+    files = Files(tmp_path / "state.pt", tmp_path / "curve.jsonl", "it")
+    files.curve.write_text('{"stage": "before", "step": 9}\n')
+
+    def run(killed: bool) -> None:
+        module = torch.nn.Linear(2, 1)
+
+        def loss_of(step: int, rng: object) -> tuple[torch.Tensor, dict[str, float]]:
+            if killed and step == 3:
+                raise KeyboardInterrupt
+            return module(torch.ones(1, 2)).square().sum(), {}
+
+        train(module, loss_of, Schedule(4, None, 0.1, warmup=1), files, Watch(report_every=1, save_every=4))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(killed=True)
+    assert not files.state.exists()
+    run(killed=False)
+    lines = [json.loads(line) for line in files.curve.read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [("before", 9), *(("it", n) for n in range(1, 5))]
+
+
 def test_states_are_judged_by_their_boxes_and_not_by_how_sure_they_are() -> None:
     numbers = torch.arange(1000) + 50
     true, said = (100, 200, 500, 600), (100, 200, 500, 400)
