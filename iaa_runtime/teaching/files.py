@@ -18,6 +18,8 @@ from ..jobs.files import TEMPORARY, check_output, make_folder, write_atomically
 Result = TypeVar("Result")
 PARTS = ".parts"
 """Suffix of the folder in which an unfinished run is kept."""
+LONGEST_NAME = 200
+"""Bytes of an adaptor's name: what lies beside its file, or is written first, has a longer one; disks allow 255."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class RunFiles:
         Raises:
             InputError: something else lies where its folder goes.
         """
-        ours = self.parts.is_dir() and not self.parts.is_symlink()
+        ours = os.path.isdir(self.parts) and not self.parts.is_symlink()
         if ours and self.settings.is_file():
             return True
         if os.path.lexists(self.parts) and (not ours or any(self.parts.iterdir())):
@@ -91,6 +93,11 @@ class RunFiles:
         """Raises :class:`InputError` where one of them may not be written."""
         if self.adaptor.suffix != SUFFIX:
             raise InputError(f"{self.adaptor} is no name for an adaptor: it must end in {SUFFIX}. Choose such a one.")
+        if len(os.fsencode(self.adaptor.name)) > LONGEST_NAME:
+            raise InputError(
+                f"{self.adaptor} cannot be written: its name takes more than {LONGEST_NAME} bytes, and those of the "
+                "files beside it are longer still. Choose a shorter one."
+            )
         again = self.begun()
         for path in self.results:
             check_output(path, overwrite=overwrite or again)

@@ -191,7 +191,7 @@ def test_captions(client: Client) -> None:
     assert read_adaptor(file_of(run)).task is Task.MM and run.outputs["caption"]["text"]
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", "C:x", ".hidden", "con", "a\nb", "a" * 300])
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "C:x", ".hidden", "con", "a\nb", "a" * 300, "猫" * 90])
 def test_a_name_is_that_of_one_file(client: Client, name: str) -> None:
     with pytest.raises(PromptError) as refused:
         client.run(graph(name))

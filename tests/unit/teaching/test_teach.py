@@ -29,7 +29,7 @@ from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching import batches
 from iaa_runtime.teaching.batches import Ran, run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
-from iaa_runtime.teaching.files import write_state
+from iaa_runtime.teaching.files import LONGEST_NAME, RunFiles, write_state
 from iaa_runtime.teaching.frozen import KINDS, dtype_to_teach, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
 from iaa_runtime.teaching.lesson import Lesson, box_overlaps
@@ -222,6 +222,25 @@ def test_states_are_judged_by_their_boxes_and_not_by_how_sure_they_are() -> None
         logits[:, 3] = 1000.0  # words count for nothing
         assert box_overlaps(Ran([rows[:2], rows[2:]], 1, 0, 4, logits), lessons) == pytest.approx([0.5, 1.0])
     assert box_overlaps(Ran([rows], 1, 0, 4, logits), replace(lessons, numbers=None)) == []
+
+
+@pytest.mark.parametrize("count", [70, 79, 90, 400])
+def test_a_name_that_leaves_no_room_for_those_beside_it_is_refused_at_once(tmp_path: Path, count: int) -> None:
+    """Not when all is learned; letters of Chinese take three bytes each."""
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    out = tmp_path / f"{'猫' * count}.safetensors"
+    assert not RunFiles(out).begun()
+    with pytest.raises(InputError, match="takes more than 200 bytes"):
+        teach(pipeline, mascots(4), TeachSettings(steps=2), out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("small")
+def test_the_longest_name_has_room_for_those_beside_it(tmp_path: Path) -> None:
+    out = tmp_path / f"{'a' * (LONGEST_NAME - len('.safetensors'))}.safetensors"
+    settings = TeachSettings(steps=1, batch=1, rank=1)
+    teach(open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), mascots(2), settings, out)
+    assert len(list(tmp_path.iterdir())) == 4 and out.is_file()
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
