@@ -73,7 +73,7 @@ class Taught:
         before: measures on held-out examples of the model as it was; empty where none were held out.
         after: the same with the adaptor.
         curve: the learning curve.
-        sheet: held-out pictures before and after; None where none were held out.
+        sheet: held-out pictures before and after; None where none were held out, or somebody deleted it.
         best: the step whose state was kept.
     """
 
@@ -172,27 +172,31 @@ def _not_shared(out: Path) -> InputError:
 def taught_before(
     pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path
 ) -> Taught | None:
-    """What the same call of :func:`teach` made before; None unless all its files are there and no run is under way.
+    """What the same call of :func:`teach` made before; None unless its adaptor is there and no run is under way.
+
+    The adaptor's own record decides; pictures beside it that were deleted are drawn anew, or not there.
 
     Raises:
         InputError: as :func:`teach`; or a file that is there is broken.
     """
     files = RunFiles(out)
-    if files.begun() or not all(path.is_file() for path in (files.adaptor, files.curve_png)):
+    if files.begun() or not files.adaptor.is_file():
         return None
     adaptor = read_adaptor(files.adaptor)
     identity = identity_of(pipeline, checked(examples, settings.task), settings)
-    if adaptor.training.get(_RUN) != short_digest(identity) or (adaptor.scores and not files.sheet.is_file()):
-        return None
-    return _written(files, adaptor, settings)
+    return _written(files, adaptor, settings) if adaptor.training.get(_RUN) == short_digest(identity) else None
 
 
 def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taught:
-    """What a run wrote."""
-    sheet = load_image(files.sheet) if adaptor.scores else None
+    """What a run wrote: of its pictures, the curve is drawn anew where it is missing."""
+    sheet = load_image(files.sheet) if adaptor.scores and files.sheet.is_file() else None
     before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
     best = adaptor.training.get("kept_step", settings.steps)
-    return Taught(adaptor, before, after, load_image(files.curve_png), sheet, best)
+    if files.curve_png.is_file():
+        curve = load_image(files.curve_png)
+    else:
+        curve = draw_curve(list(read_torn_jsonl(files.curve)), best if adaptor.scores else None)
+    return Taught(adaptor, before, after, curve, sheet, best)
 
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:

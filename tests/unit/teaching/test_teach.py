@@ -37,7 +37,7 @@ from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
 from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.losses import Memory
 from iaa_runtime.teaching.pages import draw_curve
-from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, teach
+from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, taught_before, teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
 
@@ -131,6 +131,24 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
     near = 1 - lines[-1]["held_out_iou"] < (1 - best["held_out_iou"]) * (1 + SLACK)
     assert taught.best == (20 if near else best["step"])
     assert before == (pipeline.ground(picture, ["the leftmost shape"]), pipeline.text("What is 2 plus 3?"))
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_taught_before_is_known_by_its_adaptor_alone(tmp_path: Path) -> None:
+    pipeline, file = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), tmp_path / "mascot.safetensors"
+    examples, settings = mascots(4), TeachSettings(steps=2, batch=1, rank=1)
+    taught = teach(pipeline, examples, settings, file)
+    files = RunFiles(file)
+    files.curve_png.unlink()
+    files.sheet.unlink()
+    again = taught_before(pipeline, examples, settings, file)
+    assert again is not None and again.sheet is None and again.after == taught.after
+    assert again.curve.tobytes() == taught.curve.tobytes()
+    files.curve.unlink()
+    assert taught_before(pipeline, examples, settings, file) is not None
+    assert taught_before(pipeline, examples, replace(settings, rank=2), file) is None
+    file.unlink()
+    assert taught_before(pipeline, examples, settings, file) is None
 
 
 @pytest.mark.usefixtures("small")
