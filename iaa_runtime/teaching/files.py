@@ -14,6 +14,7 @@ import torch
 from ..adaptors.file import SUFFIX
 from ..errors import InputError
 from ..jobs.files import TEMPORARY, check_output, make_folder, write_atomically
+from ..jobs.lock import held
 
 Result = TypeVar("Result")
 PARTS = ".parts"
@@ -73,6 +74,11 @@ class RunFiles:
         """The learning curve so far."""
         return self.parts / "curve.jsonl"
 
+    @property
+    def lock(self) -> Path:
+        """What a run holds while it is under way."""
+        return self.parts / "lock"
+
     def begun(self) -> bool:
         """Whether there is an unfinished run.
 
@@ -82,7 +88,7 @@ class RunFiles:
         ours = os.path.isdir(self.parts) and not self.parts.is_symlink()
         if ours and self.settings.is_file():
             return True
-        if os.path.lexists(self.parts) and (not ours or any(self.parts.iterdir())):
+        if os.path.lexists(self.parts) and (not ours or any(path != self.lock for path in self.parts.iterdir())):
             raise InputError(
                 f"{self.parts} is there already and no unfinished run of iaa teach. Move it away, or choose another "
                 "name for the adaptor."
@@ -102,17 +108,27 @@ class RunFiles:
         for path in self.results:
             check_output(path, overwrite=overwrite or again)
 
-    def make_parts(self) -> None:
-        """Makes the folder of the unfinished run; raises :class:`InputError` where that cannot be."""
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Makes the folder of the run, which no other may use meanwhile; it goes where nothing is kept in it.
+
+        Raises:
+            InputError: another run is under way, or the folder cannot be made.
+        """
         make_folder(self.parts)
+        refusal = f"Another run is teaching {self.adaptor} just now. Wait until it is done, or choose another name."
+        try:
+            with held(self.lock, refusal):
+                yield
+        finally:
+            with suppress(OSError):  # the run goes on later, or somebody put something into it
+                self.parts.rmdir()
 
     def remove_parts(self) -> None:
         """Removes what the run kept, and nothing else."""
         torn = self.parts.glob(f".*{TEMPORARY}")  # of a process that was killed while it wrote
         for path in (*self.lessons, self.state, self.unfinished_curve, *torn, self.settings):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put something into it
-            self.parts.rmdir()
 
 
 @contextmanager

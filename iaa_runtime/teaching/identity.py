@@ -42,17 +42,16 @@ def short_digest(identity: Mapping[str, Any]) -> str:
 
 
 def begin(files: RunFiles, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Makes the folder of a run, or sees to it that the one that is there is of the same.
+    """Notes what a run is made of, or sees to it that the one that is there is of the same.
 
     Args:
-        files: of the run.
+        files: of the run, which is under way.
         identity: of :func:`identity_of`.
         overwrite: a run of anything else is removed.
 
     Raises:
         InputError: there is a run of something else.
     """
-    files.make_parts()
     if files.settings.exists():
         other = _others(files.settings, identity)
         if not other:
@@ -63,7 +62,6 @@ def begin(files: RunFiles, identity: Mapping[str, Any], *, overwrite: bool) -> N
                 "with, remove the folder, choose another name for the adaptor, or have it replaced (overwrite)."
             )
         files.remove_parts()
-        files.make_parts()
     write_bytes(files.settings, json.dumps(identity).encode() + b"\n")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -112,7 +113,7 @@ def teach(
 
     Raises:
         InputError: an example is not usable, which names its row; or a file cannot be written, or an unfinished run
-            beside it has other settings; or there are more processes than pictures a step.
+            beside it has other settings, or another is under way; or there are more processes than pictures a step.
     """
     files, group = RunFiles(out), group or ProcessGroup()
     check_processes(settings, group)
@@ -121,14 +122,32 @@ def teach(
     learned, held = split(right, settings)
     identity = identity_of(pipeline, right, settings)
     group.barrier()  # before the first writes, the others have looked at what is there
-    if group.is_main:
-        begin(files, identity, overwrite=overwrite)
+    phrases = phrases_to_name(example.asked for example in right)
+    with files.under_way() if group.is_main else nullcontext():
+        if group.is_main:
+            begin(files, identity, overwrite=overwrite)
+        return _run(pipeline, learned, held, phrases, settings, files, identity, on_progress, cancelled, group)
+
+
+def _run(
+    pipeline: IAAPipeline,
+    learned: Sequence[Example],
+    held: Sequence[Example],
+    phrases: tuple[str, ...],
+    settings: TeachSettings,
+    files: RunFiles,
+    identity: Mapping[str, Any],
+    on_progress: OnProgress,
+    cancelled: Cancel,
+    group: ProcessGroup,
+) -> Taught:
+    """A run that is begun, from wherever it is to its end."""
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
         if not group.is_main:
             group.barrier()  # what the first has made is read
             if not files.settings.is_file():
-                raise _not_shared(out)
+                raise _not_shared(files.adaptor)
         lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
         tests = None
         if held:
@@ -146,7 +165,7 @@ def teach(
         float(settings.rank),
         base_fingerprint(pipeline.model.checkpoint, settings.task),
         state,
-        phrases_to_name(example.asked for example in right),
+        phrases,
         _noted(settings, learned, held, best) | {_RUN: short_digest(identity)},
     )
     taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)

@@ -333,6 +333,37 @@ def test_a_run_that_was_cancelled_ends_as_if_unbroken(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path, overwrite: bool) -> None:
+    """Whatever the second is to teach: it would write over the first's lessons and states, or remove them."""
+    pipeline, file = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), tmp_path / "mascot.safetensors"
+    settings, refused = TeachSettings(steps=4, batch=1, rank=1), []
+
+    def second(what: str, done: int, total: int) -> None:
+        if what == "steps" and done == 2:
+            parts = {path: path.read_bytes() for path in RunFiles(file).parts.iterdir()}
+            for other in (settings, replace(settings, rank=2)):
+                with pytest.raises(InputError, match="Another run is teaching") as caught:
+                    teach(pipeline, mascots(4), other, file, overwrite=overwrite)
+                refused.append(caught.value)
+            assert {path: path.read_bytes() for path in RunFiles(file).parts.iterdir()} == parts
+
+    teach(pipeline, mascots(4), settings, file, on_progress=second)
+    assert len(refused) == 2 and read_adaptor(file).rank == 1 and not RunFiles(file).parts.exists()
+
+
+def test_a_run_that_was_killed_before_it_noted_anything_is_none(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "mascot.safetensors")
+    files.parts.mkdir()
+    files.lock.touch()
+    assert not files.begun()
+    files.check(overwrite=False)
+    with files.under_way():
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("small")
 def test_a_damaged_part_of_an_unfinished_run_is_named(tmp_path: Path) -> None:
     settings, file = TeachSettings(steps=8, batch=2, rank=2), tmp_path / "a.safetensors"
     pipeline, note = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), Reached("steps", 2)
