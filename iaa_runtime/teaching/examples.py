@@ -83,6 +83,19 @@ class Shown:
         """Opens the picture."""
         return self.examples[0].load()
 
+    def resized(self, size: tuple[int, int], to: tuple[int, int]) -> Shown:
+        """What is said of a picture of ``size``, (width, height) in pixels, of a copy that is ``to`` large."""
+        across, down = to[0] / size[0], to[1] / size[1]
+        return Shown(
+            tuple(
+                replace(
+                    example,
+                    boxes=tuple((x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in example.boxes),
+                )
+                for example in self.examples
+            )
+        )
+
 
 def by_picture(examples: Sequence[Example]) -> list[Shown]:
     """Examples in groups of one picture, in the order of first appearance."""
