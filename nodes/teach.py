@@ -189,7 +189,7 @@ def made_before(
         CheckpointError: the file is broken, and not to be replaced.
     """
     try:
-        taught = taught_before(pipeline, examples, settings, file)
+        taught = taught_before(pipeline, examples, settings, file, check_interrupt)
     except (InputError, CheckpointError):
         if not overwrite:
             raise

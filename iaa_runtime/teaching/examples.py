@@ -13,7 +13,7 @@ from PIL import Image
 from ..boxes.geometry import Box, pad_box
 from ..config import Task
 from ..config.teaching import TeachSettings
-from ..errors import InputError, spelled
+from ..errors import Cancel, InputError, check_cancelled, spelled
 from ..images.load import load_image
 from ..text.prompts import asked_phrase, grounding_question
 
@@ -105,7 +105,7 @@ def by_picture(examples: Sequence[Example]) -> list[Shown]:
     return [Shown(tuple(group)) for group in groups.values()]
 
 
-def checked(examples: Sequence[Example], task: Task) -> list[Example]:
+def checked(examples: Sequence[Example], task: Task, cancelled: Cancel = None) -> list[Example]:
     """The examples, with boxes cut off at the picture's edges, after a look at every picture.
 
     All boxes of one phrase on one picture come as one example, however the data spell the phrase.
@@ -113,11 +113,13 @@ def checked(examples: Sequence[Example], task: Task) -> list[Example]:
     Raises:
         InputError: there is none; or one asks nothing, has no answer, lacks its picture, has a box outside of it, or
             speaks of another size than the picture has. The sentence begins with the row.
+        Cancelled: the callback says so; it is asked before each picture.
     """
     if not examples:
         raise InputError("There is no example to learn from or to score. Give pictures with boxes or answers.")
     found: list[Example] = []
     for shown in by_picture(examples):
+        check_cancelled(cancelled)
         size = shown.load().size
         found += [_checked(example, task, size) for example in shown.examples]
     return _merged(found) if task is Task.G else found

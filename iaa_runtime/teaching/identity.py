@@ -12,21 +12,25 @@ from typing import Any
 from PIL import Image
 
 from ..config.teaching import TeachSettings
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from ..jobs.files import file_digest, json_line, read_text, write_bytes
 from ..pipeline.local import IAAPipeline
 from .examples import Example, by_picture
 from .files import RunFiles
 
 
-def identity_of(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:
+def identity_of(
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, cancelled: Cancel = None
+) -> dict[str, Any]:
     """The model, the settings, and a digest of examples, what their pictures show included.
 
     Raises:
         InputError: a picture cannot be read.
+        Cancelled: the callback says so; it is asked before each picture.
     """
     digest = hashlib.sha256()
     for shown in by_picture(examples):
+        check_cancelled(cancelled)
         image = shown.examples[0].image
         digest.update(_contents(image).encode())
         for example in shown.examples:

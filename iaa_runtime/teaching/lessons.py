@@ -158,7 +158,7 @@ def write_lessons(
     """
     writer = Writer(pipeline, task)
     numbers = number_ids(pipeline) if task is Task.G else None
-    recolor = task is Task.G and colors_vary(pictures)
+    recolor = task is Task.G and colors_vary(pictures, cancelled)
     features: list[Tensor] = []
     taught: list[list[Row]] = []
     kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16

@@ -118,9 +118,9 @@ def teach(
     files, group = RunFiles(out), group or ProcessGroup()
     check_processes(settings, group)
     files.check(overwrite=overwrite)
-    right = checked(examples, settings.task)
+    right = checked(examples, settings.task, cancelled)
     learned, held = split(right, settings)
-    identity = identity_of(pipeline, right, settings)
+    identity = identity_of(pipeline, right, settings, cancelled)
     group.barrier()  # before the first writes, the others have looked at what is there
     phrases = phrases_to_name(example.asked for example in right)
     with files.under_way() if group.is_main else nullcontext():
@@ -189,7 +189,7 @@ def _not_shared(out: Path) -> InputError:
 
 
 def taught_before(
-    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path, cancelled: Cancel = None
 ) -> Taught | None:
     """What the same call of :func:`teach` made before; None unless its adaptor is there and no run is under way.
 
@@ -202,7 +202,7 @@ def taught_before(
     if files.begun() or not files.adaptor.is_file():
         return None
     adaptor = read_adaptor(files.adaptor)
-    identity = identity_of(pipeline, checked(examples, settings.task), settings)
+    identity = identity_of(pipeline, checked(examples, settings.task, cancelled), settings, cancelled)
     return _written(files, adaptor, settings) if adaptor.training.get(_RUN) == short_digest(identity) else None
 
 

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,19 @@ class Reached:
 
     def asked(self) -> bool:
         return self._reached
+
+
+def test_cancel_is_heard_while_pictures_are_first_looked_at(tmp_path: Path) -> None:
+    pipeline, asked, out = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), [0], tmp_path / "a.safetensors"
+
+    def after(count: int) -> Callable[[], bool]:
+        asked[0] = 0
+        return lambda: [asked.append(asked.pop() + 1), asked[0] > count][1]
+
+    for count in (0, 3, 5, 8):  # of six pictures, each is checked, and then part of the digest
+        with pytest.raises(Cancelled):
+            teach(pipeline, mascots(6), TeachSettings(steps=2), out, cancelled=after(count))
+        assert asked == [count + 1] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("small")
