@@ -227,6 +227,8 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
     pictures: dict[str, list[float]] = {}
     for case in cases:
         pictures.setdefault(case.target.img_path, []).append(case.iou)
+    groups = pictures.values()
+    interval = bootstrap_interval([*map(sum, groups)], [*map(len, groups)], bounds=(0.0, 1.0))
     histogram = [0] * BINS
     for case in cases:
         histogram[min(BINS - 1, int(case.iou * BINS))] += 1
@@ -237,9 +239,7 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
         "interval_95": overall["interval_95"],
         "unreadable": sum(not case.readable for case in cases),
         "mean_iou": overall["mean_iou"],
-        "mean_iou_interval_95": list(
-            bootstrap_interval([sum(group) for group in pictures.values()], [*map(len, pictures.values())])
-        ),
+        "mean_iou_interval_95": list(interval),
         "precision_at": {str(t): sum(case.iou >= t for case in cases) / len(cases) for t in THRESHOLDS},
         "iou_histogram": histogram,
         "by_size": _groups(cases, SIZES, [case.target.area for case in cases], inclusive=False),
