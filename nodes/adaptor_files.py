@@ -14,7 +14,7 @@ from ..iaa_runtime.errors import AdaptorError, InputError, spelled
 ADAPTORS = "iaa_adaptors"
 """The key of the folders."""
 LONGEST_NAME = 100
-"""Characters: names of files that lie beside the adaptor's are longer, and disks allow 255 bytes."""
+"""Bytes: names of files that lie beside the adaptor's are longer, and disks allow 255."""
 _NO_NAME = re.compile(
     r"""[\x00-\x1f\x7f"*/:<>?\\|] | ^[. ] | [. ]$ | ^(con|prn|aux|nul|com\d|lpt\d)(\.|$)""", re.IGNORECASE | re.VERBOSE
 )
@@ -59,10 +59,10 @@ def new_adaptor_file(name: str) -> Path:
         InputError: it is no such name, or another folder has an adaptor of that name.
     """
     stem = name.strip().removesuffix(SUFFIX)
-    if not stem or len(stem) > LONGEST_NAME or not stem.isprintable() or _NO_NAME.search(stem):
+    if not stem or not stem.isprintable() or _NO_NAME.search(stem) or len(os.fsencode(stem)) > LONGEST_NAME:
         raise InputError(
-            f"'name' is {spelled(name)}, which is no name of one file. Give a word such as my_mascot; the file goes "
-            f"into {own_folder()}."
+            f"'name' is {spelled(name)}, which is no name of one file, or takes more than {LONGEST_NAME} bytes. Give a "
+            f"word such as my_mascot; the file goes into {own_folder()}."
         )
     file = own_folder() / f"{stem}{SUFFIX}"
     other = folder_paths.get_full_path(ADAPTORS, file.name)

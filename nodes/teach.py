@@ -189,7 +189,7 @@ def made_before(
         CheckpointError: the file is broken, and not to be replaced.
     """
     try:
-        taught = taught_before(pipeline, examples, settings, file)
+        taught = taught_before(pipeline, examples, settings, file, check_interrupt)
     except (InputError, CheckpointError):
         if not overwrite:
             raise
@@ -198,12 +198,17 @@ def made_before(
         return taught
     files = RunFiles(file)
     there = next((path for path in files.results if path.exists()), None)
-    if taught is None and there is not None and not files.begun():
+    if taught is not None or there is None or files.begun():
+        return taught
+    if there == files.adaptor:
         raise InputError(
             f"'name': {there} is there already, and was not made of these pictures with these settings. Choose another "
             "name, or switch on 'overwrite'."
         )
-    return taught
+    raise InputError(
+        f"'name': {there} is there already, without the adaptor that it belongs to. Move it away, choose another name, "
+        "or switch on 'overwrite'."
+    )
 
 
 def teach_anew(
@@ -223,7 +228,7 @@ def teach_anew(
 
 
 def output(taught: Taught, file: Path, cls: type[io.ComfyNode]) -> io.NodeOutput:
-    """The node's outputs and what it shows; without held-out pictures, what takes their sheet does not run."""
+    """The node's outputs and what it shows; without a sheet of held-out pictures, what takes it does not run."""
     sheets = [taught.curve] if taught.sheet is None else [taught.curve, taught.sheet]
     curve, *rest = (intermediate(image_batch([sheet], 1, sheet.size)) for sheet in sheets)
     scores = [f"{title}: {line}" for title in ("before", "after") for line in told(getattr(taught, title))]

@@ -16,6 +16,7 @@ from ..evaluation.mme_questions import MmeQuestion, find_picture, read_question_
 from ..evaluation.report import write_mme_page, write_refcoco_page, write_shapes_page
 from ..evaluation.run import EvalSettings, answer_mme, answer_refcoco, check_pictures, mme_results
 from ..evaluation.shapes import MEANINGS, details, read_scenes
+from ..images.names import path_in_list
 from ..jobs.files import write_jsonl
 from ..jobs.job import Job
 from ..jobs.origin import check_origin, origin_file, read_origin, write_origin
@@ -28,7 +29,7 @@ from .arguments.shared import generation_options
 from .eval_boxes import run_boxes
 from .opening import join_processes, open_pipeline
 from .origin import origin_of
-from .output import print_json
+from .output import print_json, print_plan
 from .outputs import Outputs
 
 PARTS = ".parts"
@@ -83,7 +84,7 @@ def _run_benchmark(options: argparse.Namespace, answer: Answer, write: Callable[
     job = answer(pipeline, parts, settings, group)
     if options.dry_run:
         if group.is_main:
-            _tell(options, questions=job.count, done=job.done(), out=options.out, report=options.report)
+            print_plan(options, questions=job.count, done=job.done(), out=options.out, report=options.report)
         group.leave()
         return False
     if group.is_main:
@@ -105,15 +106,6 @@ def _with_origin(summary: dict[str, Any], result: str) -> dict[str, Any]:
     return summary | {"origin": origin} if origin else summary
 
 
-def _tell(options: argparse.Namespace, **plan: Any) -> None:
-    """Says what a run would do."""
-    if options.json:
-        print_json({"dry_run": True} | plan)
-    else:
-        told = [f"{name} {value}" for name, value in plan.items() if value is not None]
-        print(f"{options.benchmark}: {', '.join(told)}. Nothing was written.")
-
-
 # RefCOCO -------------------------------------------------------------------------------------------------------------
 
 
@@ -122,13 +114,13 @@ def _refcoco(options: argparse.Namespace, outputs: Outputs) -> None:
     images = Path(options.images) if options.images else None
     for name in {target.img_path for target in targets.values()}:
         if images is not None:
-            outputs.spares("the picture", images / name)
+            outputs.spares("the picture", path_in_list(images, name))
     if options.out and not _run_refcoco(options, targets, images):
         return
     cases = refcoco.score(targets, refcoco.read_predictions(Path(options.predictions or options.out), targets))
     summary = _with_origin(refcoco.summarize(cases), options.predictions or options.out)
     if options.dry_run:
-        _tell(options, predictions=len(cases), report=options.report)
+        print_plan(options, predictions=len(cases), report=options.report)
         return
     if options.report:
         write_refcoco_page(Path(options.report), cases, summary, images, overwrite=options.overwrite)
@@ -174,7 +166,7 @@ def _mme(options: argparse.Namespace, outputs: Outputs) -> None:
     results = mme.read_results(Path(options.results or options.out), partial=options.partial or bool(options.out))
     summary = _with_origin(mme.summarize(results), options.results or options.out)
     if options.dry_run:
-        _tell(options, answers=sum(map(len, results.values())), report=options.report)
+        print_plan(options, answers=sum(map(len, results.values())), report=options.report)
         return
     if options.report:
         find = partial(find_picture, options.data or options.images)
@@ -207,7 +199,7 @@ def _shapes(options: argparse.Namespace, _: Outputs) -> None:
     if group.is_main:  # the demo checkpoint is too small to be worth spreading
         pipeline = open_pipeline(options)
         if options.dry_run:
-            _tell(options, scenes=options.scenes)
+            print_plan(options, scenes=options.scenes)
         else:
             _score_shapes(options, pipeline)
     group.leave()

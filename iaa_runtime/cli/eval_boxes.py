@@ -17,7 +17,7 @@ from ..teaching.formats import read_examples
 from ..teaching.scores import BoxCase, find_boxes, summarize_boxes, told
 from .opening import join_processes, open_pipeline
 from .origin import origin_of
-from .output import print_json
+from .output import print_json, print_plan
 from .outputs import Outputs
 
 
@@ -37,7 +37,7 @@ def run_boxes(options: argparse.Namespace, outputs: Outputs) -> None:
     if group.is_main:
         pipeline = open_pipeline(options, Task.G)
         if options.dry_run:
-            print(f"{len(examples):,} phrases on pictures would be asked for. Nothing was written.")
+            print_plan(options, phrases=len(examples), out=options.out)
         else:
             progress = Progress(len(examples), what="phrases")
             cases = find_boxes(pipeline, examples, options.threshold, progress.update)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import codecs
 import io
 import json
@@ -43,6 +44,15 @@ def print_json(record: dict[str, Any]) -> None:
     """Writes one JSON line to stdout, in UTF-8 or ASCII; numbers that JSON has none for (NaN, infinities) as null."""
     escape = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
     print(json.dumps(_finite(record), ensure_ascii=escape, allow_nan=False), flush=True)
+
+
+def print_plan(options: argparse.Namespace, **plan: Any) -> None:
+    """Says what a run of a benchmark would do: as a JSON line where those were asked for, else in a sentence."""
+    if options.json:
+        print_json({"dry_run": True} | plan)
+    else:
+        told = [f"{name} {value}" for name, value in plan.items() if value is not None]
+        print(f"{options.benchmark}: {', '.join(told)}. Nothing was written.")
 
 
 def _finite(value: Any) -> Any:

@@ -170,7 +170,7 @@ def picture_scores(answers: Sequence[Answer]) -> list[float]:
 
 def _interval(answers: Sequence[Answer]) -> tuple[float, float]:
     scores = picture_scores(answers)
-    return bootstrap_interval(scores, [1] * len(scores))
+    return bootstrap_interval(scores, [1] * len(scores), bounds=(0.0, 200.0))
 
 
 def write_results(folder: Path, results: Mapping[str, Sequence[Answer]]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..images.names import path_in_list
 from ..jobs.files import check_text, numbered_jsonl, read_text
 from .mme import CATEGORIES, Answer, check_pairs
 
@@ -126,7 +127,7 @@ def read_question_file(path: Path, folder: Path) -> list[MmeQuestion]:
         check_text(row["image"] + row["text"], where)
         if row["category"] not in CATEGORIES:
             raise InputError(f"{where}: there is no category {row['category']!r}. MME has {', '.join(CATEGORIES)}.")
-        picture = folder / row["image"]
+        picture = path_in_list(folder, row["image"])
         if not os.path.isfile(picture):
             raise InputError(f"{where}: there is no picture {picture}. Check --images.")
         question, truth, file = _truth(row, picture, path, where)

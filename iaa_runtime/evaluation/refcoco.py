@@ -91,7 +91,7 @@ def read_annotations(path: Path) -> dict[int | str, Target]:
     targets: dict[int | str, Target] = {}
     for number, row in numbered_jsonl(path):
         where = f"{path}, line {number}"
-        target = _target(row, _new_id(row, "sent_id", where, targets), where)
+        target = _target(row, new_id(row, "sent_id", where, targets), where)
         targets[target.sent_id] = target
     if not targets:
         raise InputError(f"{path} holds no annotation.")
@@ -120,11 +120,17 @@ def _target(row: Mapping[str, Any], identity: int | str, where: str) -> Target:
     return Target(identity, str(texts[0]), str(texts[1]), (x1, y1, x2, y2), (int(width or 0), int(height or 0)))
 
 
-def _new_id(row: Mapping[str, Any], name: str, where: str, known: Container[int | str]) -> int | str:
-    """The row's id, which must be valid and not yet known."""
+def id_of(row: Mapping[str, Any], name: str, where: str) -> int | str:
+    """The id that a row names; raises :class:`InputError` unless it is a whole number or a text."""
     value = row.get(name)
     if type(value) is not int and not isinstance(value, str):
         raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a whole number or a text.")
+    return value
+
+
+def new_id(row: Mapping[str, Any], name: str, where: str, known: Container[int | str]) -> int | str:
+    """The row's id; raises :class:`InputError` unless it is a whole number or a text, and not yet known."""
+    value = id_of(row, name, where)
     if value in known:
         raise InputError(f"{where}: {name} {spelled(value)} is there already. Each may come once.")
     return value
@@ -143,7 +149,7 @@ def read_predictions(path: Path, targets: Mapping[int | str, Target]) -> dict[in
     answers: dict[int | str, str] = {}
     for number, row in numbered_jsonl(path):
         where = f"{path}, line {number}"
-        identity = _new_id(row, "question_id", where, answers)
+        identity = new_id(row, "question_id", where, answers)
         if not isinstance(row.get("text"), str):
             raise InputError(f"{where}: 'text' is {spelled(row.get('text'))}; it must be the model's answer.")
         if len(row["text"]) > LONGEST_ANSWER:
@@ -221,6 +227,8 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
     pictures: dict[str, list[float]] = {}
     for case in cases:
         pictures.setdefault(case.target.img_path, []).append(case.iou)
+    groups = pictures.values()
+    interval = bootstrap_interval([*map(sum, groups)], [*map(len, groups)], bounds=(0.0, 1.0))
     histogram = [0] * BINS
     for case in cases:
         histogram[min(BINS - 1, int(case.iou * BINS))] += 1
@@ -231,9 +239,7 @@ def summarize(cases: Sequence[Case]) -> dict[str, Any]:
         "interval_95": overall["interval_95"],
         "unreadable": sum(not case.readable for case in cases),
         "mean_iou": overall["mean_iou"],
-        "mean_iou_interval_95": list(
-            bootstrap_interval([sum(group) for group in pictures.values()], [*map(len, pictures.values())])
-        ),
+        "mean_iou_interval_95": list(interval),
         "precision_at": {str(t): sum(case.iou >= t for case in cases) / len(cases) for t in THRESHOLDS},
         "iou_histogram": histogram,
         "by_size": _groups(cases, SIZES, [case.target.area for case in cases], inclusive=False),

@@ -10,6 +10,7 @@ from typing import Any
 from ..boxes.geometry import Box
 from ..errors import InputError
 from ..images.load import load_image
+from ..images.names import path_in_list
 from ..images.page import Markup, embedded, figure, figures, note, origin, page, table
 from ..jobs.files import make_folder, write_bytes
 from .mme import Answer
@@ -136,7 +137,7 @@ def _mistake(category: str, answer: Answer, picture: Path | None) -> str:
 
 def _case(case: Case, images: Path | None) -> str:
     drawn = [(case.target.bbox, _TRUTH), *((box, _ANSWER) for box in case.boxes)]
-    picture = _inline(images / case.target.img_path if images is not None else None, drawn)
+    picture = _inline(path_in_list(images, case.target.img_path) if images is not None else None, drawn)
     caption = (
         f"“{escape(case.target.expression)}”: IoU {case.iou:.2f} <span class='answer'>{escape(case.text)}</span> "
         f"<span class='note'>{escape(str(case.target.sent_id))}, {escape(case.target.img_path)}</span>"

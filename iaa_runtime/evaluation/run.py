@@ -14,6 +14,7 @@ from PIL import Image
 from ..config import BATCH_ROWS, GenerationConfig, Task
 from ..errors import InputError
 from ..images.load import load_image
+from ..images.names import path_in_list
 from ..jobs.files import json_line
 from ..jobs.job import Job, Row
 from ..jobs.process_group import ProcessGroup
@@ -55,7 +56,7 @@ class EvalSettings:
 
 def check_pictures(targets: Mapping[int | str, Target], images: Path) -> None:
     """Raises :class:`InputError` where pictures of the annotations are not in their folder."""
-    missing = sorted({target.img_path for target in targets.values() if not os.path.isfile(images / target.img_path)})
+    missing = sorted({t.img_path for t in targets.values() if not os.path.isfile(path_in_list(images, t.img_path))})
     if missing:
         raise InputError(
             f"{len(missing)} pictures of the annotations are not in {images}: {', '.join(missing[:3])}"
@@ -93,7 +94,7 @@ def answer_refcoco(
             "question_id": target.sent_id,
             "prompt": target.expression,
             "ask": grounding_question(target.expression, full_stop=False),
-            "path": str(images / target.img_path),
+            "path": str(path_in_list(images, target.img_path)),
             "size": list(target.size),
         }
         for target in targets.values()

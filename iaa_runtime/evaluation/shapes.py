@@ -92,7 +92,8 @@ def details(tally: Tally) -> dict[str, dict[str, Any]]:
         ("single_iou", [iou for _, iou, _, _ in singles]),
         ("elongated_iou", [iou for _, iou, _, _ in long]),
     ):
-        found[name] = _detail(len(ious), bootstrap_interval(ious, [1] * len(ious)) if len(ious) > 1 else None)
+        interval = bootstrap_interval(ious, [1] * len(ious), bounds=(0.0, 1.0)) if len(ious) > 1 else None
+        found[name] = _detail(len(ious), interval)
     counts = {
         "several_f1": tally.boxes[2],
         "absent_auc": len(tally.absent_scores),

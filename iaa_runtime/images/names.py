@@ -65,6 +65,11 @@ def name_in_list(folder: Path, name: str) -> str:
     return name.replace("\\", "/") if foreign else name
 
 
+def path_in_list(folder: Path, name: str) -> Path:
+    """Where the picture lies that a list beside ``folder`` calls so, as :func:`name_in_list` reads it."""
+    return folder / name_in_list(folder, name)
+
+
 def path_here(path: str, name: str) -> str:
     """Where a picture lies that another run noted down: ``path``; under its name where that was on another system."""
     return path if path.startswith("/") == (os.sep == "/") else os.path.abspath(name)

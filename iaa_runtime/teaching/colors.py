@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from ..boxes.geometry import Box
+from ..errors import Cancel, check_cancelled
 from .examples import Shown
 
 LEAST_BOXES = 8
@@ -17,13 +18,15 @@ ALIKE = 0.5
 """Hues whose mean on the circle is longer than this are of one colour; for hues of all sorts it comes near 0."""
 
 
-def colors_vary(pictures: Sequence[Shown]) -> bool:
+def colors_vary(pictures: Sequence[Shown], cancelled: Cancel = None) -> bool:
     """Whether the things of every phrase come in so many hues that any hue would do.
 
     A hue counts by its saturation: things that are grey in every picture have a colour, too, and no hue to be turned.
+    ``cancelled`` is asked before each picture.
     """
     hues: dict[str, list[complex]] = {}
     for shown in pictures:
+        check_cancelled(cancelled)
         picture = None
         for example in shown.examples:
             for box in example.boxes:

@@ -13,7 +13,7 @@ from PIL import Image
 from ..boxes.geometry import Box, pad_box
 from ..config import Task
 from ..config.teaching import TeachSettings
-from ..errors import InputError, spelled
+from ..errors import Cancel, InputError, check_cancelled, spelled
 from ..images.load import load_image
 from ..text.prompts import asked_phrase, grounding_question
 
@@ -83,6 +83,19 @@ class Shown:
         """Opens the picture."""
         return self.examples[0].load()
 
+    def resized(self, size: tuple[int, int], to: tuple[int, int]) -> Shown:
+        """What is said of a picture of ``size``, (width, height) in pixels, of a copy that is ``to`` large."""
+        across, down = to[0] / size[0], to[1] / size[1]
+        return Shown(
+            tuple(
+                replace(
+                    example,
+                    boxes=tuple((x1 * across, y1 * down, x2 * across, y2 * down) for x1, y1, x2, y2 in example.boxes),
+                )
+                for example in self.examples
+            )
+        )
+
 
 def by_picture(examples: Sequence[Example]) -> list[Shown]:
     """Examples in groups of one picture, in the order of first appearance."""
@@ -92,7 +105,7 @@ def by_picture(examples: Sequence[Example]) -> list[Shown]:
     return [Shown(tuple(group)) for group in groups.values()]
 
 
-def checked(examples: Sequence[Example], task: Task) -> list[Example]:
+def checked(examples: Sequence[Example], task: Task, cancelled: Cancel = None) -> list[Example]:
     """The examples, with boxes cut off at the picture's edges, after a look at every picture.
 
     All boxes of one phrase on one picture come as one example, however the data spell the phrase.
@@ -100,22 +113,29 @@ def checked(examples: Sequence[Example], task: Task) -> list[Example]:
     Raises:
         InputError: there is none; or one asks nothing, has no answer, lacks its picture, has a box outside of it, or
             speaks of another size than the picture has. The sentence begins with the row.
+        Cancelled: the callback says so; it is asked before each picture.
     """
     if not examples:
         raise InputError("There is no example to learn from or to score. Give pictures with boxes or answers.")
     found: list[Example] = []
     for shown in by_picture(examples):
+        check_cancelled(cancelled)
         size = shown.load().size
         found += [_checked(example, task, size) for example in shown.examples]
     return _merged(found) if task is Task.G else found
 
 
 def _merged(examples: Sequence[Example]) -> list[Example]:
-    """One example for a phrase on a picture: two that differ would teach that it is there, and that it is not."""
+    """One example for a phrase on a picture: two that differ would teach that it is there, and that it is not.
+
+    A phrase is spelled everywhere as it comes first: capital letters make no other thing.
+    """
+    spellings: dict[str, str] = {}
     found: dict[tuple[str, str], Example] = {}
     for example in examples:
-        key = example.picture_key, example.asked
-        before = found.get(key, example)
+        asked = spellings.setdefault(example.asked.casefold(), example.asked)
+        key = example.picture_key, asked
+        before = found.get(key, replace(example, asked=asked))
         found[key] = replace(before, boxes=tuple(dict.fromkeys((*before.boxes, *example.boxes))))
     return list(found.values())
 
@@ -147,12 +167,14 @@ def _inside(box: Box, size: tuple[int, int], where: str) -> Box:
     width, height = size
     if not (x1 < x2 and y1 < y2):
         raise InputError(f"{where}: the box {spelled(box)} is empty or reversed. Give left, top, right, bottom.")
-    if min(x1, y1) < -SLACK or x2 > width + SLACK or y2 > height + SLACK:
+    cut = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    within = min(x1, y1) >= -SLACK and x2 <= width + SLACK and y2 <= height + SLACK
+    if not within or cut[0] >= cut[2] or cut[1] >= cut[3]:  # of a sliver beside the picture nothing is left
         raise InputError(
             f"{where}: the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) reaches outside of its picture of {width} x "
             f"{height}. Are its numbers pixels of this very picture, and not x, y, width, height?"
         )
-    return max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    return cut
 
 
 def split(examples: Sequence[Example], settings: TeachSettings) -> tuple[list[Example], list[Example]]:

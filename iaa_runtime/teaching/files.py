@@ -14,10 +14,13 @@ import torch
 from ..adaptors.file import SUFFIX
 from ..errors import InputError
 from ..jobs.files import TEMPORARY, check_output, make_folder, write_atomically
+from ..jobs.lock import held
 
 Result = TypeVar("Result")
 PARTS = ".parts"
 """Suffix of the folder in which an unfinished run is kept."""
+LONGEST_NAME = 200
+"""Bytes of an adaptor's name: what lies beside its file, or is written first, has a longer one; disks allow 255."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +74,21 @@ class RunFiles:
         """The learning curve so far."""
         return self.parts / "curve.jsonl"
 
+    @property
+    def lock(self) -> Path:
+        """What a run holds while it is under way."""
+        return self.parts / "lock"
+
     def begun(self) -> bool:
         """Whether there is an unfinished run.
 
         Raises:
             InputError: something else lies where its folder goes.
         """
-        ours = self.parts.is_dir() and not self.parts.is_symlink()
+        ours = os.path.isdir(self.parts) and not self.parts.is_symlink()
         if ours and self.settings.is_file():
             return True
-        if os.path.lexists(self.parts) and (not ours or any(self.parts.iterdir())):
+        if os.path.lexists(self.parts) and (not ours or any(path != self.lock for path in self.parts.iterdir())):
             raise InputError(
                 f"{self.parts} is there already and no unfinished run of iaa teach. Move it away, or choose another "
                 "name for the adaptor."
@@ -91,21 +99,36 @@ class RunFiles:
         """Raises :class:`InputError` where one of them may not be written."""
         if self.adaptor.suffix != SUFFIX:
             raise InputError(f"{self.adaptor} is no name for an adaptor: it must end in {SUFFIX}. Choose such a one.")
+        if len(os.fsencode(self.adaptor.name)) > LONGEST_NAME:
+            raise InputError(
+                f"{self.adaptor} cannot be written: its name takes more than {LONGEST_NAME} bytes, and those of the "
+                "files beside it are longer still. Choose a shorter one."
+            )
         again = self.begun()
         for path in self.results:
             check_output(path, overwrite=overwrite or again)
 
-    def make_parts(self) -> None:
-        """Makes the folder of the unfinished run; raises :class:`InputError` where that cannot be."""
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Makes the folder of the run, which no other may use meanwhile; it goes where nothing is kept in it.
+
+        Raises:
+            InputError: another run is under way, or the folder cannot be made.
+        """
         make_folder(self.parts)
+        refusal = f"Another run is teaching {self.adaptor} just now. Wait until it is done, or choose another name."
+        try:
+            with held(self.lock, refusal):
+                yield
+        finally:
+            with suppress(OSError):  # the run goes on later, or somebody put something into it
+                self.parts.rmdir()
 
     def remove_parts(self) -> None:
         """Removes what the run kept, and nothing else."""
         torn = self.parts.glob(f".*{TEMPORARY}")  # of a process that was killed while it wrote
         for path in (*self.lessons, self.state, self.unfinished_curve, *torn, self.settings):
             path.unlink(missing_ok=True)
-        with suppress(OSError):  # somebody put something into it
-            self.parts.rmdir()
 
 
 @contextmanager

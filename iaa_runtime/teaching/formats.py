@@ -1,9 +1,9 @@
-"""Reads examples from files: COCO JSON, RefCOCO lines, lines of ``iaa annotate`` and ``iaa ground``, LLaVA JSON."""
+"""Reads examples from files: COCO JSON, RefCOCO lines, lines of ``iaa annotate`` and ``iaa ground``, LLaVA's."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 from ..boxes.geometry import Box
 from ..config import Task
 from ..errors import InputError, spelled
-from ..evaluation.refcoco import read_annotations
+from ..evaluation.refcoco import id_of, new_id, read_annotations
+from ..images.names import path_in_list
 from ..jobs.files import check_text, numbered_jsonl, read_text
 from ..text.prompts import CAPTION_PROMPTS
 from .examples import Example
 
 FORMATS = (
     "COCO JSON (instances or captions), RefCOCO lines (sent_id, expression, img_path, bbox, width, height), lines of "
-    "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON (image, conversations)"
+    "iaa annotate or iaa ground (image, detections or caption), or LLaVA JSON or lines (image, conversations)"
 )
 _MARK = "<image>"
 _LARGEST = 10**9
@@ -56,7 +57,7 @@ def _json(path: Path, folder: Path, task: Task) -> Iterator[Example]:
     if isinstance(data, dict) and isinstance(data.get("images"), list) and isinstance(data.get("annotations"), list):
         return _coco(data, path, folder, task)
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
-        return _llava(data, path, folder, task)
+        return _llava([(f"{path}, entry {number}", row) for number, row in enumerate(data, 1)], path, folder, task)
     raise InputError(f"{path} is none of what is read: {FORMATS}.")
 
 
@@ -72,19 +73,19 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
     for number, row in enumerate(data["images"], 1):
         where = f"{path}, image {number}"
         row = _table(row, where)
-        pictures[_key(row, "id", where)] = (folder / _word(row, "file_name", where), _size(row, where))
-    names = {}
+        pictures[new_id(row, "id", where, pictures)] = (_file(folder, row, "file_name", where), _size(row, where))
+    names: dict[Any, str] = {}
     for number, row in enumerate(_list(data, "categories", str(path)), 1):
         where = f"{path}, category {number}"
         row = _table(row, where)
-        names[_key(row, "id", where)] = _word(row, "name", where)
+        names[new_id(row, "id", where, names)] = _word(row, "name", where)
     boxes: dict[tuple[Any, Any], list[Box]] = {}
     wheres: dict[tuple[Any, Any], str] = {}
     crowds = set[tuple[Any, Any]]()
     for number, row in enumerate(data["annotations"], 1):
         where = f"{path}, annotation {number}"
         row = _table(row, where)
-        image = _key(row, "image_id", where)
+        image = id_of(row, "image_id", where)
         if image not in pictures:
             raise InputError(f"{where}: there is no image {spelled(image)} in the file. Mend or remove the row.")
         if task is Task.MM:
@@ -93,7 +94,7 @@ def _coco(data: Row, path: Path, folder: Path, task: Task) -> Iterator[Example]:
                 caption = _word(row, "caption", where)
                 yield Example(file, CAPTION_PROMPTS["caption"], answer=caption, size=size, where=where)
         elif "bbox" in row or "segmentation" in row:
-            category = _key(row, "category_id", where)
+            category = id_of(row, "category_id", where)
             if category not in names:
                 raise InputError(f"{where}: there is no category {spelled(category)}, so no phrase. Name it.")
             if row.get("iscrowd"):
@@ -121,20 +122,17 @@ def _lines(path: Path, folder: Path, task: Task) -> Iterator[Example]:
         if task is Task.MM:
             raise InputError(f"{path} holds boxes of expressions, from which MM learns nothing. Teach G with it.")
         return _refcoco(path, folder)
+    if "conversations" in first:
+        return _llava([(f"{path}, line {number}", row) for number, row in numbered_jsonl(path)], path, folder, task)
     return _records(path, folder, task)
 
 
 def _refcoco(path: Path, folder: Path) -> Iterator[Example]:
-    """The published evaluation's rows; several boxes of one expression on one picture belong together."""
-    found: dict[tuple[str, str], Example] = {}
+    """The published evaluation's rows, one box each; :func:`.examples.checked` puts those of one thing together."""
     for identity, target in read_annotations(path).items():
-        key = (target.img_path, target.expression)
-        before = found[key].boxes if key in found else ()
         where = f"{path}, sent_id {spelled(identity)}"
-        found[key] = Example(
-            folder / target.img_path, target.expression, (*before, target.bbox), size=target.size, where=where
-        )
-    yield from found.values()
+        file = path_in_list(folder, target.img_path)
+        yield Example(file, target.expression, (target.bbox,), size=target.size, where=where)
 
 
 def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
@@ -144,12 +142,18 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
     there, all labels of the file count as looked for in that picture.
     """
     rows = [(f"{path}, line {n}", row) for n, row in numbered_jsonl(path) if "error" not in row]
+    for where, row in rows:
+        if not row.keys() & {"detections", "caption", "answer"}:
+            raise InputError(
+                f"{where}: it has none of 'detections', 'caption' and 'answer'. Mend or remove the line; what is read "
+                f"is {FORMATS}."
+            )
     if task is Task.MM:
         for where, row in rows:
             if "caption" in row or "answer" in row:
                 prompt = _word(row, "prompt", where) if "prompt" in row else CAPTION_PROMPTS["caption"]
                 answer = _word(row, "caption" if "caption" in row else "answer", where)
-                yield Example(folder / _word(row, "image", where), prompt, answer=answer, where=where)
+                yield Example(_file(folder, row, "image", where), prompt, answer=answer, where=where)
         return
     everywhere = dict.fromkeys(
         _word(_table(d, where), "label", where) for where, row in rows for d in _list(row, "detections", where)
@@ -162,7 +166,7 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
             corners = [found.get(name) for name in ("x", "y", "width", "height")]
             boxes.setdefault(_word(found, "label", where), []).append(_xywh(corners, where))
         size = _size(row, where)
-        file = folder / _word(row, "image", where)
+        file = _file(folder, row, "image", where)
         asked = (
             [_word({"phrases": p}, "phrases", where) for p in _list(row, "phrases", where)]
             if "phrases" in row
@@ -175,14 +179,15 @@ def _records(path: Path, folder: Path, task: Task) -> Iterator[Example]:
 # LLaVA ---------------------------------------------------------------------------------------------------------------
 
 
-def _llava(data: list[Row], path: Path, folder: Path, task: Task) -> Iterator[Example]:
+def _llava(rows: Sequence[tuple[str, Row]], path: Path, folder: Path, task: Task) -> Iterator[Example]:
     """Conversations as LLaVA's data sets have them: every answer is learned, after what was said before it."""
     if task is Task.G:
         raise InputError(f"{path} holds conversations, from which MM learns. For G, give boxes: {FORMATS}.")
-    for number, row in enumerate(data, 1):
-        where = f"{path}, entry {number}"
-        file = folder / _word(row, "image", where)
+    for where, row in rows:
+        file = _file(folder, row, "image", where)
         said = [_turn(turn, where) for turn in _list(row, "conversations", where)]
+        if not said:
+            raise InputError(f"{where}: it has no 'conversations'. Give it some, or remove the entry.")
         if [who for who, _ in said] != [("human", "gpt")[n % 2] for n in range(len(said))] or len(said) % 2:
             raise InputError(f"{where}: turns must be of human and gpt in turn, and end with gpt's. Mend the entry.")
         for at, ((_, asked), (_, answer)) in enumerate(pairwise(said)):
@@ -212,18 +217,15 @@ def _word(row: Row, name: str, where: str) -> str:
     return value
 
 
+def _file(folder: Path, row: Row, name: str, where: str) -> Path:
+    return path_in_list(folder, _word(row, name, where))
+
+
 def _list(row: Row, name: str, where: str) -> list[Any]:
     value = row.get(name)
     if not isinstance(value, list | None):
         raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a list.")
     return value or []
-
-
-def _key(row: Row, name: str, where: str) -> int | str:
-    value = row.get(name)
-    if not isinstance(value, (int, str)) or isinstance(value, bool):
-        raise InputError(f"{where}: {name!r} is {spelled(value)}; it must be a whole number or a text.")
-    return value
 
 
 def _size(row: Row, where: str) -> tuple[int, int] | None:

@@ -12,21 +12,25 @@ from typing import Any
 from PIL import Image
 
 from ..config.teaching import TeachSettings
-from ..errors import InputError
+from ..errors import Cancel, InputError, check_cancelled
 from ..jobs.files import file_digest, json_line, read_text, write_bytes
 from ..pipeline.local import IAAPipeline
 from .examples import Example, by_picture
 from .files import RunFiles
 
 
-def identity_of(pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings) -> dict[str, Any]:
+def identity_of(
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, cancelled: Cancel = None
+) -> dict[str, Any]:
     """The model, the settings, and a digest of examples, what their pictures show included.
 
     Raises:
         InputError: a picture cannot be read.
+        Cancelled: the callback says so; it is asked before each picture.
     """
     digest = hashlib.sha256()
     for shown in by_picture(examples):
+        check_cancelled(cancelled)
         image = shown.examples[0].image
         digest.update(_contents(image).encode())
         for example in shown.examples:
@@ -42,17 +46,16 @@ def short_digest(identity: Mapping[str, Any]) -> str:
 
 
 def begin(files: RunFiles, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Makes the folder of a run, or sees to it that the one that is there is of the same.
+    """Notes what a run is made of, or sees to it that the one that is there is of the same.
 
     Args:
-        files: of the run.
+        files: of the run, which is under way.
         identity: of :func:`identity_of`.
         overwrite: a run of anything else is removed.
 
     Raises:
         InputError: there is a run of something else.
     """
-    files.make_parts()
     if files.settings.exists():
         other = _others(files.settings, identity)
         if not other:
@@ -63,7 +66,6 @@ def begin(files: RunFiles, identity: Mapping[str, Any], *, overwrite: bool) -> N
                 "with, remove the folder, choose another name for the adaptor, or have it replaced (overwrite)."
             )
         files.remove_parts()
-        files.make_parts()
     write_bytes(files.settings, json.dumps(identity).encode() + b"\n")
 
 

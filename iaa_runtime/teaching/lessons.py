@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..boxes.geometry import Box
 from ..config import IMAGE_TOKEN_INDEX, Task
 from ..errors import Cancel, ContextLengthError, check_cancelled
-from ..images.preprocess import preprocess
+from ..images.preprocess import bounded, preprocess
 from ..pipeline.local import IAAPipeline
 from ..text.conversation import Conversation
 from ..text.prompts import grounding_question
@@ -29,6 +30,9 @@ from .views import View, can_mirror, random_view, view_without, whole
 
 SEEN_AT_ONCE = 16
 """Views that go through the tower together."""
+SIDES_SEEN = 4
+"""Views are drawn from a picture whose longer side is at most so many of the tower's. The smallest parts, two fifths of
+it, still have more pixels than the tower sees."""
 WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
 _ABSENT_BOX = (0.1, 0.4)
@@ -146,46 +150,55 @@ def write_lessons(
         pipeline: whose tower and tokenizer are used.
         task: G or MM.
         pictures: with their examples, checked.
-        views: of each picture; the first is the picture as it is.
+        views: of each picture; the first is the picture as it is, and the others are drawn from a smaller copy where
+            it is large.
         seed: of the views.
         on_view: called with the number of views seen.
         cancelled: True raises :class:`Cancelled`.
     """
     writer = Writer(pipeline, task)
     numbers = number_ids(pipeline) if task is Task.G else None
-    recolor = task is Task.G and colors_vary(pictures)
+    recolor = task is Task.G and colors_vary(pictures, cancelled)
     features: list[Tensor] = []
     taught: list[list[Row]] = []
+    kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
     for at, shown in enumerate(pictures):
         picture = shown.load()
-        chosen = choose_views(shown, picture.size, task, views, f"{seed} {at}", recolor)
+        small = bounded(picture, SIDES_SEEN * pipeline.model.vision.image_size, cancelled)
+        in_small = shown.resized(picture.size, small.size)
+        others = choose_views(in_small, small.size, task, views - 1, f"{seed} {at}", recolor)
+        chosen = [(whole(picture.size), picture, shown), *((view, small, in_small) for view in others)]
         rng = random.Random(f"{seed} {at} absent")
-        for view in chosen:
+        for view, _, own in chosen:
             number = len(taught)
-            rows = [_row(writer, number, example, view, rng) for example in shown.examples]
+            rows = [_row(writer, number, example, view, rng) for example in own.examples]
             # Without tokens for coordinates no answer stands for all of them alike.
             taught.append([row for row in rows if row is not None and not (row.absent and numbers is None)])
         for start in range(0, len(chosen), SEEN_AT_ONCE):
-            check_cancelled(cancelled)
-            seen = [view.show(picture) for view in chosen[start : start + SEEN_AT_ONCE]]
-            vision = pipeline.model.vision
-            pixels = preprocess(seen, vision.image_size, vision.image_mean, vision.image_std, cancelled)
-            kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
+            part = chosen[start : start + SEEN_AT_ONCE]
+            pixels = torch.cat([_pixels(pipeline, view.show(source), cancelled) for view, source, _ in part])
             features.append(pipeline.model.vision_features(pixels).to("cpu", kept))
-            on_view(at * views + start + len(seen))
+            on_view(at * views + start + len(part))
     return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers, views)
 
 
+def _pixels(pipeline: IAAPipeline, seen: Image.Image, cancelled: Cancel) -> Tensor:
+    """(1, 3, size, size): a view as the tower takes it. Once it is, the view itself, which may be large, can go."""
+    check_cancelled(cancelled)
+    vision = pipeline.model.vision
+    return preprocess([seen], vision.image_size, vision.image_mean, vision.image_std, cancelled)
+
+
 def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str, recolor: bool) -> list[View]:
-    """Views of a picture: as it is, and ``count`` - 1 others in which what is said about it holds.
+    """``count`` views of a picture of ``size`` in which what is said about it holds.
 
     Answers of MM may speak of anything in the picture and in any order, so nothing is cut off or mirrored there. For
     G, some views are without the things, which are absent then.
     """
     boxes = [box for example in shown.examples for box in example.boxes]
     mirror = task is Task.G and can_mirror(example.asked for example in shown.examples)
-    chosen = [whole(size)]
-    for number in range(1, count):
+    chosen = []
+    for number in range(1, count + 1):
         rng = random.Random(f"{seed} {number}")
         if boxes and rng.random() < WITHOUT:
             chosen.append(view_without(size, boxes, rng, mirror=mirror, recolor=recolor))

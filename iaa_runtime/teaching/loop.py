@@ -258,14 +258,14 @@ def _save(module: nn.Module, optimizers: list[torch.optim.Optimizer], progress: 
 
 def _resume(module: nn.Module, optimizers: list[torch.optim.Optimizer], files: Files, group: ProcessGroup) -> Progress:
     """Puts a saved state in place, if there is one, and drops what the curve says of later steps."""
-    if not files.state.exists():
-        return Progress()
-    with damage_named(files.state):
-        state = torch.load(files.state, weights_only=True, map_location="cpu")
-        module.load_state_dict(state.pop("module"))
-        for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
-            optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
-        progress = Progress(**state)
+    progress = Progress()
+    if files.state.exists():
+        with damage_named(files.state):
+            state = torch.load(files.state, weights_only=True, map_location="cpu")
+            module.load_state_dict(state.pop("module"))
+            for optimizer, saved in zip(optimizers, state.pop("optimizers") or [], strict=False):
+                optimizer.load_state_dict(saved)  # weights taken from a checkpoint come without
+            progress = Progress(**state)
     if not group.is_main:
         return progress
     lines = list(read_torn_jsonl(files.curve))

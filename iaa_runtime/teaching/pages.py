@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from ..boxes.answers import Detection
 from ..boxes.geometry import pixel_rectangle
 from ..images.draw import draw_detections
-from ..images.fonts import letters
+from ..images.fonts import Font, letters
 from ..images.preprocess import bounded
 from ..jobs.files import write_bytes
 from .examples import Example
 from .scores import BoxCase
 
 SHOWN = 12
-"""Pictures on a sheet."""
+"""Rows of a sheet."""
 _EDGE, _GAP = 300, 10
 _WIDTH, _HEIGHT, _MARGIN = 900, 420, 56
 _INK, _GRID, _PAPER = "#222222", "#dddddd", "#ffffff"
@@ -72,9 +75,9 @@ def _drawn(line: Mapping[str, Any], name: str) -> bool:
 
 
 def box_sheet(before: Sequence[BoxCase], after: Sequence[BoxCase]) -> Image.Image:
-    """A row a picture: the right boxes, those found before teaching, and those found after it."""
-    rows = []
-    for old, new in list(zip(before, after, strict=True))[:SHOWN]:
+    """Rows of the right boxes, those found before teaching and those found after it, as :func:`_shown` chooses them."""
+    rows, pairs = [], list(zip(before, after, strict=True))
+    for old, new in (pairs[number] for number in _shown([old.example for old, _ in pairs])):
         picture = old.example.load()
         true = [
             Detection.from_xyxy(pixel_rectangle(box, picture.size), old.example.asked, 1.0) for box in old.example.boxes
@@ -84,12 +87,23 @@ def box_sheet(before: Sequence[BoxCase], after: Sequence[BoxCase]) -> Image.Imag
 
 
 def answer_sheet(before: Sequence[tuple[Example, str]], after: Sequence[tuple[Example, str]]) -> Image.Image:
-    """A row a picture: it, and the right answer, the one before teaching and the one after it."""
-    rows = []
-    for (example, old), (_, new) in list(zip(before, after, strict=True))[:SHOWN]:
+    """Rows of a picture, the right answer, the one before teaching and the one after it, as :func:`_shown` chooses
+    them."""
+    rows, pairs = [], list(zip(before, after, strict=True))
+    for (example, old), (_, new) in (pairs[number] for number in _shown([example for (example, _), _ in pairs])):
         texts = (_text(words) for words in (example.answer, old, new))
         rows.append([bounded(example.load(), _EDGE), *texts])
     return _sheet(rows, ("picture", "right", "before", "after"))
+
+
+def _shown(examples: Sequence[Example]) -> list[int]:
+    """Numbers of the examples on a sheet: of every picture one before any has two, and what is there before what is
+    absent."""
+    turns, met = dict[int, int](), Counter[str]()
+    for number in sorted(range(len(examples)), key=lambda number: not examples[number].boxes):
+        turns[number] = met[examples[number].picture_key]
+        met[examples[number].picture_key] += 1
+    return sorted(turns, key=turns.__getitem__)[:SHOWN]
 
 
 def write_png(path: Path, image: Image.Image) -> None:
@@ -117,18 +131,29 @@ def _text(words: str) -> Image.Image:
     """Words in lines that fit a cell."""
     image = Image.new("RGB", (_EDGE, _EDGE // 2), _PAPER)
     draw = ImageDraw.Draw(image)
-    lines, line = list[str](), ""
-    for word in words.split():
-        longer = f"{line} {word}".strip()
-        if line and len(longer) > _EDGE // 7:
-            lines.append(line)
-            longer = word
-        line = longer
-    for number, shown in enumerate([*lines, line][: _EDGE // 32]):
-        _write(draw, (0, 16 * number), shown)
+    shown, font = _letters(" ".join(words.split()))
+    for number, line in enumerate(islice(_lines(shown, font), _EDGE // 32)):
+        draw.text((0, 16 * number), line, _INK, font)
     return image
 
 
-def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], words: str, color: str = _INK) -> None:
+def _lines(text: str, font: Font) -> Iterator[str]:
+    """A text in lines that fit a cell, broken at blanks; where a line has none, as in Chinese, between two letters."""
+    while text:
+        counts = range(1, len(text) + 1)
+        count = max(1, bisect_right(counts, _EDGE, key=lambda count: math.ceil(font.getlength(text[:count]))))
+        blank = text.rfind(" ", 1, count + 1) if count < len(text) else -1
+        end = blank if blank > 0 else count
+        yield text[:end]
+        text = text[end:].lstrip()
+
+
+def _letters(words: str) -> tuple[str, Font]:
+    """Words as they can be written, and a font for them in the size of a sheet."""
     shown, font = letters(words)
-    draw.text(at, shown, color, cast(Any, font.font_variant(size=13)))
+    return shown, font.font_variant(size=13)
+
+
+def _write(draw: ImageDraw.ImageDraw, at: tuple[float, float], words: str, color: str = _INK) -> None:
+    shown, font = _letters(words)
+    draw.text(at, shown, color, font)

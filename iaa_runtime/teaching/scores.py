@@ -71,8 +71,8 @@ def summarize_boxes(cases: Sequence[BoxCase]) -> dict[str, Any]:
         ``count`` of phrases that are shown; ``precision_at_0.5`` and ``precision_at_0.75``, the mean of what
         :meth:`BoxCase.right` says of them; ``mean_iou`` over their boxes; ``absent`` phrases and ``false_boxes``, the
         share of these for which a box was found. Each measure has an ``…_interval_95``: of means by the bootstrap over
-        pictures, of the share Wilson's. Measures of nothing are None. ``by_phrase`` has ``count``, ``precision_at_0.5``
-        and ``mean_iou`` of each.
+        pictures (where these all agree, as :func:`.bootstrap_interval` says), of the share Wilson's. Measures of
+        nothing are None. ``by_phrase`` has ``count``, ``precision_at_0.5`` and ``mean_iou`` of each.
     """
     present = [case for case in cases if case.example.boxes]
     absent = [case for case in cases if not case.example.boxes]
@@ -104,7 +104,8 @@ def _mean(name: str, values: Iterable[tuple[BoxCase, float, int]]) -> dict[str, 
     if not groups:
         return {name: None, f"{name}_interval_95": None}
     sums, counts = zip(*groups.values(), strict=True)
-    return {name: sum(sums) / sum(counts), f"{name}_interval_95": list(bootstrap_interval(sums, counts))}
+    interval = bootstrap_interval(sums, counts, bounds=(0.0, 1.0))
+    return {name: sum(sums) / sum(counts), f"{name}_interval_95": list(interval)}
 
 
 def answer_prompts(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -73,7 +74,7 @@ class Taught:
         before: measures on held-out examples of the model as it was; empty where none were held out.
         after: the same with the adaptor.
         curve: the learning curve.
-        sheet: held-out pictures before and after; None where none were held out.
+        sheet: held-out pictures before and after; None where none were held out, or somebody deleted it.
         best: the step whose state was kept.
     """
 
@@ -112,23 +113,41 @@ def teach(
 
     Raises:
         InputError: an example is not usable, which names its row; or a file cannot be written, or an unfinished run
-            beside it has other settings; or there are more processes than pictures a step.
+            beside it has other settings, or another is under way; or there are more processes than pictures a step.
     """
     files, group = RunFiles(out), group or ProcessGroup()
     check_processes(settings, group)
     files.check(overwrite=overwrite)
-    right = checked(examples, settings.task)
+    right = checked(examples, settings.task, cancelled)
     learned, held = split(right, settings)
-    identity = identity_of(pipeline, right, settings)
+    identity = identity_of(pipeline, right, settings, cancelled)
     group.barrier()  # before the first writes, the others have looked at what is there
-    if group.is_main:
-        begin(files, identity, overwrite=overwrite)
+    phrases = phrases_to_name(example.asked for example in right)
+    with files.under_way() if group.is_main else nullcontext():
+        if group.is_main:
+            begin(files, identity, overwrite=overwrite)
+        return _run(pipeline, learned, held, phrases, settings, files, identity, on_progress, cancelled, group)
+
+
+def _run(
+    pipeline: IAAPipeline,
+    learned: Sequence[Example],
+    held: Sequence[Example],
+    phrases: tuple[str, ...],
+    settings: TeachSettings,
+    files: RunFiles,
+    identity: Mapping[str, Any],
+    on_progress: OnProgress,
+    cancelled: Cancel,
+    group: ProcessGroup,
+) -> Taught:
+    """A run that is begun, from wherever it is to its end."""
     # A host may have switched gradients off for all that it runs.
     with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
         if not group.is_main:
             group.barrier()  # what the first has made is read
             if not files.settings.is_file():
-                raise _not_shared(out)
+                raise _not_shared(files.adaptor)
         lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
         tests = None
         if held:
@@ -146,7 +165,7 @@ def teach(
         float(settings.rank),
         base_fingerprint(pipeline.model.checkpoint, settings.task),
         state,
-        phrases_to_name(example.asked for example in right),
+        phrases,
         _noted(settings, learned, held, best) | {_RUN: short_digest(identity)},
     )
     taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
@@ -170,29 +189,33 @@ def _not_shared(out: Path) -> InputError:
 
 
 def taught_before(
-    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path
+    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path, cancelled: Cancel = None
 ) -> Taught | None:
-    """What the same call of :func:`teach` made before; None unless all its files are there and no run is under way.
+    """What the same call of :func:`teach` made before; None unless its adaptor is there and no run is under way.
+
+    The adaptor's own record decides; pictures beside it that were deleted are drawn anew, or not there.
 
     Raises:
         InputError: as :func:`teach`; or a file that is there is broken.
     """
     files = RunFiles(out)
-    if files.begun() or not all(path.is_file() for path in (files.adaptor, files.curve_png)):
+    if files.begun() or not files.adaptor.is_file():
         return None
     adaptor = read_adaptor(files.adaptor)
-    identity = identity_of(pipeline, checked(examples, settings.task), settings)
-    if adaptor.training.get(_RUN) != short_digest(identity) or (adaptor.scores and not files.sheet.is_file()):
-        return None
-    return _written(files, adaptor, settings)
+    identity = identity_of(pipeline, checked(examples, settings.task, cancelled), settings, cancelled)
+    return _written(files, adaptor, settings) if adaptor.training.get(_RUN) == short_digest(identity) else None
 
 
 def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taught:
-    """What a run wrote."""
-    sheet = load_image(files.sheet) if adaptor.scores else None
+    """What a run wrote: of its pictures, the curve is drawn anew where it is missing."""
+    sheet = load_image(files.sheet) if adaptor.scores and files.sheet.is_file() else None
     before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
     best = adaptor.training.get("kept_step", settings.steps)
-    return Taught(adaptor, before, after, load_image(files.curve_png), sheet, best)
+    if files.curve_png.is_file():
+        curve = load_image(files.curve_png)
+    else:
+        curve = draw_curve(list(read_torn_jsonl(files.curve)), best if adaptor.scores else None)
+    return Taught(adaptor, before, after, curve, sheet, best)
 
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:

@@ -77,6 +77,21 @@ def test_with_overwrite_the_same_inputs_give_the_file_out_unless_it_is_broken(cl
         assert any("Learning" in text for _, text in mended.texts) and file_of(mended).read_bytes() == content
 
 
+def test_pictures_that_were_deleted_make_no_other_adaptor_of_it(client: Client) -> None:
+    """The curve is drawn anew; what takes the sheet does not run."""
+    file = file_of(client.run(graph("pruned")))
+    written = file.stat().st_mtime_ns
+    file.with_suffix(".curve.png").unlink()
+    file.with_suffix(".before-after.png").unlink()
+    client.free()
+    again = client.run(graph("pruned"))
+    assert file_of(again).stat().st_mtime_ns == written
+    assert min(client.image(again.outputs["curve"]["images"][0]).size) > 100 and "sheet" not in again.outputs
+    file.unlink()
+    client.free()
+    assert "without the adaptor that it belongs to" in client.run(graph("pruned")).error
+
+
 def test_boxes_of_create_bounding_boxes_on_a_picture_that_is_no_multiple_of_16(client: Client) -> None:
     """Its canvas is a little higher, and so are boxes at the lower edge."""
     region = {"x": 320, "y": 184, "width": 192, "height": 184}
@@ -191,7 +206,7 @@ def test_captions(client: Client) -> None:
     assert read_adaptor(file_of(run)).task is Task.MM and run.outputs["caption"]["text"]
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", "C:x", ".hidden", "con", "a\nb", "a" * 300])
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "C:x", ".hidden", "con", "a\nb", "a" * 300, "猫" * 90])
 def test_a_name_is_that_of_one_file(client: Client, name: str) -> None:
     with pytest.raises(PromptError) as refused:
         client.run(graph(name))

@@ -28,6 +28,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.new("RGB", (40, 30), "red").save(tmp_path / "photos" / f"{name}.png")
     target = {"sent_id": 1, "expression": "a", "img_path": "a.png", "bbox": [0, 0, 9, 9], "width": 40, "height": 30}
     (tmp_path / "a.jsonl").write_text(json.dumps(target) + "\n")
+    taught = [target | {"sent_id": name, "img_path": f"photos/{name}.png"} for name in "ab"]
+    (tmp_path / "t.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in taught))
     questions = [{"image": "a.png", "text": "Is it?", "category": "OCR", "answer": said} for said in ("Yes", "No")]
     (tmp_path / "q.jsonl").write_text("".join(f"{json.dumps(question)}\n" for question in questions))
     monkeypatch.chdir(tmp_path)
@@ -44,6 +46,8 @@ PLANS = [
     (REFCOCO, {"questions": 1, "done": 0, "out": "p.jsonl"}),
     (["eval", "mme", "--questions", "q.jsonl", "--images", "photos", "--out", "new"], {"questions": 2, "out": "new"}),
     (["eval", "shapes", "--scenes", "3"], {"scenes": 3}),
+    (["eval", "boxes", "a.jsonl", "--images", "photos", "--out", "b.jsonl"], {"phrases": 1, "out": "b.jsonl"}),
+    (["teach", "t.jsonl", "--task", "G", "--out", "a.safetensors"], {"examples": 2, "pictures": 1}),
     (
         ["convert", "--precision", "int8", "--task", "Text", "--out", "new"],
         {"files": ["base.safetensors", "text.safetensors"]},

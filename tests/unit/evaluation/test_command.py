@@ -178,6 +178,16 @@ def test_missing_and_wrong_pictures_are_named(refcoco: Path, tiny: Path, capsys:
     assert "1 pictures of the annotations are not in" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(os.sep == "\\", reason="there it is a path")
+def test_pictures_are_found_by_paths_that_windows_wrote(refcoco: Path, tiny: Path) -> None:
+    rows = [row | {"img_path": f"img\\{row['img_path']}"} for row in read(refcoco / "a.jsonl")]
+    (refcoco / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = refcoco_words(refcoco, tiny, "--report", str(refcoco / "page.html"))
+    words[words.index(str(refcoco / "img"))] = str(refcoco)
+    assert main(words) == 0
+    assert "no image" not in (refcoco / "page.html").read_text()
+
+
 def test_the_refcoco_page_stands_alone(refcoco: Path, capsys: pytest.CaptureFixture[str]) -> None:
     answers = ["[0,0,0,0]", "<b>bold</b>", "[0.1,0.2,9,9]"] + ["[0,0,1,1]"] * 5
     rows = [{"question_id": number, "text": text} for number, text in enumerate(answers)]

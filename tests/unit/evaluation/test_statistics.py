@@ -47,6 +47,31 @@ def test_the_bootstrap_draws_groups() -> None:
     assert bootstrap_interval([1.0] * 4, [1] * 4) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize("count", [1, 4, 10, 200])
+def test_groups_that_all_agree_are_no_certainty(count: int) -> None:
+    """Four pictures that are all right say no more than Wilson's interval of four in four."""
+    for value in (0, 1):
+        found = bootstrap_interval([float(3 * value)] * count, [3] * count, bounds=(0.0, 1.0))
+        assert found == pytest.approx(wilson_interval(value * count, count))
+    low, high = bootstrap_interval([0.2] * count, [1] * count, bounds=(0.0, 1.0))
+    assert 0 < low < 0.2 < high < 1
+    rounded = [0.1 + 0.2, 0.3] * count
+    low, high = bootstrap_interval(rounded, [1] * len(rounded), bounds=(0.0, 1.0))
+    assert low < 0.3 - 0.1 / count < 0.3 + 0.1 / count < high
+    low, high = bootstrap_interval([0.0] * count, [1] * count, bounds=(-200.0, 200.0))
+    assert -low == high == pytest.approx(200 * wilson_interval(0, count)[1])
+
+
+def test_the_interval_of_groups_that_agree_covers_as_often_as_it_says() -> None:
+    """Of pictures nineteen in twenty of which are right, ten are all right in three runs of five."""
+    random, covered = np.random.default_rng(5), 0
+    for trial in range(200):
+        values = (random.random(10) < 0.95).astype(float)
+        low, high = bootstrap_interval(values, [1] * 10, seed=trial, bounds=(0.0, 1.0))
+        covered += low <= 0.95 <= high
+    assert covered >= 180
+
+
 def test_the_bootstrap_repeats_itself() -> None:
     values = [0.0, 0.3, 0.9, 0.4]
     assert bootstrap_interval(values, [1] * 4) == bootstrap_interval(values, [1] * 4)

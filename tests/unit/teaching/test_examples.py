@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,17 @@ def test_one_phrase_spelled_twice_is_one_thing(folder: Path) -> None:
     assert [e.boxes for e in found] == [((1, 1, 6, 6), (9, 9, 14, 14)), ()]
 
 
+def test_capital_letters_make_no_other_thing(folder: Path) -> None:
+    """Each picture would lack what the other's phrase calls so."""
+    box = {"x": 1, "y": 2, "width": 3, "height": 4}
+    rows = [
+        {"image": f"{name}.png", "detections": [box | {"label": label} for label in labels]}
+        for name, labels in (("a", ["the cat", "THE CAT"]), ("b", ["The cat"]))
+    ]
+    found = checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
+    assert [(e.asked, len(e.boxes)) for e in found] == [("the cat", 1), ("the cat", 1)]
+
+
 def test_coco_captions_are_for_mm(folder: Path) -> None:
     for categories in ([], None):
         data = coco(annotations=[{"image_id": 2, "caption": "Blue."}], categories=categories)
@@ -97,6 +109,15 @@ def test_published_lines_of_one_expression_belong_together(folder: Path) -> None
     ]
     (example,) = checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
     assert example.boxes == ((1, 1, 9, 9), (20, 1, 30, 9))
+
+
+def test_every_published_line_is_held_to_its_own_size(folder: Path) -> None:
+    row = {"expression": "cats", "img_path": "a.png", "bbox": [1, 1, 9, 9], "width": 80, "height": 40}
+    wrong = [row | {"sent_id": 1, "width": 800, "height": 400}, row | {"sent_id": 2}]
+    outside = [row | {"sent_id": 1, "bbox": [70, 1, 99, 9]}, row | {"sent_id": 2}]
+    for rows, complaint in ((wrong, "sent_id 1: the row says 800 x 400"), (outside, "sent_id 1: the box from")):
+        with pytest.raises(InputError, match=complaint):
+            checked(read_examples(write(folder / "d.jsonl", rows), Task.G), Task.G)
 
 
 def test_lines_of_annotate_are_read_and_errors_left_out(folder: Path) -> None:
@@ -131,15 +152,55 @@ def test_a_picture_lacks_what_was_looked_for_there_alone(folder: Path) -> None:
 def test_llava_conversations_are_learned_turn_by_turn(folder: Path) -> None:
     talk = ["<image>\nWhat is it?", "Red.", "Sure?", "Yes."]
     turns = [{"from": ("human", "gpt")[n % 2], "value": text} for n, text in enumerate(talk)]
-    first, second = read_examples(write(folder / "d.json", [{"image": "a.png", "conversations": turns}]), Task.MM)
-    assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
-    assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+    for name in ("d.json", "d.jsonl"):
+        first, second = read_examples(write(folder / name, [{"image": "a.png", "conversations": turns}]), Task.MM)
+        assert (first.asked, first.answer, first.before) == ("What is it?", "Red.", ())
+        assert (second.asked, second.answer, second.before) == ("Sure?", "Yes.", ("What is it?", "Red."))
+
+
+@pytest.mark.parametrize("task", [Task.G, Task.MM])
+def test_a_line_that_says_nothing_is_named(folder: Path, task: Task) -> None:
+    rows = [{"image": "a.png", "detections": [], "caption": "Red."}, {"image": "b.png", "captoin": "Blue."}]
+    with pytest.raises(InputError, match="line 2: it has none of 'detections', 'caption' and 'answer'"):
+        read_examples(write(folder / "d.jsonl", rows), task)
+
+
+@pytest.mark.parametrize(("name", "where"), [("d.json", "entry 2"), ("d.jsonl", "line 2")])
+@pytest.mark.parametrize("lacking", [{}, {"conversations": []}, {"conversation": "What?"}])
+def test_an_entry_of_llava_that_says_nothing_is_named(
+    folder: Path, name: str, where: str, lacking: dict[str, Any]
+) -> None:
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Red."}]
+    rows = [{"image": "a.png", "conversations": turns}, {"image": "b.png", **lacking}]
+    with pytest.raises(InputError, match=rf"{name}, {where}: it has no 'conversations'"):
+        read_examples(write(folder / name, rows), Task.MM)
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="there it is a path")
+def test_paths_that_windows_wrote_are_found(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "a.png").rename(folder / "sub" / "a.png")
+    name = "sub\\a.png"
+    image = {"id": 1, "file_name": name}
+    published = {"sent_id": 1, "expression": "cat", "img_path": name, "bbox": [1, 1, 9, 9], "width": 80, "height": 40}
+    turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Red."}]
+    for file, task, data in (
+        ("coco.json", Task.G, coco(images=[image])),
+        ("published.jsonl", Task.G, [published]),
+        ("annotated.jsonl", Task.G, [{"image": name, "phrases": ["cat"], "detections": []}]),
+        ("annotated.jsonl", Task.MM, [{"image": name, "caption": "Red."}]),
+        ("llava.json", Task.MM, [{"image": name, "conversations": turns}]),
+    ):
+        (example,) = checked(read_examples(write(folder / file, data), task), task)
+        assert example.image == folder / "sub" / "a.png"
 
 
 @pytest.mark.parametrize(
     ("row", "complaint"),
     [
         ({"bbox": [70, 10, 20, 10]}, "annotation 1: the box from (70, 10) to (90, 20) reaches outside of its picture"),
+        ({"bbox": [-0.9, 5, 0.8, 3]}, "the box from (-0.9, 5) to (-0.1, 8) reaches outside of its picture"),
+        ({"bbox": [5, 40, 9, 1]}, "the box from (5, 40) to (14, 41) reaches outside of its picture"),
         ({"bbox": [5, 5, 0, 3]}, "annotation 1: the box (5.0, 5.0, 5.0, 8.0) is empty"),
         ({"bbox": "none"}, "annotation 1: the box is 'none'"),
         ({"bbox": [5, 5, 10**400, 3]}, "annotation 1: the box is [5, 5, 1000"),
@@ -181,6 +242,14 @@ def test_coco_of_other_parts_is_named(folder: Path, changes: dict[str, Any], com
     with pytest.raises(InputError) as caught:
         read_examples(write(folder / "d.json", coco(**changes)), Task.G)
     assert complaint in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("part", ["images", "categories"])
+def test_an_id_of_coco_comes_once(folder: Path, part: str) -> None:
+    """The first of two would have its boxes taken for those of the second."""
+    rows = [*coco()[part], coco()[part][0] | {"file_name": "b.png", "name": "the dog"}]
+    with pytest.raises(InputError, match=r"(image 3|category 2): id [17] is there already\. Each may come once"):
+        read_examples(write(folder / "d.json", coco(**{part: rows})), Task.G)
 
 
 @pytest.mark.parametrize("phrase", [5, None, [], " ", "\ud800"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
@@ -46,6 +48,15 @@ def test_the_summary_counts_absent_phrases_apart() -> None:
     low, high = summary["false_boxes_interval_95"]
     assert 0 < low < 0.5 < high < 1
     assert summary["by_phrase"] == {"cat": {"count": 1, "precision_at_0.5": 1.0, "mean_iou": 1.0}}
+
+
+def test_the_intervals_of_few_pictures_that_are_all_right_are_wide() -> None:
+    pictures = [Image.new("RGB", (100, 100)) for _ in range(4)]
+    found = case([(0, 0, 10, 10)], [(0, 0, 10, 10)])
+    summary = summarize_boxes([replace(found, example=replace(found.example, image=picture)) for picture in pictures])
+    for name in ("precision_at_0.5", "precision_at_0.75", "mean_iou"):
+        low, high = summary[f"{name}_interval_95"]
+        assert (round(low, 2), high) == (0.51, 1.0)
 
 
 def test_measures_of_nothing_are_none() -> None:

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching import batches
 from iaa_runtime.teaching.batches import Ran, run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
-from iaa_runtime.teaching.files import write_state
+from iaa_runtime.teaching.files import LONGEST_NAME, RunFiles, write_state
 from iaa_runtime.teaching.frozen import KINDS, dtype_to_teach, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
 from iaa_runtime.teaching.lesson import Lesson, box_overlaps
@@ -37,7 +38,7 @@ from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
 from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.losses import Memory
 from iaa_runtime.teaching.pages import draw_curve
-from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, teach
+from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, taught_before, teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
 
@@ -134,6 +135,24 @@ def test_a_run_writes_its_files_and_changes_nothing_else(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("small")
+def test_what_was_taught_before_is_known_by_its_adaptor_alone(tmp_path: Path) -> None:
+    pipeline, file = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), tmp_path / "mascot.safetensors"
+    examples, settings = mascots(4), TeachSettings(steps=2, batch=1, rank=1)
+    taught = teach(pipeline, examples, settings, file)
+    files = RunFiles(file)
+    files.curve_png.unlink()
+    files.sheet.unlink()
+    again = taught_before(pipeline, examples, settings, file)
+    assert again is not None and again.sheet is None and again.after == taught.after
+    assert again.curve.tobytes() == taught.curve.tobytes()
+    files.curve.unlink()
+    assert taught_before(pipeline, examples, settings, file) is not None
+    assert taught_before(pipeline, examples, replace(settings, rank=2), file) is None
+    file.unlink()
+    assert taught_before(pipeline, examples, settings, file) is None
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("task", [Task.G, Task.MM])
 def test_four_bits_are_taught_from_start_to_end(tmp_path: Path, task: Task) -> None:
     examples = mascots(4)
@@ -184,6 +203,28 @@ def test_the_last_state_is_kept_unless_another_is_clearly_better(
     assert torch.equal(progress.best["weight"], states[kept])
 
 
+def test_a_run_that_was_killed_before_its_first_state_has_its_lines_once(tmp_path: Path) -> None:
+    files = Files(tmp_path / "state.pt", tmp_path / "curve.jsonl", "it")
+    files.curve.write_text('{"stage": "before", "step": 9}\n')
+
+    def run(killed: bool) -> None:
+        module = torch.nn.Linear(2, 1)
+
+        def loss_of(step: int, rng: object) -> tuple[torch.Tensor, dict[str, float]]:
+            if killed and step == 3:
+                raise KeyboardInterrupt
+            return module(torch.ones(1, 2)).square().sum(), {}
+
+        train(module, loss_of, Schedule(4, None, 0.1, warmup=1), files, Watch(report_every=1, save_every=4))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(killed=True)
+    assert not files.state.exists()
+    run(killed=False)
+    lines = [json.loads(line) for line in files.curve.read_text().splitlines()]
+    assert [(line["stage"], line["step"]) for line in lines] == [("before", 9), *(("it", n) for n in range(1, 5))]
+
+
 def test_states_are_judged_by_their_boxes_and_not_by_how_sure_they_are() -> None:
     numbers = torch.arange(1000) + 50
     true, said = (100, 200, 500, 600), (100, 200, 500, 400)
@@ -200,6 +241,25 @@ def test_states_are_judged_by_their_boxes_and_not_by_how_sure_they_are() -> None
         logits[:, 3] = 1000.0  # words count for nothing
         assert box_overlaps(Ran([rows[:2], rows[2:]], 1, 0, 4, logits), lessons) == pytest.approx([0.5, 1.0])
     assert box_overlaps(Ran([rows], 1, 0, 4, logits), replace(lessons, numbers=None)) == []
+
+
+@pytest.mark.parametrize("count", [70, 79, 90, 400])
+def test_a_name_that_leaves_no_room_for_those_beside_it_is_refused_at_once(tmp_path: Path, count: int) -> None:
+    """Not when all is learned; letters of Chinese take three bytes each."""
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    out = tmp_path / f"{'猫' * count}.safetensors"
+    assert not RunFiles(out).begun()
+    with pytest.raises(InputError, match="takes more than 200 bytes"):
+        teach(pipeline, mascots(4), TeachSettings(steps=2), out)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("small")
+def test_the_longest_name_has_room_for_those_beside_it(tmp_path: Path) -> None:
+    out = tmp_path / f"{'a' * (LONGEST_NAME - len('.safetensors'))}.safetensors"
+    settings = TeachSettings(steps=1, batch=1, rank=1)
+    teach(open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), mascots(2), settings, out)
+    assert len(list(tmp_path.iterdir())) == 4 and out.is_file()
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -257,6 +317,19 @@ class Reached:
         return self._reached
 
 
+def test_cancel_is_heard_while_pictures_are_first_looked_at(tmp_path: Path) -> None:
+    pipeline, asked, out = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), [0], tmp_path / "a.safetensors"
+
+    def after(count: int) -> Callable[[], bool]:
+        asked[0] = 0
+        return lambda: [asked.append(asked.pop() + 1), asked[0] > count][1]
+
+    for count in (0, 3, 5, 8):  # of six pictures, each is checked, and then part of the digest
+        with pytest.raises(Cancelled):
+            teach(pipeline, mascots(6), TeachSettings(steps=2), out, cancelled=after(count))
+        assert asked == [count + 1] and not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures("small")
 def test_a_run_that_was_cancelled_ends_as_if_unbroken(tmp_path: Path) -> None:
     settings, files = TeachSettings(steps=16, batch=2, rank=2), [tmp_path / f"{n}.safetensors" for n in range(2)]
@@ -271,6 +344,37 @@ def test_a_run_that_was_cancelled_ends_as_if_unbroken(tmp_path: Path) -> None:
         teach(pipeline, examples, TeachSettings(steps=17, batch=2, rank=2), files[1])
     teach(pipeline, examples, settings, files[1])
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path, overwrite: bool) -> None:
+    """Whatever the second is to teach: it would write over the first's lessons and states, or remove them."""
+    pipeline, file = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), tmp_path / "mascot.safetensors"
+    settings, refused = TeachSettings(steps=4, batch=1, rank=1), []
+
+    def second(what: str, done: int, total: int) -> None:
+        if what == "steps" and done == 2:
+            parts = {path: path.read_bytes() for path in RunFiles(file).parts.iterdir()}
+            for other in (settings, replace(settings, rank=2)):
+                with pytest.raises(InputError, match="Another run is teaching") as caught:
+                    teach(pipeline, mascots(4), other, file, overwrite=overwrite)
+                refused.append(caught.value)
+            assert {path: path.read_bytes() for path in RunFiles(file).parts.iterdir()} == parts
+
+    teach(pipeline, mascots(4), settings, file, on_progress=second)
+    assert len(refused) == 2 and read_adaptor(file).rank == 1 and not RunFiles(file).parts.exists()
+
+
+def test_a_run_that_was_killed_before_it_noted_anything_is_none(tmp_path: Path) -> None:
+    files = RunFiles(tmp_path / "mascot.safetensors")
+    files.parts.mkdir()
+    files.lock.touch()
+    assert not files.begun()
+    files.check(overwrite=False)
+    with files.under_way():
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("small")
