@@ -98,4 +98,6 @@ def test_what_other_nodes_may_make_is_told_of_by_its_input(comfyui: Path) -> Non
         assert said in error or "came back" in error, (name, error)
     for error in report["no picture"]:
         assert error.startswith("'image' cannot be looked at. "), error
+    for error in report["some null"]:
+        assert error.startswith("'image' is null in 1 of 2 places of its list. "), error
     assert report["mask of rank 2"], "a mask without a batch is one mask"

@@ -11,7 +11,7 @@ import torch
 
 pack, _ = bring_up.load_pack()
 InputError = pack.iaa_runtime.errors.InputError
-CropBoxes, PasteCrops = pack.nodes.CropBoxes, pack.nodes.PasteCrops
+CropBoxes, PasteCrops, Choose = pack.nodes.CropBoxes, pack.nodes.PasteCrops, pack.nodes.Choose
 image, box = torch.zeros(1, 8, 9, 3), {"x": 1, "y": 2, "width": 3, "height": 4}
 crops, masks, regions, *_ = CropBoxes.execute(image=[image], bboxes=[box]).result
 CROP: dict[str, Any] = {"image": [image], "bboxes": [box], "padding": [0], "filter": ["lanczos"]}
@@ -39,6 +39,8 @@ report["no picture"] = [
     error(SimpleNamespace(execute=pack.nodes.values.pictures), images=images)
     for images in (torch.zeros(1, 4, 5, 2), torch.full((1, 4, 5, 3), 200.0))
 ]
+CHOOSE: dict[str, Any] = {"model": [SimpleNamespace(in_use=None)], "question": ["Is it?"], "choices": ["yes\nno"]}
+report["some null"] = [error(Choose, **CHOOSE, image=images) for images in ([None, image], [image, None])]
 changed = [crop + 0.5 for crop in crops]
 pasted = [
     PasteCrops.execute(**{**PASTE, "crops": changed, "masks": given}).result[0][0] for given in (masks, [masks[0][0]])
