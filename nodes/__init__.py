@@ -14,7 +14,7 @@ from .boxes_crop import CropBoxes
 from .boxes_detector import DetectorProvider
 from .boxes_mask import BoxesToMask
 from .boxes_merge import MergeBoxes
-from .boxes_paste import PasteCrops
+from .boxes_paste import PasteCrops, PasteTakenCrops
 from .boxes_select import SelectBoxes
 from .boxes_track import TrackBoxes
 from .caption import Caption
@@ -54,6 +54,8 @@ NODES: list[type[io.ComfyNode]] = [
     DemoNewShape,
     *BOX_TOOLS,
 ]
+INNER: list[type[io.ComfyNode]] = [PasteTakenCrops]
+"""What nodes put in their own place; menus have none of it."""
 
 log = logging.getLogger(__name__)
 
@@ -77,4 +79,4 @@ class IAAExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The nodes, in the order of the menu."""
-        return NODES
+        return [*NODES, *INNER]

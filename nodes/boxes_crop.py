@@ -24,7 +24,7 @@ from .boxes_common import (
 )
 from .host import check_interrupt, intermediate
 from .inputs import Node, together
-from .lists import first_of
+from .lists import of_each_batch
 
 SKIP_BRANCH, WHOLE = "skip", "whole image"
 
@@ -86,15 +86,15 @@ class CropBoxes(Node):
         nothing_found: Any = SKIP_BRANCH,
     ) -> io.NodeOutput:
         """Cuts."""
-        chosen = (padding, padding_unit, aspect, multiple_of, resize, size, filter)
-        options = _options(*map(first_of, chosen))
+        given = {"bboxes": bboxes, "nothing_found": nothing_found, "padding": padding, "padding_unit": padding_unit}
+        given |= {"aspect": aspect, "multiple_of": multiple_of, "resize": resize, "size": size, "filter": filter}
+        each = [of_each_batch(name, value, len(image)) for name, value in given.items()]
         crops, masks, regions, labels = [], [], [], list[Any]()
-        for images, found in zip(image, _paired(bboxes, len(image)), strict=True):
+        for images, found, policy, *options in zip(image, *each, strict=True):
             extent = size_of(images)
             with together("bboxes", "image"):
                 boxes = boxes_per_image(found, len(images), extent)
-            boxes = apply_policy(boxes, extent, first_of(nothing_found))
-            planned = plan_crops(boxes, extent, options)
+            planned = plan_crops(apply_policy(boxes, extent, policy), extent, _options(*options))
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()
@@ -127,12 +127,3 @@ def _options(
     padding: int, padding_unit: str, aspect: str, multiple_of: int, resize: str, size: int, method: str
 ) -> CropOptions:
     return CropOptions(padding, UNITS[padding_unit], aspect, multiple_of, resize, size, method)
-
-
-def _paired(bboxes: list[Any], count: int) -> list[Any]:
-    """The boxes of each of ``count`` batches; those of a single one serve all."""
-    if len(bboxes) not in (1, count):
-        raise InputError(
-            f"Boxes came for {len(bboxes)} batches, and images for {count}. Connect those they were found in."
-        )
-    return bboxes * count if len(bboxes) == 1 else bboxes

@@ -13,6 +13,7 @@ from ..iaa_runtime.errors import InputError
 from .boxes_common import BOX_CATEGORY, EMPTY, ERROR, SKIP, box_input, count_of, size_of, view
 from .host import check_interrupt
 from .inputs import Node, together
+from .values import lines
 
 AS_GIVEN = next(iter(ORDERS))
 
@@ -80,13 +81,12 @@ class SelectBoxes(Node):
     ) -> io.NodeOutput:
         """Selects."""
         boxes = as_boxes(bboxes, check_interrupt)
-        wanted = tuple(line.strip() for line in labels.splitlines() if line.strip())
-        selection = Selection(wanted, min_score, min_side, max_side, order, indices, limit)
+        selection = Selection(tuple(lines(labels)), min_score, min_side, max_side, order, indices, limit)
         with together("inside", "bboxes"):
             regions = None if inside is None else repeated(as_boxes(inside, check_interrupt), len(boxes))
         chosen = select(boxes, selection, regions, check_interrupt)
         first = first_box(chosen, None if image is None else size_of(image))
-        if first is None and nothing_left == ERROR:
+        if not count_of(chosen) and nothing_left == ERROR:
             raise InputError(
                 f"None of {count_of(boxes)} boxes is left. Ask for less, or set 'nothing_left' to {EMPTY!r}."
             )

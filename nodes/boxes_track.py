@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..iaa_runtime.boxes.bounding_box import as_boxes
-from ..iaa_runtime.boxes.track import named_tracks, track_boxes
+from ..iaa_runtime.boxes.track import named_tracks, track_boxes, unnamed_tracks
 from ..iaa_runtime.config.boxes import MOST_FRAMES, Tracking
 from .boxes_common import BOX_CATEGORY, box_input, view
 from .host import check_interrupt
@@ -56,7 +56,8 @@ class TrackBoxes(Node):
     ) -> io.NodeOutput:
         """Tracks."""
         tracking = Tracking(iou, same_label, gap, smoothing)
-        tracked = track_boxes(as_boxes(bboxes, check_interrupt), tracking, check_interrupt)
+        found = unnamed_tracks(as_boxes(bboxes, check_interrupt))
+        tracked = track_boxes(found, tracking, check_interrupt)
         count = max((box["track"] for found in tracked for box in found), default=0)
         tracked = named_tracks(tracked) if number_labels else tracked
         return io.NodeOutput(tracked, count, ui=view(image, tracked, cls))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,16 @@ class Choose(Node):
         if isinstance(choices, str):
             checked_choices(lines(choices))
         return True
+
+    @classmethod
+    def look_ahead(cls, given: Sequence[Mapping[str, Any]]) -> None:
+        """All questions are about images, or none is."""
+        lacking = sum(inputs.get("image") is None for inputs in given)
+        if 0 < lacking < len(given):
+            raise InputError(
+                f"'image' is null in {lacking} of {len(given)} places of its list. Connect one image a question, or "
+                "none."
+            )
 
     @classmethod
     def execute(

@@ -162,7 +162,8 @@ def fingerprint(name: str) -> tuple[Any, ...]:
     folder = find_checkpoints().get(name)
     if folder is None:
         return (name,)
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".json", ".safetensors", ".bin"))
+    suffixes = (".json", ".safetensors", ".bin")
+    files = sorted(p for p in folder.rglob("*") if p.suffix in suffixes and os.path.exists(p))  # opening tells of links
     return (name, str(folder), *((p.name, p.stat().st_mtime_ns, p.stat().st_size) for p in files))
 
 

@@ -127,7 +127,7 @@ def check_inputs(schema: io.Schema, given: Mapping[str, Any], paired: str = "") 
         paired: of a node that takes lists, the one input that may still be one; all where empty.
     """
     for declared in schema.inputs:
-        if declared.id not in given:
+        if declared.id not in given or declared.rawLink:  # which is for the node that the link is handed on to
             continue
         value = given[declared.id]
         # Nodes that take whole lists get each input as a list of values; a default comes without one.

@@ -86,6 +86,26 @@ def one_an_image(texts: Sequence[str | list[str]], batches: Sequence[Any]) -> li
     ]
 
 
+def of_each_batch(name: str, value: Any, count: int) -> list[Any]:
+    """What a node that takes all batches at once was given for each of ``count``; what came alone serves all.
+
+    Args:
+        name: the input's.
+        value: as ComfyUI gives it: a list, or a default without one.
+        count: how many batches of images there are.
+
+    Raises:
+        InputError: there are neither one nor ``count``.
+    """
+    values = listed(value)
+    if len(values) not in (1, count):
+        raise InputError(
+            f"{name!r} came as a list of {len(values)}, but images in {count} {'batch' if count == 1 else 'batches'}. "
+            "Connect one for all batches, or one for each."
+        )
+    return list(values) * count if len(values) == 1 else list(values)
+
+
 def per_batch(items: Sequence[T], batches: Sequence[Sequence[Any]]) -> list[list[T]]:
     """What there is one of for each image of all batches, batch by batch."""
     rest = iter(items)

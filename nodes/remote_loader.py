@@ -17,6 +17,7 @@ from ..iaa_runtime.pipeline.remote.servers import parse_server
 from .host import check_interrupt
 from .inputs import Node
 from .options import CATEGORY, IAAModelType
+from .values import lines
 
 TIMEOUT = int(Timeouts().silence)
 
@@ -84,7 +85,7 @@ class RemoteLoader(Node):
 
 def addresses(servers: str) -> list[str]:
     """The lines that say something; raises :class:`InputError` for one that is no address, and where there is none."""
-    found = [line.strip() for line in servers.splitlines() if line.strip()]
+    found = lines(servers)
     if not found:
         raise InputError("'servers' is empty. Write the address of a server, such as http://127.0.0.1:8000.")
     if len(found) > len(Task):

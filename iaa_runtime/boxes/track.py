@@ -86,6 +86,16 @@ def named_tracks(boxes: Boxes) -> Boxes:
     return [[relabelled(box, f"{label_of(box)} #{box['track']}".strip()) for box in found] for found in boxes]
 
 
+def unnamed_tracks(boxes: Boxes) -> Boxes:
+    """What :func:`named_tracks` named, with the labels from before: who follows boxes anew numbers them anew."""
+    return [[_unnamed(box) for box in found] for found in boxes]
+
+
+def _unnamed(box: BoxDict) -> BoxDict:
+    label, number = f" {label_of(box)}", f" #{box.get('track')}"
+    return relabelled(box, label.removesuffix(number).strip()) if label.endswith(number) else box
+
+
 def _followed(boxes: Boxes, tracking: Tracking, cancelled: Cancel) -> list[_Track]:
     """The tracks, in the order of their first boxes."""
     assign = _solver()

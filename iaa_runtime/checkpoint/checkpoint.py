@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..config.settings import load_settings
+from ..config.small_files import check_links
 from ..errors import CheckpointError, ConfigError
 from . import names
 from .files import WeightFiles, path_parts
@@ -67,6 +68,7 @@ class Checkpoint:
     def __init__(self, path: str | Path, vision_tower: str | Path | None = None) -> None:
         path = Path(os.path.expanduser(path))  # which leaves a user that does not exist as it is
         if not os.path.exists(path):
+            check_links([path])
             fetch = " A repository of the Hugging Face hub is fetched if you add download=True (or --download)."
             raise CheckpointError(
                 f"There is no checkpoint at {path}. Give a folder with config.json and the weights."

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..config.small_files import check_links
 from ..errors import CheckpointError, spelled
 from .formats import Entry, Target, open_weights
 from .json_files import load_json
@@ -41,6 +42,7 @@ class WeightFiles:
             if shards:
                 return cls(_numbered(shards))
         present = sorted(p.name for p in path.iterdir()) if path.is_dir() else []
+        check_links(path / name for name in present if name.endswith((".safetensors", ".bin", ".index.json")))
         raise CheckpointError(
             f"{path} holds no weights: neither model.safetensors, its shards, pytorch_model.bin nor "
             f"an index. It holds {', '.join(present[:8]) or 'nothing'}{' …' if len(present) > 8 else ''}."
@@ -133,6 +135,7 @@ def _present(folder: Path, names: Iterable[str], total: int, why: str) -> list[P
         else:
             break
     if missing:
+        check_links(folder / name for name in missing)
         raise CheckpointError(
             f"{folder} lacks {total - len(found)} of the {total} shards that {why}: "
             f"{', '.join(missing[:4])}{' …' if len(missing) > 4 else ''}. Fetch the missing files."

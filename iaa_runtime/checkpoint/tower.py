@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config import PUBLISHED_VISION_TOWER, VisionConfig
 from ..config.settings import load_settings
+from ..config.small_files import dangling
 from ..errors import CheckpointError
 from .files import WeightFiles, path_parts
 from .json_files import load_json
@@ -76,12 +77,12 @@ def find_tower(
 def _tower_in(folder: Path, searched: list[str]) -> Tower | None:
     """The tower in a folder of its own; None, and why in ``searched``, where there is none."""
     if not _has_config(folder):
-        searched.append(f"{folder} (no config.json there)")
+        searched.append(f"{folder} ({dangling([folder / 'config.json']) or 'no config.json there'})")
         return None
     try:
         files = WeightFiles.find(folder)
     except CheckpointError:
-        searched.append(f"{folder} (a config.json, but no weights)")
+        searched.append(f"{folder} ({dangling(sorted(folder.iterdir())) or 'a config.json, but no weights'})")
         return None
     prefix = find_tower_prefix(files.names)
     if prefix is None:

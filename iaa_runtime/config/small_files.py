@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def read_small(path: Path, largest: int = LARGEST) -> bytes:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = file.read(largest + 1) if regular else b""
     except FileNotFoundError:
+        check_links([path])
         raise CheckpointError(
             f"There is no {path.name} in {path.parent}. An IAA checkpoint is a folder with config.json, tokenizer.json "
             "and the weights; give the folder that holds them."
@@ -57,6 +59,18 @@ def read_small(path: Path, largest: int = LARGEST) -> bytes:
     if len(content) > largest:
         raise CheckpointError(f"{path} is larger than {largest >> 20} MB, as no such file is. Fetch the file again.")
     return content
+
+
+def check_links(paths: Iterable[Path]) -> None:
+    """Raises :class:`CheckpointError` for the first path that is a link to nothing; says where it leads."""
+    if words := dangling(paths):
+        raise CheckpointError(f"{words}. Fetch the file again, or connect the disk that it lies on.")
+
+
+def dangling(paths: Iterable[Path]) -> str:
+    """The first path that is a link to nothing, as into a cache that was emptied, in words; empty if there is none."""
+    broken = (path for path in paths if os.path.islink(path) and not os.path.exists(path))
+    return next((f"{path} is a link to {os.readlink(path)}, where nothing is" for path in broken), "")
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -81,8 +81,9 @@ class Formats:
         backend.no_padding()
         backend.no_truncation()
         known = 1 + max(tokenizer.get_vocab().values())
+        library = _library()
         try:
-            self._tokens = _library().LLTokenizer(backend.to_str(), n_vocab=max(known, vocab_size), eos_token=eos)
+            self._tokens = library.LLTokenizer(backend.to_str(), n_vocab=max(known, vocab_size), eos_token=eos)
         except ValueError as error:
             raise CheckpointError(
                 f"Answers of this tokenizer cannot be held to a format ({_reason(str(error))}). Leave format empty."

@@ -214,6 +214,18 @@ def test_the_views_words_are_in_comfyuis_language(comfy: ComfyPage) -> None:
         comfy.choose_language("en")
 
 
+def test_where_nodes_are_in_english_their_views_are(comfy: ComfyPage) -> None:
+    """In Chinese of another script, of which ComfyUI asks us for words that we do not have."""
+    comfy.choose_language("zh-TW")
+    try:
+        view, sent = comfy.ground()
+        assert comfy.page.evaluate(f"() => {GROUND}.title") == "IAA Ground"
+        assert view.locator(".iaa-count").inner_text() == f"{len(sent['iaa_boxes'][0])} boxes"
+        assert view.get_by_role("button", name="Copy JSON").count() == 1
+    finally:
+        comfy.choose_language("en")
+
+
 def test_the_loader_is_wide_enough_for_its_default(comfy: ComfyPage) -> None:
     """As it is when it is added, the checkpoint's name is to be read whole."""
     comfy.page.evaluate("() => { app.graph.clear(); app.graph.add(LiteGraph.createNode('IAA_Loader')); }")

@@ -138,6 +138,34 @@ def test_a_node_is_as_high_as_before_once_a_run_ends_without_its_text(comfy: Com
     comfy.page.keyboard.press("Escape")  # the error's dialog
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_a_run_that_ends_in_another_tab_leaves_a_node_its_height(comfy: ComfyPage, end: str) -> None:
+    """And keeps no height that a later run would give back in place of the user's."""
+    comfy.load(read("chat_across_tasks"))
+    turned = "app.graph._nodes.find(node => node.title === 'G: points')"
+    stream = f"() => app.api.dispatchCustomEvent('progress_text', {{nodeId: `${{{turned}.id}}`, text: 'one moment'}})"
+    stop, height = "([end, detail]) => app.api.dispatchCustomEvent(end, detail)", f"() => {turned}.size[1]"
+    before = comfy.page.evaluate(height)
+    comfy.page.evaluate(stream)
+    comfy.page.wait_for_function(f"() => {turned}.widgets.some(w => w.name === '$$node-text-preview')")
+    comfy.wait_until_drawn()
+    comfy.load(read("caption"))
+    comfy.page.evaluate(stop, [end, ENDS[end]])
+    comfy.page.wait_for_timeout(500)
+    comfy.page.keyboard.press("Escape")  # the error's dialog
+    turn(comfy, "Previous")
+    assert comfy.page.evaluate(height) == before
+    comfy.page.evaluate(f"() => {turned}.setSize([{turned}.size[0], {before} + 150])")
+    comfy.wait_until_drawn()
+    comfy.page.evaluate(stream)
+    comfy.wait_until_drawn()
+    comfy.page.evaluate(stop, [end, ENDS[end]])
+    comfy.page.wait_for_timeout(500)
+    comfy.wait_until_drawn()
+    assert comfy.page.evaluate(height) == before + 150
+    comfy.page.keyboard.press("Escape")
+
+
 def test_what_was_taught_is_seen_in_pictures(comfy: ComfyPage) -> None:
     """The curve and the pictures held out, beside the scores."""
     comfy.load(read("teach_new_shape"))

@@ -212,6 +212,8 @@ def test_a_box_outside_is_not_there_for_any_node(client: Client) -> None:
         "select": node("IAA_SelectBoxes", bboxes=OUTSIDE, image=["scene", 0]),
         "first": node("PreviewAny", source=["select", 1]),
         "left": node("PreviewAny", source=["select", 2]),
+        "kept": node("IAA_SelectBoxes", bboxes=OUTSIDE, image=["scene", 0], nothing_left="error"),
+        "one left": node("PreviewAny", source=["kept", 2]),
         "convert": node("IAA_ConvertBoxes", boxes=OUTSIDE, image=["scene", 0]),
         "segs": node("PreviewAny", source=["convert", 4]),
     }
@@ -220,7 +222,7 @@ def test_a_box_outside_is_not_there_for_any_node(client: Client) -> None:
     assert (done.outputs["none"]["text"], done.outputs["one"]["text"]) == (["0"], ["1"])
     assert done.outputs["select"]["iaa_boxes"] == [[]]
     assert "first" not in done.outputs, "there is no box to work on"
-    assert done.outputs["left"]["text"] == ["1"], "numbers are kept as they are"
+    assert done.outputs["left"]["text"] == done.outputs["one left"]["text"] == ["1"], "numbers are kept as they are"
     assert [json.loads(text) for text in done.outputs["segs"]["text"]] == [[[80, 120], []]]
 
 

@@ -384,9 +384,9 @@ def test_cancel_in_the_middle_of_a_huge_picture(client: Client, stage: str) -> N
         client.interrupt()
 
     def watch(kind: str, data: dict[str, Any]) -> None:
-        executed.extend([data["node"]] if kind == "executing" else [])
-        # While boxes are sought, Cancel is heard at any token; it is what comes behind that takes long here. A node
-        # that asks for its crops is executed once more when they are there: between, ComfyUI's own node is deaf.
+        executed.extend([data["display_node"]] if kind == "executing" and data["node"] else [])
+        # While boxes are sought, Cancel is heard at any token; it is what comes behind that takes long here. What takes
+        # crops is executed in its node's place when they are there: between, ComfyUI's own node is deaf.
         at = kind == "progress" if stage == "drawing" else executed.count("it") == 1 + (stage == "pasting")
         if at and not pressed:
             pressed.append(0.0)

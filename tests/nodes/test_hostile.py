@@ -94,8 +94,9 @@ def test_what_other_nodes_may_make_is_told_of_by_its_input(comfyui: Path) -> Non
     report = run_inside(comfyui, INSIDE / "given.py")
     assert report["right"] == ["", ""]
     for name, error in report["empty"].items():
-        said = repr(name.split()[-1]) if name != "regions before crops" else "'regions'"
-        assert said in error or "came back" in error, (name, error)
+        assert repr(name.split()[-1]) in error or "came back" in error, (name, error)
     for error in report["no picture"]:
         assert error.startswith("'image' cannot be looked at. "), error
+    for error in report["some null"]:
+        assert error.startswith("'image' is null in 1 of 2 places of its list. "), error
     assert report["mask of rank 2"], "a mask without a batch is one mask"

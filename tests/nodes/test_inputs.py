@@ -409,6 +409,9 @@ def test_an_incomplete_checkpoint_says_what_it_lacks(client: Client, server: Ser
     }
     run = client.run(graph)
     assert run.status == "error" and str(broken) in run.error and "weights" in run.error
+    (broken / "model.safetensors").symlink_to(shared_models / "unmounted")
+    run = client.run(graph)
+    assert f"model.safetensors is a link to {shared_models / 'unmounted'}, where nothing is." in run.error
 
 
 def test_names_in_a_checkpoint_do_not_steer_the_servers_terminal(

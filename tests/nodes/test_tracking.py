@@ -20,6 +20,9 @@ def test_boxes_keep_their_numbers_and_a_gap_is_filled(client: Client) -> None:
         "track": node("IAA_TrackBoxes", bboxes={"__value__": frames}, image=["scene", 0]),
         "boxes": node("PreviewAny", source=["track", 0]),
         "count": node("PreviewAny", source=["track", 1]),
+        "anew": node("IAA_TrackBoxes", bboxes=["track", 0], iou=0.5),
+        "second": node("IAA_SelectBoxes", bboxes=["anew", 0], labels="dog #2"),
+        "left": node("PreviewAny", source=["second", 2]),
     }
     run = client.run(graph)
     assert run.status == "success", run.error
@@ -28,6 +31,7 @@ def test_boxes_keep_their_numbers_and_a_gap_is_filled(client: Client) -> None:
         [(10 * i, "dog #1"), (100 + 10 * i, "dog #2")] for i in range(5)
     ]
     assert run.outputs["count"]["text"] == ["2"]
+    assert run.outputs["left"]["text"] == ["5"], "who follows them anew finds them under the same names"
     assert [box["label"] for box in run.outputs["track"]["iaa_boxes"][2]] == ["dog #1", "dog #2"]
     graph["track"]["inputs"] |= {"gap": 0, "number_labels": False}
     again = client.run(graph)

@@ -248,6 +248,7 @@ function showKept(node) {
     /** @this {any} */
     node.onConfigure = function () {
         onConfigure?.apply(this, arguments);
+        removeLiveText(this); // of a run that was left, and may have ended in another tab
         const kept = readSaved(this.properties?.[PROPERTY]);
         if (kept) show(this, kept, true);
     };

@@ -16,9 +16,12 @@ export async function loadWords() {
     locales = await (await fetch(api.apiURL("/i18n"))).json();
 }
 
+/** @returns {string} The language that ComfyUI shows, as `zh`; for a node's name or tooltip it looks for no kindred one. */
+export const language = () => app.extensionManager?.setting?.get("Comfy.Locale") ?? "";
+
 /**
  * @returns {Words} What there is in the language of this moment.
  */
 export function words() {
-    return locales[app.extensionManager?.setting?.get("Comfy.Locale")] ?? {};
+    return locales[language()] ?? {};
 }

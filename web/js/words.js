@@ -1,6 +1,6 @@
 /** The words inside our views, in the language that ComfyUI shows; English where we have no other. */
 
-import { app } from "../../../scripts/app.js";
+import { language } from "./locales.js";
 
 const ENGLISH = {
     copy: "Copy",
@@ -54,7 +54,6 @@ const CHINESE = {
  * @returns {string}
  */
 export function word(key, ...values) {
-    const locale = `${app.extensionManager?.setting?.get("Comfy.Locale") ?? ""}`;
-    const words = locale.startsWith("zh") ? CHINESE : ENGLISH;
+    const words = language() === "zh" ? CHINESE : ENGLISH;
     return values.reduce((/** @type {string} */ text, value) => text.replace("{}", () => `${value}`), words[key]);
 }

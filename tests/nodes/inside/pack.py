@@ -62,6 +62,7 @@ new = {name.partition(".")[0] for name in set(sys.modules) - before if not bring
 report = {
     "seconds": seconds,
     "foreign modules": sorted(new - set(sys.stdlib_module_names)),
+    "inner": [cls.define_schema().node_id for cls in pack.nodes.INNER],
     "nodes": {cls.define_schema().node_id: describe(cls) for cls in pack.nodes.NODES},
 }
 print(json.dumps(report))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from iaa_runtime.boxes.bounding_box import MOST_BOXES, corners
+from iaa_runtime.boxes.bounding_box import MOST_BOXES, corners, label_of
 from iaa_runtime.boxes.geometry import iou
-from iaa_runtime.boxes.track import MOST_IN_FRAME, named_tracks, track_boxes
+from iaa_runtime.boxes.track import MOST_IN_FRAME, named_tracks, track_boxes, unnamed_tracks
 from iaa_runtime.config.boxes import MOST_FRAMES, Tracking
 from iaa_runtime.errors import Cancelled, InputError
 
@@ -202,6 +202,20 @@ def test_smoothing_calms_what_trembles_and_leaves_what_moves_evenly() -> None:
 def test_labels_are_numbered() -> None:
     tracked = named_tracks(track_boxes([[box(0, 0, 9, 9, label="dog"), box(20, 0, 29, 9)], []]))
     assert [each["label"] for each in tracked[0]] == ["dog #1", "#2"] and tracked[1] == []
+
+
+def test_who_follows_boxes_anew_numbers_them_anew() -> None:
+    """And a number, which differs, is no other label."""
+    frames = [[box(0, 0, 9, 9, label="dog #1 of 2"), box(20, 0, 29, 9)], [], [box(0, 0, 9, 9, label="dog #1 of 2")]]
+    once = named_tracks(track_boxes(frames, Tracking(gap=0)))
+    assert [each["label"] for found in once for each in found] == ["dog #1 of 2 #1", "#2", "dog #1 of 2 #3"]
+    assert [[label_of(each) for each in found] for found in unnamed_tracks(once)] == [
+        [label_of(each) for each in found] for found in frames
+    ]
+    twice = named_tracks(track_boxes(unnamed_tracks(once), Tracking(gap=1)))
+    assert [found[0]["label"] for found in twice] == ["dog #1 of 2 #1"] * 3
+    untracked = [[box(0, 0, 9, 9, label="bus #2"), {**box(0, 0, 9, 9, label="bus #2"), "track": 1}]]
+    assert unnamed_tracks(untracked) == untracked
 
 
 def test_no_frames_and_no_boxes() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 import torch
-from make_checkpoint import Geometry, make_checkpoint
+from make_checkpoint import Geometry, Packing, make_checkpoint
 from safetensors.torch import load_file, save_file
 
-from iaa_runtime import IAAModel
+from iaa_runtime import IAAModel, IAAPipeline
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.checkpoint.files import WeightFiles, path_parts
 from iaa_runtime.errors import CheckpointError, ConfigError
@@ -459,6 +459,35 @@ def test_a_config_that_never_ends(folder: Path, kind: str) -> None:
     else:
         (folder / "config.json").symlink_to(kind)
     assert "config.json is no regular file" in complaint(folder)
+
+
+@pytest.mark.parametrize("packing", ["single", "bin", "shards", "shards without index"])
+def test_links_that_lead_nowhere_are_named(tmp_path: Path, packing: Packing) -> None:
+    """As those of a hub's cache that was emptied, or into a disk that is not there."""
+    folder, nowhere = make_checkpoint(tmp_path / "checkpoint", packing=packing), tmp_path / "blobs" / "0123"
+    weights = sorted(file.name for suffix in ("*.safetensors", "*.bin") for file in folder.glob(suffix))
+    names = ["config.json", "tokenizer.json", "generation_config.json", weights[-1]]
+    for file in (folder / name for name in names):
+        kept = file.rename(tmp_path / "kept") if file.exists() else None
+        file.symlink_to(nowhere)
+        with pytest.raises(CheckpointError) as caught:
+            IAAPipeline.from_pretrained(folder)
+        assert f"{file} is a link to {nowhere}, where nothing is. Fetch" in str(caught.value)
+        file.unlink()
+        if kept is not None:
+            kept.rename(file)
+    (tmp_path / "link").symlink_to(nowhere)
+    assert "link to" in complaint(tmp_path / "link")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_towers_links_that_lead_nowhere_are_named(folder: Path, tmp_path: Path, name: str) -> None:
+    file = folder / "clip" / name
+    file.unlink()
+    file.symlink_to(tmp_path / "blobs")
+    with pytest.raises(CheckpointError) as caught:
+        Checkpoint(folder).require_vision()
+    assert f"{file} is a link to {tmp_path / 'blobs'}, where nothing is" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["~nobody-of-that-name/clip", "x" * 5000, "a\0b", "/dev/zero"])

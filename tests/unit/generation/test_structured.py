@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,7 @@ import pytest
 from iaa_runtime import IAAPipeline
 from iaa_runtime.errors import InputError
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.text.formats import MISSING
 
 COLOR = {"enum": ["red", "blé"]}
 SCHEMAS: list[dict[str, Any]] = [
@@ -60,6 +62,13 @@ def test_a_cut_answer_is_none(pipeline: IAAPipeline) -> None:
 def test_what_cannot_be_held_is_refused(pipeline: IAAPipeline, format: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         pipeline.text("Hi", format=format)
+
+
+def test_without_the_library_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not that the tokenizer were at fault."""
+    monkeypatch.setitem(sys.modules, "llguidance", None)
+    with pytest.raises(InputError, match=f"^{re.escape(MISSING)}$"):
+        IAAPipeline.from_pretrained().text("Hi", format="a")
 
 
 def test_boxes_keep_their_own_grammar(pipeline: IAAPipeline) -> None:

@@ -8,6 +8,7 @@ class Input:
     optional: bool
     tooltip: str | None
     lazy: bool | None
+    rawLink: bool | None  # noqa: N815
     advanced: bool | None
     def __init__(
         self,
@@ -17,6 +18,7 @@ class Input:
         tooltip: str | None = None,
         lazy: bool | None = None,
         *,
+        raw_link: bool | None = None,
         advanced: bool | None = None,
     ) -> None: ...
     def get_io_type(self) -> str: ...
@@ -168,6 +170,8 @@ class Schema:
         is_output_node: bool = False,
         has_intermediate_output: bool = False,
         not_idempotent: bool = False,
+        enable_expand: bool = False,
+        is_dev_only: bool = False,
     ) -> None: ...
 
 class ComfyNode:
@@ -180,4 +184,10 @@ class NodeOutput:
     ui: Any
     @property
     def result(self) -> tuple[Any, ...]: ...
-    def __init__(self, *args: Any, ui: Any = None, block_execution: str | None = None) -> None: ...
+    def __init__(
+        self,
+        *args: Any,
+        ui: Any = None,
+        expand: dict[str, Any] | None = None,
+        block_execution: str | None = None,
+    ) -> None: ...
