@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Cancel, InputError, check_cancelled
-from .bounding_box import BoxDict, Boxes, corners, from_corners, label_of, relabelled, repeated, score_of
+from .bounding_box import BoxDict, Boxes, corners, from_corners, has_score, label_of, relabelled, repeated, score_of
 from .geometry import intersection, pairwise_iou
 
 JOIN, BEST, UNION, INTERSECTION, AROUND = (
@@ -175,7 +175,7 @@ def _combined(boxes: list[BoxDict], edges: Sequence[float], score: float) -> Box
     """One box for several: the other keys of the best, every label once; a score if any had one."""
     best = max(boxes, key=score_of)
     box = from_corners(edges, best)
-    if any(other.get("score") is not None for other in boxes):
+    if any(map(has_score, boxes)):
         box["score"] = score
     label = _label(boxes)
     return relabelled(box, label) if label else box
