@@ -20,6 +20,7 @@ _SEPARATOR = re.compile(
     r"[,;、，；](?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)", re.I
 )
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_QUOTED = re.compile(r"[“”]|(?<!\w)[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?!\w)")
 _ARTICLE = re.compile(r"(?:an?|the|some|and)\s+", re.IGNORECASE)
 _AROUND = " \t\"'`*_.!?…:-–—•“”‘’。！？"
 _NOTHING = {"", "none", "nothing", "n/a", "etc"}
@@ -55,7 +56,7 @@ def _items(line: str) -> Iterator[str]:
 
 
 def _name(part: str) -> str:
-    name = " ".join(part.split()).strip(_AROUND)
+    name = " ".join(_QUOTED.sub(r"\1", part).split()).strip(_AROUND)
     while article := _ARTICLE.match(name):
-        name = name[article.end() :]
+        name = name[article.end() :].lstrip(_AROUND)
     return name

@@ -26,6 +26,10 @@ from iaa_runtime.text.listing import LONGEST, MOST_OBJECTS, listed_objects
         ("狗、猫，树。", ["狗", "猫", "树"]),
         ("'sign', \"lamp\", etc.", ["sign", "lamp"]),
         ("2 dogs. A cat.", ["2 dogs", "cat"]),
+        ("1. A **red car**\n2. **A blue** car\n3. the _old_ tree", ["red car", "blue car", "old tree"]),
+        ("a \"stop sign\", the 'lamp', a “red” car, the *dog", ["stop sign", "lamp", "red car", "dog"]),
+        ("the dog's tail, the dogs' bowl, a 17\" monitor", ["dog's tail", "dogs' bowl", '17" monitor']),
+        ("一只“红色”的车", ["一只红色的车"]),
         ("None.", []),
         ("", []),
         (" , ,\n-\n1.", []),
@@ -48,6 +52,14 @@ def test_any_text_gives_names_or_none(text: str) -> None:
 
 def test_long_texts_take_no_time() -> None:
     begin = time.process_time()
-    for text in ("a and " * 20_000, ": " * 50_000, "there is " * 20_000, "the image shows " * 20_000, "- " * 50_000):
+    for text in (
+        "a and " * 20_000,
+        ": " * 50_000,
+        "there is " * 20_000,
+        "the image shows " * 20_000,
+        "- " * 50_000,
+        "'a " * 50_000,
+        "'" * 100_000,
+    ):
         listed_objects(text)
     assert time.process_time() - begin < 1
