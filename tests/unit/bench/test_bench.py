@@ -80,6 +80,14 @@ def test_the_wide_size_has_the_published_matrices() -> None:
     assert sum(sum(bank_bytes(b, wide.config, wide.vision, torch.bfloat16).values()) for b in BANK_NAMES) < 4e9
 
 
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_a_clock_waits_for_every_kind_of_device(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda *device: done.append("waited"))
+    Clock("wall", torch.device(kind)).time(lambda: done.append("launched"))
+    assert done == ["waited", "launched", "waited"]
+
+
 def test_what_is_compared_runs_in_turn() -> None:
     order: list[str] = []
     runs = {name: lambda name=name: order.append(name) for name in "ab"}
