@@ -21,9 +21,12 @@ from iaa_runtime.bench.gguf_file import write_without_vocabulary
 from iaa_runtime.bench.llama_cpp import LlamaCpp
 from iaa_runtime.bench.peers import missing
 from iaa_runtime.bench.roofline import block_parameters, decode_bytes
+from iaa_runtime.bench.run import room
 from iaa_runtime.bench.timing import Clock, interleaved, median_ratio
-from iaa_runtime.cli import main
+from iaa_runtime.cli import main, make_parser
+from iaa_runtime.cli.bench import run_settings
 from iaa_runtime.config import BANK_NAMES, Task
+from iaa_runtime.errors import InputError
 from iaa_runtime.generation.memory import FORMATS, weight_bytes
 from iaa_runtime.model.banks import bank_bytes
 
@@ -232,6 +235,15 @@ def test_counts_below_one_are_refused(capsys: pytest.CaptureFixture[str], option
     with pytest.raises(SystemExit, match="2"):
         main(["bench", "--device", "cpu", option, value])
     assert f"argument {option}: {value} is not from 1 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_captions_fit_into_the_context(size: str) -> None:
+    parse = make_parser().parse_args
+    tokens = room(size)
+    assert run_settings(parse(["bench", "--device", "cpu", "--size", size, "--new-tokens", f"{tokens}"])).size == size
+    with pytest.raises(InputError, match=f"--new-tokens is {tokens + 1}.*--size {size} leaves {tokens} "):
+        run_settings(parse(["bench", "--device", "cpu", "--size", size, "--new-tokens", f"{tokens + 1}"]))
 
 
 @pytest.mark.gpu
