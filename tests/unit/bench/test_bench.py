@@ -16,7 +16,7 @@ import torch
 
 from iaa_runtime import IAAModel
 from iaa_runtime.bench import report, roofline
-from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
+from iaa_runtime.bench.checkpoints import SIZES, kept_checkpoint, write_checkpoint
 from iaa_runtime.bench.gguf_file import write_without_vocabulary
 from iaa_runtime.bench.llama_cpp import LlamaCpp
 from iaa_runtime.bench.peers import missing
@@ -72,6 +72,17 @@ def test_a_written_checkpoint_opens_whole_and_is_seeded(tmp_path: Path, dtype: t
     assert 0.1 < logits.std() < 10
     content = [(folder / "model-00003-of-00004.safetensors").read_bytes() for folder in (first, same, other)]
     assert content[0] == content[1] != content[2]
+
+
+def test_a_kept_checkpoint_is_of_the_seed_that_is_asked_for(tmp_path: Path) -> None:
+    told: list[str] = []
+    first, other = (kept_checkpoint(tmp_path, "tiny", seed, told.append) for seed in (0, 3))
+    assert first == tmp_path / "tiny"  # where earlier versions put it
+    file = "model-00003-of-00004.safetensors"
+    again = write_checkpoint(tmp_path / "again", SIZES["tiny"], torch.bfloat16, 3)
+    assert (other / file).read_bytes() == (again / file).read_bytes() != (first / file).read_bytes()
+    assert [kept_checkpoint(tmp_path, "tiny", seed, told.append) for seed in (0, 3)] == [first, other]
+    assert len(told) == 2
 
 
 def test_the_wide_size_has_the_published_matrices() -> None:
