@@ -26,9 +26,12 @@ POOL = (1 << 20) + 7
 
 
 def kept_checkpoint(folder: Path, size: str, seed: int, log: Callable[[str], None]) -> Path:
-    """The checkpoint of a size of ``SIZES`` in a folder of that name below ``folder``, in bfloat16 as the published one
-    is; written where it is not there yet."""
-    target = folder / size
+    """The checkpoint of a size of ``SIZES`` in a folder below ``folder``, in bfloat16 as the published one is; written
+    where it is not there yet.
+
+    The folder has the name of the size and, other than 0, the seed: ``wide``, ``wide-seed-3``.
+    """
+    target = folder / (f"{size}-seed-{seed}" if seed else size)
     if not target.exists():
         log(f"writing a checkpoint of size {size} …")
         with new_folder(target) as partial:

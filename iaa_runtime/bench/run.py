@@ -35,6 +35,8 @@ BANKS_OF_A_CAPTION: tuple[BankName, ...] = ("base", "mm", "vision")
 
 WORDS = tuple(range(10, 50))
 """Token ids that stand for a question of forty words."""
+QUESTION = (1, 5, IMAGE_TOKEN_INDEX, *WORDS)
+"""That question about an image, whose patches take the place of one of these."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,12 @@ class Settings:
     peers: tuple[str, ...] = tuple(PEERS)
     parts: tuple[str, ...] = tuple(PARTS)
     folder: Path | None = None
+
+
+def room(size: str) -> int:
+    """How many tokens the context of a size leaves for a caption; beyond them, engines would do unequal work."""
+    made = SIZES[size]
+    return made.config.max_position_embeddings - (len(QUESTION) - 1 + made.vision.num_patches)
 
 
 class Bench:
@@ -102,7 +110,7 @@ class Bench:
 
     def ids(self, rows: int = 1) -> Tensor:
         """A question about an image, (rows, T)."""
-        return torch.tensor([[1, 5, IMAGE_TOKEN_INDEX, *WORDS]] * rows)
+        return torch.tensor([QUESTION] * rows)
 
     def caption(self, rows: int, new_tokens: int) -> Tensor:
         """Vision, prefill and decode; no token ends it early."""
@@ -111,7 +119,7 @@ class Bench:
     def ground(self, phrases: int, image: Tensor) -> None:
         """Grounds so many phrases in one image, given as the tower's features."""
         projected = self.model.project(image, "G")[0]
-        prompts = [Prompt((1, 5, IMAGE_TOKEN_INDEX, *WORDS, 60 + n), projected) for n in range(phrases)]
+        prompts = [Prompt((*QUESTION, 60 + n), projected) for n in range(phrases)]
         self.model.answer(prompts, Task.G, GenerationConfig(max_new_tokens=24), ())
 
     def text(self) -> Tensor:

@@ -27,8 +27,12 @@ class Clock:
         return CLOCKS[self.name]() - begin
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        """Until the device has done what it was given: kernels are only launched while the host goes on."""
+        kind = self.device.type
+        if kind in ("cuda", "xpu"):
+            getattr(torch, kind).synchronize(self.device)
+        elif synchronize := getattr(getattr(torch, kind, None), "synchronize", None):
+            synchronize()  # torch.accelerator's is newer than the oldest torch that we support
 
 
 def interleaved(runs: Mapping[str, Callable[[], object]], repeats: int, clock: Clock) -> dict[str, list[float]]:

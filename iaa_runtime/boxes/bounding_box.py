@@ -148,8 +148,12 @@ def label_of(box: Mapping[str, Any]) -> str:
 
 def score_of(box: Mapping[str, Any]) -> float:
     """The box's score; 1 for boxes that have none, as ComfyUI's own nodes take it."""
-    score = box.get("score")
-    return 1.0 if score is None else float(score)
+    return float(box["score"]) if has_score(box) else 1.0
+
+
+def has_score(box: Mapping[str, Any]) -> bool:
+    """Whether the box has a score; None is none."""
+    return box.get("score") is not None
 
 
 def relabelled(box: Mapping[str, Any], label: str) -> BoxDict:

@@ -10,7 +10,18 @@ import json
 import math
 
 from ..errors import Cancel, InputError
-from .bounding_box import SIDES, BoxDict, Boxes, as_boxes, check_count, corners, editor_metadata, label_of, shortened
+from .bounding_box import (
+    SIDES,
+    BoxDict,
+    Boxes,
+    as_boxes,
+    check_count,
+    corners,
+    editor_metadata,
+    has_score,
+    label_of,
+    shortened,
+)
 from .geometry import Rectangle
 from .reader import CONVENTIONS, Y_FIRST, Reader, Size, is_box, is_several, known_size, plain
 from .segs import from_segs, is_segs
@@ -53,7 +64,7 @@ def to_json(boxes: Boxes, convention: str = "xyxy", size: Size | None = None) ->
             [
                 {"bbox": _numbers(box, convention, size)}
                 | ({"label": label_of(box)} if label_of(box) else {})
-                | ({"score": float(box["score"])} if box.get("score") is not None else {})
+                | ({"score": float(box["score"])} if has_score(box) else {})
                 | {side: box[side] for side in SIDES}
                 | (editor_metadata(label_of(box)) if label_of(box) else {})
                 for box in found

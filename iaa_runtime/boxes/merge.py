@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Cancel, InputError, check_cancelled
-from .bounding_box import BoxDict, Boxes, corners, from_corners, label_of, relabelled, repeated, score_of
+from .bounding_box import BoxDict, Boxes, corners, from_corners, has_score, label_of, relabelled, repeated, score_of
 from .geometry import intersection, pairwise_iou
 
 JOIN, BEST, UNION, INTERSECTION, AROUND = (
@@ -44,7 +44,7 @@ def merge_boxes(
             puts one box around each chain of overlapping ones, ``INTERSECTION`` keeps the common part of overlapping
             boxes of all searches, ``JOIN`` keeps all, ``AROUND`` puts one box around all.
         threshold: IoU, 0..1; 0 is any overlap.
-        same_label: Only boxes with the same label overlap.
+        same_label: Only boxes with the same label overlap; ``Dog`` is ``dog``.
         cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked at every image.
 
     Returns:
@@ -95,7 +95,7 @@ class _Overlaps:
             )
         self._threshold = threshold
         self._edges = [np.array([corners(box) for box in found], dtype=np.float64) for found in (boxes, others)]
-        labels = [[label_of(box).casefold() if same_label else "" for box in found] for found in (boxes, others)]
+        labels = [[_label([box]).casefold() if same_label else "" for box in found] for found in (boxes, others)]
         numbers = {label: number for number, label in enumerate({*labels[0], *labels[1]})}
         self._labels = [np.array([numbers[label] for label in found], dtype=np.int64) for found in labels]
 
@@ -175,11 +175,16 @@ def _combined(boxes: list[BoxDict], edges: Sequence[float], score: float) -> Box
     """One box for several: the other keys of the best, every label once; a score if any had one."""
     best = max(boxes, key=score_of)
     box = from_corners(edges, best)
-    if any(other.get("score") is not None for other in boxes):
+    if any(map(has_score, boxes)):
         box["score"] = score
-    label = ", ".join(_once(part for other in boxes for part in label_of(other).split(", ")))
+    label = _label(boxes)
     return relabelled(box, label) if label else box
 
 
-def _once(parts: Iterable[str]) -> list[str]:
-    return [part for part in dict.fromkeys(parts) if part]
+def _label(boxes: Iterable[BoxDict]) -> str:
+    """The labels of all, each once in its first spelling: ``Dog`` for ``Dog`` and ``dog``."""
+    parts: dict[str, str] = {}
+    for box in boxes:
+        for part in label_of(box).split(", "):
+            parts.setdefault(part.casefold(), part)
+    return ", ".join(filter(None, parts.values()))

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..config.boxes import Tracking
 from ..errors import Cancel, InputError, check_cancelled
-from .bounding_box import BoxDict, Boxes, check_count, corners, from_corners, label_of, relabelled, score_of
+from .bounding_box import BoxDict, Boxes, check_count, corners, from_corners, has_score, label_of, relabelled, score_of
 from .geometry import pairwise_iou
 
 MOST_IN_FRAME = 1000
@@ -159,7 +159,7 @@ def _fill(tracks: Sequence[_Track], cancelled: Cancel) -> None:
 
 def _filling(before: BoxDict, after: BoxDict, edges: _Edges) -> BoxDict:
     """A box between two of a track."""
-    scored = {"score": min(score_of(before), score_of(after))} if "score" in before or "score" in after else {}
+    scored = {"score": min(score_of(before), score_of(after))} if any(map(has_score, (before, after))) else {}
     return {**from_corners(edges.tolist(), before), **scored, "filled": True}
 
 

@@ -23,11 +23,18 @@ def run_settings(options: argparse.Namespace) -> benchmark.Settings:
     """The run that the options ask for.
 
     Raises:
-        InputError: there is no such device, or a clock that cannot see the device's work.
+        InputError: there is no such device, a clock that cannot see the device's work, or captions that are longer
+            than the context.
     """
     device = pick_device(options.device)
     if options.clock == "cpu" and device.type != "cpu":
         raise InputError("--clock cpu does not see what an accelerator does. Use --clock wall, or --device cpu.")
+    room = benchmark.room(options.size)
+    if options.new_tokens > room:
+        raise InputError(
+            f"--new-tokens is {options.new_tokens}, but the context of --size {options.size} leaves {room} behind the "
+            "question and its picture. Give at most that many, or another size."
+        )
     precisions = [None if name == "full" else name for name in options.precision or ()]
     parts = [name for name in PARTS if name != "precisions" or len(precisions) > 1]
     peers = [name for name in options.peer or PEERS if name != "none"]

@@ -16,6 +16,10 @@ DEEPEST = 48
 """Lists and objects inside one another; a schema takes two of them for each level of what it describes."""
 DATA = ("const", "default", "enum", "examples")
 """Keywords whose values are data, not schemas."""
+NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
+"""Keywords whose values are schemas by names, which may be those of keywords."""
+
+_Part = dict[str, Any] | list[Any]
 
 
 def is_schema(format: str) -> bool:
@@ -67,23 +71,32 @@ def _check_schema(text: str) -> None:
         ) from None
     if "x-guidance" in schema:
         raise InputError("format has the key 'x-guidance', options of a library, which have no effect here. Remove it.")
-    level: list[object] = [schema]
+    level: list[tuple[_Part, bool]] = [(schema, False)]
     for _ in range(DEEPEST):
-        level = [child for part in level for child in _children(part)]
+        level = [child for part, named in level for child in _children(part, named)]
     if level:
         raise InputError(_TOO_DEEP)
 
 
-def _children(part: object) -> list[object]:
-    if not isinstance(part, Mapping):
-        return [child for child in part if isinstance(child, (Mapping, list))] if isinstance(part, list) else []
+def _children(part: _Part, named: bool) -> list[tuple[_Part, bool]]:
+    """The objects and lists of a part of a schema; of each, as of ``part``, whether it holds schemas by names."""
+    if isinstance(part, list):
+        held = [(child, False) for child in part]
+    elif named:
+        held = [(child, False) for child in part.values()]
+    else:
+        _check_references(part)
+        held = [(child, key in NAMED) for key, child in part.items() if key not in DATA]
+    return [(child, names) for child, names in held if isinstance(child, (dict, list))]
+
+
+def _check_references(part: dict[str, Any]) -> None:
     for key in ("$ref", "$dynamicRef", "$recursiveRef"):
         target = part.get(key)
         if isinstance(target, str) and not target.startswith("#"):
             raise InputError(
                 f"format refers to {spelled(target)}, which is not opened. Put it under $defs, and refer to #/$defs/…."
             )
-    return [child for key, child in part.items() if key not in DATA and isinstance(child, (Mapping, list))]
 
 
 def _no_number(name: str) -> NoReturn:

@@ -17,6 +17,8 @@ BATCH_ROWS = 8
 """Rows that are answered at once; bounds memory however many images and phrases come."""
 LARGEST = 1e30
 """Beyond this no option means anything."""
+SMALLEST = 1e-6
+"""Of options that must be above 0: less means nothing else, and is 0 in the numbers of 16 or 32 bits to come."""
 
 
 class GenerationOptions(TypedDict, total=False):
@@ -48,14 +50,15 @@ class GenerationConfig:
     Attributes:
         max_new_tokens: at most this many tokens are generated, the end token included.
         do_sample: draw tokens at random; otherwise the most likely one is taken and the next five are unused.
-        temperature: divides the logits; above 0.
+        temperature: divides the logits; at least ``SMALLEST``.
         top_k: keep the k most likely tokens; 0 keeps all.
-        top_p: keep the smallest set of likeliest tokens whose probability reaches p, in (0, 1].
+        top_p: keep the smallest set of likeliest tokens whose probability reaches p, in [``SMALLEST``, 1].
         min_p: drop tokens less likely than min_p times the likeliest, in [0, 1].
         seed: of the random draws; the same seed gives the same text on the same device and dtype.
-        repetition_penalty: above 1 makes tokens of the prompt and the answer less likely (Keskar et al., 2019).
+        repetition_penalty: above 1 makes tokens of the prompt and the answer less likely (Keskar et al., 2019); at
+            least ``SMALLEST``.
         num_beams: beams of a beam search; 1 is none.
-        length_penalty: beam scores are divided by ``length ** length_penalty``.
+        length_penalty: beam scores are divided by ``length ** length_penalty``; in [-10, 10].
         early_stopping: end a beam search as soon as ``num_beams`` answers are finished.
         stop: the answer ends before the first of these strings.
         format: what answers of MM and Text are held to: a JSON schema (a dict, or a text that begins with ``{``) or a
@@ -78,18 +81,21 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            self._check_type(each.name, each.default)
+            object.__setattr__(self, each.name, self._converted(each.name, each.default))
         checks = {
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
-            "temperature": (self.temperature > 0, "above 0 (for greedy decoding leave do_sample off)"),
+            "temperature": (
+                self.temperature >= SMALLEST,
+                f"at least {SMALLEST:f} (for greedy decoding leave do_sample off)",
+            ),
             "top_k": (self.top_k >= 0, "0 (off) or more"),
-            "top_p": (0 < self.top_p <= 1, "in (0, 1]"),
+            "top_p": (SMALLEST <= self.top_p <= 1, f"in [{SMALLEST:f}, 1]"),
             "min_p": (0 <= self.min_p <= 1, "in [0, 1]"),
-            "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "repetition_penalty": (self.repetition_penalty >= SMALLEST, f"at least {SMALLEST:f}"),
             "num_beams": (1 <= self.num_beams <= MOST_BEAMS, f"from 1 to {MOST_BEAMS}"),
+            "length_penalty": (-10 <= self.length_penalty <= 10, "in [-10, 10]"),
             "seed": (-(1 << 63) <= self.seed < 1 << 64, "a number of 64 bits"),
         }
-        object.__setattr__(self, "format", checked_format(self.format))
         for name, (fine, limit) in checks.items():
             if not fine:
                 raise InputError(f"{name} is {spelled(getattr(self, name))}; it must be {limit}.")
@@ -101,21 +107,23 @@ class GenerationConfig:
                 "num_beams to 1 and leave stop out, or leave format out."
             )
 
-    def _check_type(self, name: str, default: object) -> None:
+    def _converted(self, name: str, default: object) -> object:
+        """A field's value as Python's own kind, NumPy's numbers among them."""
         value = getattr(self, name)
-        if isinstance(default, tuple):
+        if isinstance(default, str):
+            return checked_format(value)
+        kind: Any = type(default)
+        if kind is tuple:
             fine, wanted = isinstance(value, (tuple, list)) and all(isinstance(each, str) for each in value), "texts"
-        elif isinstance(default, str):
-            return  # the format, which is read and checked as a whole
-        elif isinstance(default, bool):
+        elif kind is bool:
             fine, wanted = isinstance(value, bool), "True or False"
         else:
-            whole = isinstance(default, int)
-            kind: Any = Integral if whole else Real
-            fine = isinstance(value, kind) and not isinstance(value, bool) and abs(value) <= LARGEST
-            wanted = "a whole number" if whole else "a finite number"
+            number: Any = Integral if kind is int else Real
+            fine = isinstance(value, number) and not isinstance(value, bool) and abs(value) <= LARGEST
+            wanted = "a whole number" if kind is int else "a finite number"
         if not fine:
             raise InputError(f"{name} is {spelled(value)}; it must be {wanted}.")
+        return kind(value)
 
     @classmethod
     def for_task(cls, task: Task, **changes: Any) -> GenerationConfig:

@@ -40,7 +40,7 @@ def mean_logprobs(
         Cancelled: ``cancelled`` returned True.
         NumericsError: the model computes NaN.
     """
-    check_context(prompts, stack.config.max_position_embeddings - max(map(len, answers)) + 1)
+    check_context(prompts, stack.config.max_position_embeddings, answers)
     cache, logits = prefill(stack, prompts, sum(map(len, answers)), cancelled)
     seen, device = cache.columns, stack.device
     first = torch.tensor([answer[0] for answer in answers], device=device)

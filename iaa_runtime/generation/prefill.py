@@ -49,13 +49,19 @@ class Prompt:
         return len(self.ids) + (len(self.image) - 1 if self.image is not None else 0)
 
 
-def check_context(prompts: Sequence[Prompt], context: int) -> None:
-    """Raises :class:`ContextLengthError` where a prompt leaves no token of ``context`` for an answer."""
+def check_context(prompts: Sequence[Prompt], context: int, choices: Sequence[Sequence[int]] = ()) -> None:
+    """Raises :class:`ContextLengthError` where a prompt leaves too little of ``context``, in tokens, for its answer.
+
+    That is one token or, of several ``choices``, token ids each, the longest.
+    """
+    longest = max(map(len, choices), default=1)
     for row, prompt in enumerate(prompts):
-        if prompt.length >= context:
+        if prompt.length + longest > context:
+            answer = f"the longest choice has {longest}" if choices else "the answer needs room too"
+            remedy = "choice or the text" if choices else "text or the conversation"
             raise ContextLengthError(
                 f"Prompt {row + 1} has {prompt.length} tokens (image patches included), but the model's context is "
-                f"{context} and the answer needs room too. Shorten the text or the conversation."
+                f"{context} and {answer}. Shorten the {remedy}."
             )
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import Cancel, InputError, spelled
 from .containers import check_container
@@ -37,6 +37,19 @@ FORMATS = (
 Pillow goes by content, not by name, and has more: PostScript starts Ghostscript, Windows is asked to draw metafiles,
 and IPTC opens whatever is inside.
 """
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture of each EXIF orientation upright."""
+_ORIENTATION_KEYS = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps the orientation of an image, which a turned one has no longer."""
 
 
 def load_image(source: ImageFile | Image.Image) -> Image.Image:
@@ -188,9 +201,20 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF tag says. Pillow would copy one that is upright already, too."""
-    upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
-    return image if upright else ImageOps.exif_transpose(image)
+    """The image turned as its EXIF tag says, if that can be read.
+
+    Pillow's own ``exif_transpose`` writes the other tags anew, which fails for many that are damaged.
+    """
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # nearly any, as for damaged pixels
+        return image
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    for key in _ORIENTATION_KEYS:
+        turned.info.pop(key, None)
+    return turned
 
 
 def _unreadable(name: str, error: Exception) -> InputError:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from ..config.formats import DATA, is_schema
+from ..config.formats import DATA, NAMED, is_schema
 from ..errors import CheckpointError, CutOffError, InputError
 from .printable import printable
 
@@ -126,13 +126,18 @@ def closed_schema(format: str) -> Any:
     return _closed(json.loads(format))
 
 
-def _closed(part: Any) -> Any:
-    """A schema whose objects have no properties but those listed; parts of an ``allOf`` list each other's."""
+def _closed(part: Any, named: bool = False) -> Any:
+    """A schema, or some by names, whose objects have no properties but those listed.
+
+    Parts of an ``allOf`` list each other's.
+    """
     if isinstance(part, list):
         return [_closed(child) for child in part]
     if not isinstance(part, dict):
         return part
-    closed = {key: child if key in ("allOf", *DATA) else _closed(child) for key, child in part.items()}
+    if named:
+        return {name: _closed(child) for name, child in part.items()}
+    closed = {key: child if key in ("allOf", *DATA) else _closed(child, key in NAMED) for key, child in part.items()}
     if isinstance(part.get("properties"), dict) and "allOf" not in part:
         closed.setdefault("additionalProperties", False)
     return closed

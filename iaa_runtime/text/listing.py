@@ -10,19 +10,22 @@ MOST_OBJECTS = 50
 LONGEST = 100
 """Characters of an object's name; what is longer is a sentence about something else."""
 
-_BULLET = re.compile(r"\s*(?:[-*•–—·]+(?=\s)|\(?[0-9]{1,3}[.):])\s*")
+_BULLET = re.compile(r"\s*(?:[-*•–—·]+(?=\s)|\(?[0-9]{1,3}[.):](?!\d))\s*")
 _LEAD_IN = re.compile(
     r"(?:[^:]{0,80}:(?=\s)|(?:in|on) (?:the|this) (?:image|picture|photo)\b,?|there (?:is|are)\b|"
     r"(?:the|this) (?:image|picture|photo) (?:shows|contains|features|depicts|displays|includes)\b)\s*",
     re.IGNORECASE,
 )
+# A comma between digits is part of a number.
 _SEPARATOR = re.compile(
-    r"[,;、，；](?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)", re.I
+    r"(?:[;、；]|[,，](?!(?<=\d[,，])\d))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
+    re.I,
 )
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+_QUOTED = re.compile(r"[“”]|(?<!\w)[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?!\w)")
 _ARTICLE = re.compile(r"(?:an?|the|some|and)\s+", re.IGNORECASE)
 _AROUND = " \t\"'`*_.!?…:-–—•“”‘’。！？"
-_NOTHING = {"", "none", "nothing", "n/a", "etc"}
+_NOTHING = {"none", "nothing", "n/a", "etc"}
 
 
 def listed_objects(text: str) -> list[str]:
@@ -32,12 +35,12 @@ def listed_objects(text: str) -> list[str]:
         text: a model's answer.
 
     Returns:
-        Names without articles, each once, at most ``MOST_OBJECTS``.
+        Names without articles, each once, at most ``MOST_OBJECTS``; each has a letter of some script.
     """
     objects: dict[str, str] = {}
     for line in text.splitlines():
         for name in _items(line):
-            if name.casefold() not in _NOTHING and len(name) <= LONGEST:
+            if any(map(str.isalpha, name)) and name.casefold() not in _NOTHING and len(name) <= LONGEST:
                 objects.setdefault(name.casefold(), name)
     return list(objects.values())[:MOST_OBJECTS]
 
@@ -55,7 +58,7 @@ def _items(line: str) -> Iterator[str]:
 
 
 def _name(part: str) -> str:
-    name = " ".join(part.split()).strip(_AROUND)
+    name = " ".join(_QUOTED.sub(r"\1", part).split()).strip(_AROUND)
     while article := _ARTICLE.match(name):
-        name = name[article.end() :]
+        name = name[article.end() :].lstrip(_AROUND)
     return name

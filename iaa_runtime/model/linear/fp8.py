@@ -54,11 +54,32 @@ class Fp8Linear(QuantizedLinear):
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         """Like :meth:`QuantizedLinear.product`; a GPU that multiplies 8-bit floats gets activations rounded to them."""
         if x.is_cuda and _multiplies(x.device) and not (weight.shape[0] % 16 or weight.shape[1] % 16):
-            rows = x.reshape(-1, x.shape[-1])
-            rounded, rows_scale = cls.quantize(rows)
-            product = torch._scaled_mm(rounded, weight.t(), scale_a=rows_scale, scale_b=scale, out_dtype=x.dtype)
-            return product.view(*x.shape[:-1], -1)
+            return rounded_product(x, weight, scale)
         return super().product(x, weight, scale.expand(len(weight), 1))
+
+
+def rounded_product(x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """``x`` (..., M) rounded to 8-bit floats times ``weight`` (O, M) as stored -> (..., O), in the dtype of ``x``.
+
+    Each row is rounded as it would be alone. What its neighbours may still change is the order in which its products
+    are added, as in every dtype: a GPU chooses that by the number of rows.
+    """
+    rounded, scales = round_rows(x.reshape(-1, x.shape[-1]))
+    wide = torch.float32 if x.dtype == torch.float16 else x.dtype  # which sums without their scale might leave
+    product = torch._scaled_mm(rounded, weight.t(), scale_a=scale.new_ones(()), scale_b=scale, out_dtype=wide)
+    return product.mul_(scales).to(x.dtype).view(*x.shape[:-1], -1)
+
+
+def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Activations (T, M) -> 8-bit floats (T, M) and their scales (T, 1) in float32, each of its row alone.
+
+    Scales are powers of two, by which numbers are divided and multiplied without being rounded. A row's largest number
+    lies in 128..256 then; what is less than some 2 ** -13 of it is rounded more coarsely, and to 0 below 2 ** -18.
+    """
+    largest = rows.abs().amax(-1, keepdim=True).float()
+    power = (largest.view(torch.int32) & 0x7F800000).view(torch.float32)  # the exponent's bits alone
+    scales = usable_scale(power / 128)
+    return (rows.float() / scales).to(torch.float8_e4m3fn), scales
 
 
 @cache

@@ -16,14 +16,17 @@ import torch
 
 from iaa_runtime import IAAModel
 from iaa_runtime.bench import report, roofline
-from iaa_runtime.bench.checkpoints import SIZES, write_checkpoint
+from iaa_runtime.bench.checkpoints import SIZES, kept_checkpoint, write_checkpoint
 from iaa_runtime.bench.gguf_file import write_without_vocabulary
 from iaa_runtime.bench.llama_cpp import LlamaCpp
 from iaa_runtime.bench.peers import missing
 from iaa_runtime.bench.roofline import block_parameters, decode_bytes
+from iaa_runtime.bench.run import room
 from iaa_runtime.bench.timing import Clock, interleaved, median_ratio
-from iaa_runtime.cli import main
+from iaa_runtime.cli import main, make_parser
+from iaa_runtime.cli.bench import run_settings
 from iaa_runtime.config import BANK_NAMES, Task
+from iaa_runtime.errors import InputError
 from iaa_runtime.generation.memory import FORMATS, weight_bytes
 from iaa_runtime.model.banks import bank_bytes
 
@@ -71,6 +74,17 @@ def test_a_written_checkpoint_opens_whole_and_is_seeded(tmp_path: Path, dtype: t
     assert content[0] == content[1] != content[2]
 
 
+def test_a_kept_checkpoint_is_of_the_seed_that_is_asked_for(tmp_path: Path) -> None:
+    told: list[str] = []
+    first, other = (kept_checkpoint(tmp_path, "tiny", seed, told.append) for seed in (0, 3))
+    assert first == tmp_path / "tiny"  # where earlier versions put it
+    file = "model-00003-of-00004.safetensors"
+    again = write_checkpoint(tmp_path / "again", SIZES["tiny"], torch.bfloat16, 3)
+    assert (other / file).read_bytes() == (again / file).read_bytes() != (first / file).read_bytes()
+    assert [kept_checkpoint(tmp_path, "tiny", seed, told.append) for seed in (0, 3)] == [first, other]
+    assert len(told) == 2
+
+
 def test_the_wide_size_has_the_published_matrices() -> None:
     """One block is one of the full size; what `iaa bench` writes of it stays below 4 GB."""
     wide, full = SIZES["wide"], SIZES["full"]
@@ -78,6 +92,14 @@ def test_the_wide_size_has_the_published_matrices() -> None:
     assert blocks[wide] == blocks[full]
     assert wide.config.num_blocks == 6
     assert sum(sum(bank_bytes(b, wide.config, wide.vision, torch.bfloat16).values()) for b in BANK_NAMES) < 4e9
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_a_clock_waits_for_every_kind_of_device(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(getattr(torch, kind), "synchronize", lambda *device: done.append("waited"))
+    Clock("wall", torch.device(kind)).time(lambda: done.append("launched"))
+    assert done == ["waited", "launched", "waited"]
 
 
 def test_what_is_compared_runs_in_turn() -> None:
@@ -224,6 +246,15 @@ def test_counts_below_one_are_refused(capsys: pytest.CaptureFixture[str], option
     with pytest.raises(SystemExit, match="2"):
         main(["bench", "--device", "cpu", option, value])
     assert f"argument {option}: {value} is not from 1 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_captions_fit_into_the_context(size: str) -> None:
+    parse = make_parser().parse_args
+    tokens = room(size)
+    assert run_settings(parse(["bench", "--device", "cpu", "--size", size, "--new-tokens", f"{tokens}"])).size == size
+    with pytest.raises(InputError, match=f"--new-tokens is {tokens + 1}.*--size {size} leaves {tokens} "):
+        run_settings(parse(["bench", "--device", "cpu", "--size", size, "--new-tokens", f"{tokens + 1}"]))
 
 
 @pytest.mark.gpu

@@ -121,6 +121,20 @@ def test_intersections_of_two_and_of_three() -> None:
     assert merge_boxes([[[CAT]], [[wide]]], INTERSECTION, 0.0) == [[box(0, 0, 10, 10, "cat, sky", 0.6)]]
 
 
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        (("Dog", "dog", "DOG"), "Dog"),
+        (("Cat, dog", "cat, DOG", "CAT, Dog"), "Cat, dog"),
+        (("a, A", "A, a", "a, a"), "a"),
+    ],
+)
+def test_labels_are_the_same_however_their_letters_are_spelled(labels: tuple[str, ...], kept: str) -> None:
+    searches = [[[box(0, 0, 9, 9, label)]] for label in labels]
+    for mode in (INTERSECTION, UNION, AROUND):
+        assert merge_boxes(searches, mode, 0.5, same_label=True) == [[box(0, 0, 9, 9, kept)]]
+
+
 def test_one_around_all() -> None:
     around = merge_boxes([[[CAT], [FAR, CAT]], [[ANIMAL], []]], AROUND)
     assert around == [[box(0, 0, 11, 10, "cat, animal", 0.9)], [box(0, 0, 60, 60, "dog, cat", 0.6)]]

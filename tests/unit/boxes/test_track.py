@@ -152,6 +152,12 @@ def test_a_gap_is_filled_on_the_straight_way() -> None:
     assert tracked[4] == [box(40, 0, 80, 40, label="dog", score=0.4, filled=True, track=1)]
 
 
+@pytest.mark.parametrize("unknown", [{}, {"score": None}])
+def test_no_score_is_made_up_in_a_gap(unknown: dict[str, Any]) -> None:
+    boxes: Boxes = [[box(0, 0, 40, 40, **unknown)], [], [box(0, 0, 40, 40, **unknown)]]
+    assert track_boxes(boxes, Tracking(gap=1))[1] == [box(0, 0, 40, 40, **unknown, filled=True, track=1)]
+
+
 def test_a_longer_gap_is_another_thing() -> None:
     assert [[each["track"] for each in found] for found in track_boxes(walk(0, 1, 2, 5), Tracking(gap=1))] == [
         [1],

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 
 from iaa_runtime.config import GenerationConfig, Task
@@ -28,10 +31,15 @@ def test_one_stop_string_may_stand_alone() -> None:
         ({"temperature": 0.0}, "leave do_sample off"),
         ({"temperature": float("nan")}, "temperature"),
         ({"top_k": -1}, "top_k"),
-        ({"top_p": 0.0}, r"in (0, 1]"),
-        ({"top_p": 1.5}, r"in (0, 1]"),
+        ({"temperature": 1e-46}, "it must be at least 0.000001"),
+        ({"top_p": 0.0}, "in [0.000001, 1]"),
+        ({"top_p": 1e-46}, "in [0.000001, 1]"),
+        ({"top_p": 1.5}, "in [0.000001, 1]"),
         ({"min_p": -0.1}, "min_p"),
-        ({"repetition_penalty": 0.0}, "above 0"),
+        ({"repetition_penalty": 0.0}, "at least 0.000001"),
+        ({"repetition_penalty": 1e-46}, "at least 0.000001"),
+        ({"length_penalty": 400.0}, "length_penalty is 400.0; it must be in [-10, 10]"),
+        ({"length_penalty": -400.0}, "in [-10, 10]"),
         ({"num_beams": 0}, "num_beams"),
         ({"seed": 1 << 64}, "seed"),
         ({"num_beams": 2, "do_sample": True}, "Beam search and sampling"),
@@ -65,3 +73,13 @@ def test_values_of_another_kind_are_named(options: dict[str, object], wanted: st
     (name,) = options
     with pytest.raises(InputError, match=f"^{name} is .*; it must be {wanted}"):
         GenerationConfig(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [np.int64, np.uint8, np.float32, np.float64, Fraction])
+def test_numbers_are_pythons_own(number: Any) -> None:
+    options = {"temperature": number(2), "top_p": number(1), "length_penalty": number(3), "stop": ["END"]}
+    if issubclass(number, np.integer):
+        options |= {"seed": number(3), "top_k": number(5)}
+    config = asdict(GenerationConfig(**options))
+    assert {name: value for name, value in config.items() if name in options} == {**options, "stop": ("END",)}
+    assert [type(value) for value in config.values()] == [type(value) for value in asdict(GenerationConfig()).values()]

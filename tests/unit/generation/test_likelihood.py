@@ -51,8 +51,14 @@ def test_answers_of_a_token_need_no_second_pass(model: IAAModel) -> None:
 def test_prompt_and_answer_fit_the_context_together(model: IAAModel) -> None:
     context = model.config.max_position_embeddings
     model.rate([Prompt((5,) * (context - 2))], "Text", [[1], [2, 3]])
-    with pytest.raises(ContextLengthError):
+    with pytest.raises(
+        ContextLengthError, match=f"{context - 1} tokens .* context is {context} and the longest choice has 2"
+    ):
         model.rate([Prompt((5,) * (context - 1))], "Text", [[1], [2, 3]])
+    with pytest.raises(
+        ContextLengthError, match=rf"context is {context} and .* has {context + 50}\. Shorten the choice"
+    ):
+        model.rate([Prompt((5,))], "Text", [[1], [2] * (context + 50)])
 
 
 def test_it_can_be_cancelled(model: IAAModel) -> None:

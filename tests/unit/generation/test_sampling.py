@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from iaa_runtime.config import GenerationConfig
+from iaa_runtime.config.generation import SMALLEST
 from iaa_runtime.generation.sampling import (
     DROPPED,
     draw,
@@ -80,9 +81,11 @@ def test_warp_chains_the_filters() -> None:
     assert kept(warp(LOGITS, GenerationConfig(top_k=3, top_p=0.75, min_p=0.7))) == [1]
 
 
-def test_a_tiny_temperature_is_greedy_not_broken() -> None:
-    warped = warp(LOGITS, GenerationConfig(temperature=1e-38))
-    assert draw(warped, torch.tensor([0.999])).tolist() == [1]
+@pytest.mark.parametrize("options", [{"temperature": SMALLEST}, {"top_p": SMALLEST}], ids=str)
+def test_the_smallest_values_are_greedy_not_broken(options: dict[str, float]) -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        warped = warp(LOGITS.to(dtype), GenerationConfig(**options))  # type: ignore[arg-type]
+        assert draw(warped, torch.tensor([0.999])).tolist() == [1]
 
 
 @pytest.mark.parametrize(

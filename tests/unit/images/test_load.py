@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import CORNERS, PANDA, UPRIGHT, pixels, saved
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from iaa_runtime.errors import InputError
 from iaa_runtime.images import limits
@@ -61,10 +61,30 @@ def test_pictures_are_turned_upright(orientation: int, file_format: str) -> None
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff\xff", b"\xff"])
-def test_broken_exif_does_not_hide_the_picture(exif: bytes) -> None:
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_does_not_hide_the_picture(exif: bytes, file_format: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Pillow's own, about the broken block
-        assert load_image(saved(UPRIGHT, "JPEG", exif=exif)).size == (3, 2)
+        assert load_image(saved(UPRIGHT, file_format, exif=exif)).size == (3, 2)
+
+
+@pytest.mark.parametrize("block", ["\nexif\n       4\nzzzz", "\nexif\n       4\n45786966", "\n"])
+def test_a_broken_text_of_exif_does_not_hide_the_picture(block: str) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", block)
+    assert load_image(saved(UPRIGHT, "PNG", pnginfo=text)).size == (3, 2)
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_turned_whatever_else_its_exif_says(file_format: str) -> None:
+    """Here the maker's name is said to be a float, which Pillow reads and cannot write."""
+    tags = struct.pack(">HHIf", ExifTags.Base.Make, 11, 1, 0.5) + struct.pack(
+        ">HHIHH", ExifTags.Base.Orientation, 3, 1, 6, 0
+    )
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + tags + bytes(4)
+    image = load_image(saved(UPRIGHT, file_format, exif=exif))
+    assert image.size == (2, 3)
+    assert load_image(image) is image  # and is not turned again
 
 
 @pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "TIFF"])

@@ -19,6 +19,7 @@ from iaa_runtime.model import ops
 from iaa_runtime.model.banks import bank_bytes
 from iaa_runtime.model.linear import int8_onednn, kinds, quantized
 from iaa_runtime.model.linear.base import SpecialLinear, products
+from iaa_runtime.model.linear.fp8 import round_rows, rounded_product
 from iaa_runtime.model.linear.fp8_widened import WidenedFp8Linear
 from iaa_runtime.model.linear.int4 import Int4Linear, group_size
 from iaa_runtime.model.linear.int4_packed import GROUPS, PackedInt4Linear, can_read_packed
@@ -327,3 +328,29 @@ def test_floats_of_eight_bits_are_widened_on_a_cpu() -> None:
     widened.load_state_dict(dict(WidenedFp8Linear.load(OneWeight(values), ["weight"], torch.float32)), assign=True)
     x = torch.randn(5, 64, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(widened(x), given(x))
+
+
+@pytest.mark.parametrize("beside", [0.0, 1e-3, 1e3, float("inf"), float("nan")])
+def test_a_row_is_rounded_to_floats_of_eight_bits_as_it_is_alone(beside: float) -> None:
+    values = torch.randn((2, 64), generator=torch.Generator().manual_seed(0))
+    rounded, scales = round_rows(torch.stack([values[0], values[1] * beside]))
+    alone, scale = round_rows(values[:1])
+    assert torch.equal(rounded[:1].float(), alone.float()) and torch.equal(scales[:1], scale)
+    error = alone.float() * scale - values[:1]
+    assert error.norm() / values[:1].norm() < ERROR["fp8"]
+    assert (error.abs() <= values[:1].abs() / 16).all()  # half of the last of three bits
+    assert torch.equal(torch.frexp(scale).mantissa, torch.full_like(scale, 0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_rows_of_any_size_are_multiplied_as_floats_of_eight_bits(dtype: torch.dtype) -> None:
+    """In float16 the sum without its scale would be infinite."""
+    weight, scale = kind_of("fp8").quantize(torch.ones(32, 2048))
+    try:
+        torch._scaled_mm(weight, weight.t(), scale_a=scale, scale_b=scale)
+    except (NotImplementedError, RuntimeError):
+        pytest.skip("this torch multiplies no floats of eight bits on a CPU")
+    rows = torch.tensor([[1.0], [0.0], [2.0**-10], [8.0]]).expand(4, 2048).to(dtype)
+    product = rounded_product(rows, weight, scale)
+    assert product.dtype == dtype
+    assert torch.equal(product, 2048 * rows[:, :32])
