@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from comfyui_server import PACK
 from templates import BRIEFLY, template
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 GROUND = "app.graph._nodes.find(node => node.type === 'IAA_Ground')"
 PHRASES = f"{GROUND}.widgets.find(widget => widget.name === 'phrases')"
 KEPT = "() => app.graph._nodes.some(node => node.properties.iaa_result)"
+REMEMBERED = f"/extensions/{PACK}/js/remembered.js"
+TRACKER = "app.extensionManager.workflow.activeWorkflow.changeTracker"
 MODIFIED = "() => app.extensionManager.workflow.activeWorkflow.isModified"
 OTHER_SCENES = """seed => {
     const scene = app.graph._nodes.find(node => node.type === 'IAA_DemoScene');
@@ -98,6 +101,43 @@ def test_a_result_goes_to_the_workflow_that_was_run(comfy: ComfyPage, other: str
     assert comfy.page.locator(".iaa-stale").count() == 0
     turn(comfy, "Next")
     assert not comfy.page.evaluate(KEPT)
+
+
+def test_a_result_that_comes_while_another_tab_is_open_is_of_its_own_inputs(comfy: ComfyPage) -> None:
+    comfy.load_ground(count=6)
+    before = history(comfy)
+    comfy.page.evaluate(OTHER_SCENES, 2000 + len(before))
+    comfy.page.evaluate("() => app.queuePrompt(0)")
+    comfy.page.evaluate(f"() => {{ {PHRASES}.value = 'something else'; }}")
+    comfy.page.evaluate(f"() => {TRACKER}.captureCanvasState()")
+    comfy.page.evaluate("workflow => app.loadGraphData(workflow)", read("caption"))
+    assert history(comfy) == before, "the other is open before the run ends"
+    wait_for_runs(comfy, before)
+    turn(comfy, "Previous")
+    assert comfy.page.evaluate(f"() => {PHRASES}.value") == "something else"
+    assert not comfy.page.evaluate(KEPT), "it is no answer to what is typed now"
+
+
+def test_what_the_page_remembers_goes_with_nodes_and_workflows(comfy: ComfyPage) -> None:
+    """A node that was deleted has its boxes again once that is undone."""
+    comfy.ground()
+    boxes = comfy.page.locator(".iaa-box").count()
+    remembered = f"async () => {{ const {{ views, newestIn }} = await import('{REMEMBERED}'); return "
+    key = comfy.page.evaluate(f"() => `${{{GROUND}.graph.id}}:${{{GROUND}.id}}`")
+    assert comfy.page.evaluate(remembered + "[...views.keys()]; }") == [key]
+    comfy.page.evaluate(f"() => {{ app.graph.remove({GROUND}); {TRACKER}.captureCanvasState(); }}")
+    assert comfy.page.evaluate(remembered + "views.size; }") == 0
+    comfy.page.evaluate(f"() => {TRACKER}.undo()")
+    comfy.page.wait_for_function(f"() => {GROUND}")
+    comfy.look_at("IAA_Ground")
+    assert comfy.page.locator(".iaa-box").count() == boxes > 0
+    comfy.page.evaluate("() => { window.left = app.extensionManager.workflow.activeWorkflow; }")
+    assert comfy.page.evaluate(remembered + "[...newestIn(left).keys()]; }") == [key]
+    comfy.load(read("prompt_expansion"))
+    comfy.page.evaluate(f"() => {{ app.graph._nodes[0].pos[0] += 9; {TRACKER}.captureCanvasState(); }}")
+    assert comfy.page.evaluate(remembered + "[views.size, newestIn(left).size]; }") == [0, 1], "who comes back needs it"
+    comfy.page.evaluate("() => left.unload()")  # as closing its tab does
+    assert comfy.page.evaluate(remembered + "newestIn(left).size; }") == 0
 
 
 def turn(comfy: ComfyPage, shift: str) -> None:

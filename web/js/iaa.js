@@ -8,6 +8,7 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { allNodes, isOurs, keyOf, nodeAt, nodeOf, openWorkflow, pathsTo, removeWidget, widgetOf } from "./graph.js";
 import { typed } from "./inputs.js";
+import { forgetViews, newestIn, strangersHere, views } from "./remembered.js";
 import { ResultView } from "./result_view.js";
 import { LOADER_WIDTH, leastHeight, makeRoom, TEXT_HEIGHT } from "./room.js";
 import { ENDS, isOpen, rememberRuns, runOf } from "./runs.js";
@@ -30,13 +31,6 @@ const WITH_PICTURES = ["IAA_Teach"];
 
 /** How many pictures of a batch nodes send; of further ones the boxes alone. */
 const MOST_SHOWN = 64;
-
-/** @type {Map<string, ResultView>} */
-const views = new Map();
-/** @type {Map<string, Result>} What each node found last. */
-const newest = new Map();
-/** @type {WeakMap<object, Map<string, Result>>} What ComfyUI remembers for nodes of a workflow and a run of another sent. */
-const strangers = new WeakMap();
 
 /**
  * Picks what is ours out of a node's output.
@@ -183,7 +177,7 @@ function takeSent({ prompt_id, node, display_node, output }) {
  */
 function takeAt(path, result, run) {
     const queued = run?.nodes.get(path);
-    if (queued) newest.set(queued.key, { ...result, typed: queued.typed });
+    if (queued) newestIn(run?.workflow).set(queued.key, { ...result, typed: queued.typed });
     const node = nodeAt(path);
     if (!isOurs(node) && !node?.subgraph) return;
     if (run && !isOpen(run, path)) {
@@ -191,16 +185,8 @@ function takeAt(path, result, run) {
         return;
     }
     strangersHere().delete(keyOf(node));
-    if (!run) newest.set(keyOf(node), { ...result, typed: typed(node) });
+    if (!run) newestIn(openWorkflow()).set(keyOf(node), { ...result, typed: typed(node) });
     take(node, result, true);
-}
-
-/** @returns {Map<string, Result>} What was sent to nodes of the open workflow by runs of others. */
-function strangersHere() {
-    const workflow = openWorkflow() ?? strangers;
-    const here = strangers.get(workflow) ?? new Map();
-    strangers.set(workflow, here);
-    return here;
 }
 
 /**
@@ -214,7 +200,7 @@ function take(node, result, ran) {
     removeLiveText(node);
     const kept = node.properties?.[PROPERTY];
     const key = keyOf(node);
-    const known = [newest.get(key), kept].find((other) => equal({ ...other, typed: 0 }, { ...result, typed: 0 }));
+    const known = [newestIn(openWorkflow()).get(key), kept].find((other) => equal({ ...other, typed: 0 }, { ...result, typed: 0 }));
     if (!ran && known?.typed && !equal(known.typed, typed(node))) return;
     const made = { ...result, typed: known?.typed ?? typed(node) };
     if (equal(kept, made)) {
@@ -289,6 +275,7 @@ app.registerExtension({
         const showing = () => allNodes().filter((node) => isOurs(node) || node.subgraph);
         // ComfyUI tells of every change, undoing among them, once whoever makes it leaves the field.
         api.addEventListener("graphChanged", () => showing().forEach(markStale));
+        api.addEventListener("graphChanged", forgetViews);
     },
 
     /** @param {any} node */
