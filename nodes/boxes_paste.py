@@ -92,7 +92,7 @@ class PasteTakenCrops(io.ComfyNode):
     @classmethod
     def execute(cls, paste: list[Callable[..., list[torch.Tensor]]], crops: Any, masks: Any = None) -> io.NodeOutput:
         """Pastes: one output, which is the list that :class:`PasteCrops` gives."""
-        check_inputs(cls.define_schema(), {"crops": crops, "masks": masks})
+        check_inputs(cls.define_schema(), {"paste": paste, "crops": crops, "masks": masks})
         return io.NodeOutput(paste[0](crops, masks))
 
 

@@ -282,6 +282,7 @@ _CHECKS: dict[str, Callable[[Any, Any, str], str]] = {
     "IAA_MODEL": _having("in_use", "a model: connect IAA Loader or IAA Remote Loader"),
     "IAA_CHAT": _having("messages", "a conversation: connect the history of an IAA Chat"),
     "IAA_REGIONS": _regions,
+    "IAA_TAKEN_CROPS": _having("func", "what IAA Paste Crops hands over: use that node"),
     "BOUNDING_BOX": _boxes,
 }
 """By socket type. What IAA Convert Boxes takes is not here: :mod:`iaa_runtime.boxes.convert` reads and checks it."""

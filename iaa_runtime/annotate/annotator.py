@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,7 +233,7 @@ def has_failed(record: Row) -> bool:
 def reason(record: Row) -> str:
     """Why there is no answer about a failed record's picture, which it names."""
     name, why = record["image"], record["error"]
-    return why if name in why else f"{name}: {why}"
+    return why if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", why) else f"{name}: {why}"
 
 
 def _new_record(row: Row) -> Row:

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from ..errors import InputError
 from ..images.limits import check_pixels
-from ..images.load import endings, format_of, load_image
+from ..images.load import endings, format_of, load_image, turn_of
 from ..jobs.files import json_line, make_folder, open_input, write_atomically
 from ..jobs.job import Job, Row
 from .listed import Listed, tar_errors
@@ -129,7 +129,7 @@ def _upright(content: bytes, kind: str, name: str) -> bytes:
     try:
         with Image.open(io.BytesIO(content), formats=[kind]) as opened:
             check_pixels(opened.size, name)  # to find a PNG's tag, Pillow decodes it
-            if opened.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            if turn_of(opened) is None:
                 return content
             profile = opened.info.get("icc_profile") if opened.mode.startswith("RGB") else None  # of these colours
         copy, settings = io.BytesIO(), {"quality": QUALITY} if kind in LOSSY else {}

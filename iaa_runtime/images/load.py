@@ -200,18 +200,23 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         raise _unreadable(name, error) from error
 
 
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """What makes an image upright, as its EXIF tag says; None where it is upright, or the tag cannot be read."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # nearly any, as for damaged pixels
+        return None
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF tag says, if that can be read.
+    """The image turned as its EXIF tag says.
 
     Pillow's own ``exif_transpose`` writes the other tags anew, which fails for many that are damaged.
     """
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # nearly any, as for damaged pixels
+    turn = turn_of(image)
+    if turn is None:
         return image
-    if orientation not in _TURNS:
-        return image
-    turned = image.transpose(_TURNS[orientation])
+    turned = image.transpose(turn)
     for key in _ORIENTATION_KEYS:
         turned.info.pop(key, None)
     return turned

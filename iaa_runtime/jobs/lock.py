@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import InputError
 
@@ -15,11 +17,21 @@ if sys.platform == "win32":
 
     def _lock(file: int) -> None:
         msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
+
+    def _remove(file: BinaryIO, path: Path) -> None:
+        file.close()  # Windows removes nothing that is open, as it is where the next run holds it already
+        with suppress(OSError):
+            path.unlink()
 else:
     import fcntl
 
     def _lock(file: int) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _remove(file: BinaryIO, path: Path) -> None:
+        with suppress(OSError):
+            path.unlink()  # while it is held: once it is not, the next run may hold it
+        file.close()
 
 
 _HELD = (errno.EACCES, errno.EAGAIN)
@@ -37,6 +49,18 @@ def held(path: Path, refusal: str) -> Iterator[None]:
     Raises:
         InputError: ``refusal``; or the file cannot be made.
     """
+    file = _opened(path, refusal)
+    while not _lies_at(file, path):  # its holder removed it between opening and locking
+        file.close()
+        file = _opened(path, refusal)
+    try:
+        yield
+    finally:
+        _remove(file, path)
+
+
+def _opened(path: Path, refusal: str) -> BinaryIO:
+    """The file, locked if the disk knows locks."""
     try:
         file = path.open("ab")
     except OSError as error:
@@ -47,9 +71,12 @@ def held(path: Path, refusal: str) -> Iterator[None]:
         if error.errno in _HELD:
             file.close()
             raise InputError(refusal) from None
+    return file
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is still the one of that path."""
     try:
-        yield
-    finally:
-        file.close()  # Windows removes nothing that is open
-        with suppress(OSError):  # the next run may hold it already
-            path.unlink()
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -125,6 +125,7 @@ def teach(
     phrases = phrases_to_name(example.asked for example in right)
     with files.under_way() if group.is_main else nullcontext():
         if group.is_main:
+            files.check(overwrite=overwrite)  # another run may have ended while the pictures were looked at
             begin(files, identity, overwrite=overwrite)
         return _run(pipeline, learned, held, phrases, settings, files, identity, on_progress, cancelled, group)
 
@@ -193,7 +194,7 @@ def taught_before(
 ) -> Taught | None:
     """What the same call of :func:`teach` made before; None unless its adaptor is there and no run is under way.
 
-    The adaptor's own record decides; pictures beside it that were deleted are drawn anew, or not there.
+    The adaptor's own record decides; pictures beside it that were deleted or damaged are drawn anew, or left out.
 
     Raises:
         InputError: as :func:`teach`; or a file that is there is broken.
@@ -208,14 +209,20 @@ def taught_before(
 
 def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taught:
     """What a run wrote: of its pictures, the curve is drawn anew where it is missing."""
-    sheet = load_image(files.sheet) if adaptor.scores and files.sheet.is_file() else None
+    sheet = _kept(files.sheet) if adaptor.scores else None
     before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
     best = adaptor.training.get("kept_step", settings.steps)
-    if files.curve_png.is_file():
-        curve = load_image(files.curve_png)
-    else:
+    curve = _kept(files.curve_png)
+    if curve is None:
         curve = draw_curve(list(read_torn_jsonl(files.curve)), best if adaptor.scores else None)
     return Taught(adaptor, before, after, curve, sheet, best)
+
+
+def _kept(picture: Path) -> Image.Image | None:
+    """A picture that a run wrote; None where it was deleted or damaged, which makes the adaptor no worse."""
+    with suppress(InputError):
+        return load_image(picture) if picture.is_file() else None
+    return None
 
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:

@@ -16,13 +16,14 @@ _LEAD_IN = re.compile(
     r"(?:the|this) (?:image|picture|photo) (?:shows|contains|features|depicts|displays|includes)\b)\s*",
     re.IGNORECASE,
 )
-# A comma between digits is part of a number.
+# A comma before three digits is part of a number; before others it is not, as in Chinese lists (桌子1，2把椅子).
 _SEPARATOR = re.compile(
-    r"(?:[;、；]|[,，](?!(?<=\d[,，])\d))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
+    r"(?:[;、；]|[,，](?!(?<=\d[,，])\d{3}(?!\d)))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
     re.I,
 )
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
-_QUOTED = re.compile(r"[“”]|(?<!\w)[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?!\w)")
+_QUOTED = re.compile(r"[“”]|(?<![0-9A-Za-zÀ-ɏ])[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?![0-9A-Za-zÀ-ɏ])")
+"""Marks in pairs; beside a Latin letter or a digit one may be an apostrophe or inches."""
 _ARTICLE = re.compile(r"(?:an?|the|some|and)\s+", re.IGNORECASE)
 _AROUND = " \t\"'`*_.!?…:-–—•“”‘’。！？"
 _NOTHING = {"none", "nothing", "n/a", "etc"}
@@ -49,7 +50,7 @@ def _items(line: str) -> Iterator[str]:
     line = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
     while lead_in := _LEAD_IN.match(line):
         line = line[lead_in.end() :]
-    parts = _SEPARATOR.split(line)
+    parts = _SEPARATOR.split(_QUOTED.sub(r"\1", line))
     for number, part in enumerate(parts):
         # "tables and chairs" ends a list, "a black and white cat" does not.
         left, *right = _AND.split(part, maxsplit=1)
@@ -58,7 +59,7 @@ def _items(line: str) -> Iterator[str]:
 
 
 def _name(part: str) -> str:
-    name = " ".join(_QUOTED.sub(r"\1", part).split()).strip(_AROUND)
+    name = " ".join(part.split()).strip(_AROUND)
     while article := _ARTICLE.match(name):
         name = name[article.end() :].lstrip(_AROUND)
     return name

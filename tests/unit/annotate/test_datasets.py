@@ -168,6 +168,19 @@ def test_a_picture_of_any_name_is_in_its_shard(run: Run, tmp_path: Path, name: s
         assert kept is not None and kept.read() == (tmp_path / name).read_bytes()
 
 
+@pytest.mark.parametrize("damage", ["damaged", "orientation 0"])
+def test_a_picture_that_nothing_turns_is_itself_in_its_shard(run: Run, tmp_path: Path, damage: str) -> None:
+    """As for the model: a tag that cannot be read turns nothing, nor one that stands for no turn."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 0
+    name = "a.png" if damage == "damaged" else "a.jpg"
+    Image.new("RGB", (48, 32)).save(tmp_path / name, exif=b"Exif\0\0garbage" if damage == "damaged" else exif)
+    run(str(tmp_path / name), "--webdataset", str(tmp_path / "shards"))
+    with tarfile.open(tmp_path / "shards" / "000000.tar") as tar:
+        kept = tar.extractfile(f"000000000{name[1:]}")
+        assert kept is not None and kept.read() == (tmp_path / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("ending", "kind", "written"),
     [

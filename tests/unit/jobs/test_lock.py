@@ -61,3 +61,25 @@ def test_a_disk_that_knows_no_locks_is_no_reason_to_stop(tmp_path: Path, monkeyp
 def test_a_place_that_may_not_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="lock cannot be written"), held(tmp_path / "none" / "lock", "no"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a file that is open is not removed")
+def test_a_file_that_its_holder_removed_holds_nobody_back_and_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run opened it before it was removed: it holds the one that lies there, as a third run finds out."""
+    path, lock_file = tmp_path / "lock", lock._lock
+    first = held(path, "no")
+    first.__enter__()
+
+    def after_the_first(file: int) -> None:
+        monkeypatch.setattr(lock, "_lock", lock_file)
+        first.__exit__(None, None, None)
+        lock_file(file)
+
+    monkeypatch.setattr(lock, "_lock", after_the_first)
+    with held(path, "no"):
+        assert path.exists()
+        with pytest.raises(InputError, match=r"^no$"), held(path, "no"):
+            pass
+    assert not path.exists()

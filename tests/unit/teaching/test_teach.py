@@ -145,6 +145,10 @@ def test_what_was_taught_before_is_known_by_its_adaptor_alone(tmp_path: Path) ->
     again = taught_before(pipeline, examples, settings, file)
     assert again is not None and again.sheet is None and again.after == taught.after
     assert again.curve.tobytes() == taught.curve.tobytes()
+    for damaged in (files.curve_png, files.sheet):
+        damaged.touch()
+    again = taught_before(pipeline, examples, settings, file)
+    assert again is not None and again.sheet is None and again.curve.tobytes() == taught.curve.tobytes()
     files.curve.unlink()
     assert taught_before(pipeline, examples, settings, file) is not None
     assert taught_before(pipeline, examples, replace(settings, rank=2), file) is None
@@ -364,6 +368,24 @@ def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path, overwrite: bool) 
 
     teach(pipeline, mascots(4), settings, file, on_progress=second)
     assert len(refused) == 2 and read_adaptor(file).rank == 1 and not RunFiles(file).parts.exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_what_another_run_finished_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """The first, unfinished, ends while the second looks at its pictures, and its results are the first's then."""
+    pipeline, file = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None), tmp_path / "mascot.safetensors"
+    settings, note = TeachSettings(steps=4, batch=1, rank=1), Reached("steps", 2)
+    with pytest.raises(Cancelled):
+        teach(pipeline, mascots(4), settings, file, on_progress=note, cancelled=note.asked)
+
+    def first_goes_on() -> bool:
+        if not file.exists():
+            teach(pipeline, mascots(4), settings, file)
+        return False
+
+    with pytest.raises(InputError, match="is there already"):
+        teach(pipeline, mascots(4), replace(settings, steps=5), file, cancelled=first_goes_on)
+    assert read_adaptor(file).training["steps"] == 4
 
 
 def test_a_run_that_was_killed_before_it_noted_anything_is_none(tmp_path: Path) -> None:
