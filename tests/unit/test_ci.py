@@ -220,17 +220,23 @@ def test_the_security_page_names_tests_that_there_are(project: Path) -> None:
     assert names and [name for name in names if f"def {name}(" not in sources] == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell script")
-def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) -> None:
-    """Of ./check, with programs that note how they are called."""
-    shutil.copy(project / "check", tmp_path)
-    tools = tmp_path / ".venv" / "bin"
+def copy_check(project: Path, folder: Path) -> Path:
+    """Copies ./check, beside programs that do nothing but say how they are called; returns their folder."""
+    shutil.copy(project / "check", folder)
+    tools = folder / ".venv" / "bin"
     tools.mkdir(parents=True)
     for name in ("python", "ruff", "mypy", "pytest", "npx", "comfy"):
         (tools / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
         (tools / name).chmod(0o755)
     for name in ("pyproject.toml", ".venv/installed-for.toml"):
-        (tmp_path / name).touch()
+        (folder / name).touch()
+    return tools
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) -> None:
+    """Of ./check, with programs that note how they are called."""
+    tools = copy_check(project, tmp_path)
     called = {}
     for words in ("--quick", ""):
         command = f"PATH={tools}:$PATH ./check {words} -k boxes"
@@ -244,3 +250,23 @@ def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) 
     folders = [word for word in quick.split() if word.startswith("tests/")]
     assert folders and all((project / folder).exists() for folder in folders) and quick.endswith("-k boxes")
     assert says.startswith("QUICK: NOT CHECKED")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+@pytest.mark.parametrize(
+    ("npx", "status", "told"),
+    [
+        ("exit 1", 0, True),  # as without a network
+        ('case "$*" in *--version) ;; *) exit 2 ;; esac', 1, False),  # as tsc where it finds faults
+        ("exit 0", 0, False),
+    ],
+    ids=["cannot be had", "finds faults", "finds nothing"],
+)
+def test_types_of_javascript_are_checked_where_typescript_can_be_had(
+    npx: str, status: int, told: bool, project: Path, tmp_path: Path
+) -> None:
+    tools = copy_check(project, tmp_path)
+    (tools / "npx").write_text(f"#!/bin/sh\n{npx}\n")
+    done = subprocess.run(f"PATH={tools}:$PATH ./check", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status
+    assert ("NOT CHECKED: the types of web/js" in done.stdout) is told
