@@ -134,24 +134,30 @@ def test_reports_are_added_up(
     assert capsys.readouterr().out.splitlines()[-1] == last_line
 
 
-def test_nodes_that_were_not_tested_are_told_of_in_a_loud_line(
+def test_what_was_not_tested_is_told_of_in_loud_lines(
     count: ModuleType, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By a report as pytest writes it, with a reason as every conftest.py gives it."""
+    """By a report as pytest writes it, with reasons as every conftest.py gives them, by a mark or while they run."""
     reasons = [
         reason
         for conftest in sorted((project / "tests").glob("*/conftest.py"))
         for reason in re.findall(r'"(NO COMFYUI[^"]*)"', conftest.read_text(encoding="utf-8"))
     ]
     assert len(reasons) == 3
+    reasons += ["NOT TESTED: no disk", "NO LLAMA-SERVER WAS FOUND", "THE DEMO MODEL FALLS SHORT"]
     tests = [f"@pytest.mark.skip(reason={reason!r})\ndef test_{n}(): pass\n" for n, reason in enumerate(reasons)]
-    tests.append("@pytest.mark.skip(reason='no accelerator')\ndef test_gpu(): pass\n")
+    tests += [f"def test_again_{n}(): pytest.skip({reason!r})\n" for n, reason in enumerate(reasons)]
+    tests += [
+        f"@pytest.mark.skip(reason={reason!r})\ndef test_quiet_{n}(): pass\n"
+        for n, reason in enumerate(["no accelerator", "Linux alone says so", "POSIX signals"])
+    ]
     (tmp_path / "test_it.py").write_text("import pytest\n" + "".join(tests))
     command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "--junitxml", "it.xml", "test_it.py"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert count.main(0, [tmp_path / "it.xml", report(tmp_path, "fine", 'tests="7"')]) == 0
-    *_, loud, last = capsys.readouterr().out.splitlines()
-    assert "NO COMFYUI: 3 tests did not run, so THE NODES ARE UNTESTED" in loud and last == "7 passed, 0 failed"
+    _, _, *loud, last = capsys.readouterr().out.splitlines()
+    assert loud == [f"!!!!! UNTESTED, 2 skipped: {reason} !!!!!" for reason in reasons]
+    assert last == "7 passed, 0 failed"
 
 
 def test_a_missing_report_is_a_failure(count: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
