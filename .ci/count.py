@@ -1,14 +1,16 @@
 """Adds up pytest's JUnit reports: ``count.py FAILED_COMMANDS REPORT...`` prints ``N passed, N failed``.
 
 A report that is missing, or a command that failed although all its tests passed (no installation, a type error), counts
-as a failure. The exit status is 1 if there is any. Tests that found no ComfyUI are skipped and no failure, so a line
-that cannot be overlooked says how many they were.
+as a failure. The exit status is 1 if there is any. Tests that are skipped are no failure, so lines that cannot be
+overlooked say how many lacked what is to be tested, as a ComfyUI: their reasons begin with words in capitals.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 
 
@@ -22,16 +24,16 @@ def count(report: Path) -> tuple[int, int, int]:
     return tests - failures - errors - skipped, failures + errors, skipped
 
 
-NO_COMFYUI = "NO COMFYUI"
-"""How the reason begins for which tests are skipped where there is none."""
+LOUD = re.compile("[A-Z-]+ [A-Z]{2}")
+"""How a reason begins that must not be overlooked: NO COMFYUI, NOT TESTED."""
 
 
-def without_comfyui(report: Path) -> int:
-    """How many tests of a report were skipped since there was no ComfyUI."""
+def untested(report: Path) -> Counter[str]:
+    """How many tests of a report were skipped for each reason that must not be overlooked."""
     if not report.is_file():
-        return 0
+        return Counter()
     skipped = ElementTree.parse(report).getroot().iter("skipped")
-    return sum(each.get("message", "").startswith(NO_COMFYUI) for each in skipped)
+    return Counter(reason for each in skipped if LOUD.match(reason := each.get("message", "")))
 
 
 def main(failed_commands: int, reports: list[Path]) -> int:
@@ -41,8 +43,8 @@ def main(failed_commands: int, reports: list[Path]) -> int:
         print(f"{report.stem}: {passed} passed, {failed} failed, {skipped} skipped")
     passed, failed = sum(c[0] for c in counts), sum(c[1] for c in counts)
     failed = max(failed, failed_commands)
-    if untested := sum(map(without_comfyui, reports)):
-        print(f"!!!!! {NO_COMFYUI}: {untested} tests did not run, so THE NODES ARE UNTESTED. Set COMFYUI_PATH. !!!!!")
+    for reason, number in sum(map(untested, reports), Counter[str]()).items():
+        print(f"!!!!! UNTESTED, {number} skipped: {reason} !!!!!")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

@@ -67,7 +67,7 @@ def needs(server: Server, packs: dict[str, Path]) -> Callable[[str, str], None]:
 
     def check(pack: str, kind: str) -> None:
         if pack not in packs:
-            pytest.skip(f"{pack} is not in ComfyUI's custom_nodes: its nodes go untested")
+            pytest.skip(f"NOT TESTED: {pack} is not in ComfyUI's custom_nodes")
         assert kind in server.client.get_json("/object_info"), f"{pack} does not start:\n{server.log[-3000:]}"
 
     return check
@@ -83,7 +83,7 @@ class Bench:
         """Skips where ComfyUI is too old for the core node ``kind`` with the input ``name``."""
         offered = self.client.get_json("/object_info").get(kind, {"input": {}})["input"]
         if not any(name in inputs for inputs in offered.values()):
-            pytest.skip(f"this ComfyUI has no {kind} with {name}")
+            pytest.skip(f"NOT TESTED: this ComfyUI has no {kind} with {name}")
 
     def picture(self, name: str, size: tuple[int, int], channels: int = 3) -> np.ndarray:
         """Uploads noise, different in every pixel; returns it as (H, W, channels) uint8."""

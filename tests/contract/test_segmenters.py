@@ -57,7 +57,7 @@ def test_sam3_detect_with_points(comfyui: Path, boxes: list[dict[str, Any]], per
 @pytest.mark.parametrize("boxes", [[A], [A, B]], ids=["one", "two"])
 def test_sam2_segmentation(comfyui: Path, packs: dict[str, Path], boxes: list[dict[str, Any]]) -> None:
     if "ComfyUI-segment-anything-2" not in packs:
-        pytest.skip("ComfyUI-segment-anything-2 is not in ComfyUI's custom_nodes: its nodes go untested")
+        pytest.skip("NOT TESTED: ComfyUI-segment-anything-2 is not in ComfyUI's custom_nodes")
     pack = str(packs["ComfyUI-segment-anything-2"])
     given = {"pack": pack, "width": SIZE[0], "height": SIZE[1], "bbox": to_nested([boxes])}
     answer = run_inside(comfyui, INSIDE / "sam2.py", json.dumps(given))

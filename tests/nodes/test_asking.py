@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_server import Client, Graph, Run, node, python_of
+from comfyui_server import Client, Graph, Run, environment, link_pack, node, python_of, running
 from PIL import Image
 
 from iaa_runtime import IAAPipeline
@@ -188,6 +189,26 @@ def test_one_of_several_texts_may_be_blank(client: Client, trained_demo: None) -
     assert "'phrases' is empty" in client.run(graph | said | listed_scenes()).error
 
 
+def test_labels_of_a_list_of_thresholds_leave_no_gap(client: Client, trained_demo: None) -> None:
+    """Above the first nothing is found; labels of what is found above the second go with a list from its start."""
+    numbers = {f"say{n}": node("PrimitiveStringMultiline", value=str(n)) for n in (1, 2)}
+    phrases = "the orange circle\nthe cyan ring"
+    graph = asking(
+        ground=node("IAA_Ground", image=["scene", 0], phrases=phrases, threshold=["least", 0]),
+        least=node("CreateList", **{"inputs.input0": ["all", 0], "inputs.input1": ["none", 0]}),
+        all=node("PrimitiveFloat", value=1.0),
+        none=node("PrimitiveFloat", value=0.0),
+        numbers=node("CreateList", **{f"inputs.input{n - 1}": [f"say{n}", 0] for n in (1, 2)}),
+        both=node("StringConcatenate", string_a=["ground", 5], string_b=["numbers", 0], delimiter=" "),
+        labels=shown("both", 0),
+        counts=shown("ground", 4),
+    )
+    run = client.run(graph | numbers)
+    assert run.status == "success", run.error
+    assert run.outputs["counts"]["text"] == ["0", "2"]
+    assert run.outputs["labels"]["text"] == ["the orange circle 1", "the cyan ring 2"]
+
+
 def test_turns_of_a_list_with_boxes_and_without(client: Client, trained_demo: None) -> None:
     graph = asking(chat=node("IAA_Chat", message="the orange circle", task="G", image=["listed", 0]))
     for pictures in (["listed", 0], ["turned", 0]):
@@ -225,22 +246,55 @@ def test_a_check_lowers_scores(client: Client) -> None:
     assert all(after < before for before, after in zip(plain, checked, strict=True))
 
 
-def test_answers_are_held_to_a_format(client: Client, comfyui: Path) -> None:
-    """Where ComfyUI's Python has the library; elsewhere the node says what to install."""
-    schema = {"type": "object", "properties": {"count": {"type": "integer", "maximum": 9}}, "required": ["count"]}
+SCHEMA = {"type": "object", "properties": {"count": {"type": "integer", "maximum": 9}}, "required": ["count"]}
+
+
+def imports_llguidance(comfyui: Path, python_path: str = "") -> bool:
+    """Whether ComfyUI's Python does, with a folder more on its path."""
+    variables = environment() | ({"PYTHONPATH": python_path} if python_path else {})
+    command = [python_of(comfyui), "-c", "import llguidance"]
+    return subprocess.run(command, capture_output=True, env=variables).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def holding_client(comfyui: Path, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """Talks to a ComfyUI whose Python finds the tests' llguidance: what ``pip install llguidance`` would put there."""
+    llguidance = pytest.importorskip("llguidance", reason="NO LLGUIDANCE: no node holds answers to a format.")
+    base, packages = tmp_path_factory.mktemp("holding"), tmp_path_factory.mktemp("packages")
+    for part in Path(llguidance.__file__).parents[1].glob("llguidance*"):  # the package, and what is noted of it
+        (packages / part.name).symlink_to(part)
+    if not imports_llguidance(comfyui, str(packages)):
+        pytest.skip("NOT TESTED: ComfyUI's Python cannot import the tests' llguidance, so no node holds answers to it.")
+    link_pack(project, base)
+    with running(comfyui, base, python_path=str(packages)) as started:
+        yield started.client
+
+
+def test_answers_are_held_to_a_format(holding_client: Client) -> None:
     asks = {
-        "held": node("IAA_Caption", image=["scene", 0], prompt="How many?", format=json.dumps(schema)),
+        "held": node("IAA_Caption", image=["scene", 0], prompt="How many?", format=json.dumps(SCHEMA)),
         "text": node("IAA_Text", prompt="What is the opposite of left?", format="(Right|Up)!"),
         "said": node("IAA_Chat", message="Which is it?", format="(this|that)"),
     }
-    run = client.run(asking(2, **asks))
-    looked = subprocess.run([python_of(comfyui), "-c", "import llguidance"], capture_output=True)
-    if looked.returncode:
-        assert "python -m pip install llguidance" in (run.error or "")
-        return
+    run = holding_client.run(asking(2, **asks))
     assert run.status == "success", run.error
     assert [list(json.loads(text)) for text in run.outputs["held"]["text"]] == [["count"]] * 2
     assert run.outputs["text"]["text"][0] in ("Right!", "Up!")
     assert run.outputs["said"]["text"][0] in ("this", "that")
+
+
+def test_a_format_that_is_none_is_refused(holding_client: Client) -> None:
     asks = {"text": node("IAA_Text", prompt="Hi", format="(a")}
-    assert "Answers cannot be held to this format" in (client.run(asking(1, **asks)).error or "")
+    assert "Answers cannot be held to this format" in (holding_client.run(asking(1, **asks)).error or "")
+
+
+def test_without_its_library_a_format_is_refused(client: Client, comfyui: Path) -> None:
+    if imports_llguidance(comfyui):
+        pytest.skip("NOT TESTED: ComfyUI's own Python has llguidance, so what nodes say without it is not seen.")
+    for kind, inputs in (
+        ("IAA_Caption", {"image": ["scene", 0]}),
+        ("IAA_Text", {"prompt": "Hi"}),
+        ("IAA_Chat", {"message": "Hi"}),
+    ):
+        run = client.run(asking(1, asked=node(kind, **inputs, format=json.dumps(SCHEMA))))
+        assert "python -m pip install llguidance" in (run.error or ""), kind

@@ -42,7 +42,9 @@ def test_python(client: Client) -> None:
     assert lines and all(re.fullmatch(r"the green ring \d+ \d+ \d+ \d+ [01]\.\d+", line) for line in lines)
 
 
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl and jq are not both installed")
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("jq")), reason="NOT TESTED: curl and jq are not both installed"
+)
 def test_curl(client: Client) -> None:
     post, history = block("bash", 2).replace("127.0.0.1:8188", client.address).splitlines()
     queued = json.loads(run(["sh", "-c", post]))
@@ -55,7 +57,7 @@ def test_curl(client: Client) -> None:
     assert {box["label"] for box in json.loads(boxes)[0]} == {"the green ring", "the yellow triangle"}
 
 
-@pytest.mark.skipif(not shutil.which("comfy"), reason="comfy-cli is not installed")
+@pytest.mark.skipif(not shutil.which("comfy"), reason="NOT TESTED: comfy-cli is not installed")
 def test_comfy_cli(client: Client) -> None:
     host, port = client.address.split(":")
     _, comfy, job = block("bash", 1).splitlines()

@@ -134,24 +134,30 @@ def test_reports_are_added_up(
     assert capsys.readouterr().out.splitlines()[-1] == last_line
 
 
-def test_nodes_that_were_not_tested_are_told_of_in_a_loud_line(
+def test_what_was_not_tested_is_told_of_in_loud_lines(
     count: ModuleType, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By a report as pytest writes it, with a reason as every conftest.py gives it."""
+    """By a report as pytest writes it, with reasons as every conftest.py gives them, by a mark or while they run."""
     reasons = [
         reason
         for conftest in sorted((project / "tests").glob("*/conftest.py"))
         for reason in re.findall(r'"(NO COMFYUI[^"]*)"', conftest.read_text(encoding="utf-8"))
     ]
     assert len(reasons) == 3
+    reasons += ["NOT TESTED: no disk", "NO LLAMA-SERVER WAS FOUND", "THE DEMO MODEL FALLS SHORT"]
     tests = [f"@pytest.mark.skip(reason={reason!r})\ndef test_{n}(): pass\n" for n, reason in enumerate(reasons)]
-    tests.append("@pytest.mark.skip(reason='no accelerator')\ndef test_gpu(): pass\n")
+    tests += [f"def test_again_{n}(): pytest.skip({reason!r})\n" for n, reason in enumerate(reasons)]
+    tests += [
+        f"@pytest.mark.skip(reason={reason!r})\ndef test_quiet_{n}(): pass\n"
+        for n, reason in enumerate(["no accelerator", "Linux alone says so", "POSIX signals"])
+    ]
     (tmp_path / "test_it.py").write_text("import pytest\n" + "".join(tests))
     command = [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "--junitxml", "it.xml", "test_it.py"]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     assert count.main(0, [tmp_path / "it.xml", report(tmp_path, "fine", 'tests="7"')]) == 0
-    *_, loud, last = capsys.readouterr().out.splitlines()
-    assert "NO COMFYUI: 3 tests did not run, so THE NODES ARE UNTESTED" in loud and last == "7 passed, 0 failed"
+    _, _, *loud, last = capsys.readouterr().out.splitlines()
+    assert loud == [f"!!!!! UNTESTED, 2 skipped: {reason} !!!!!" for reason in reasons]
+    assert last == "7 passed, 0 failed"
 
 
 def test_a_missing_report_is_a_failure(count: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,17 +226,23 @@ def test_the_security_page_names_tests_that_there_are(project: Path) -> None:
     assert names and [name for name in names if f"def {name}(" not in sources] == []
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a shell script")
-def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) -> None:
-    """Of ./check, with programs that note how they are called."""
-    shutil.copy(project / "check", tmp_path)
-    tools = tmp_path / ".venv" / "bin"
+def copy_check(project: Path, folder: Path) -> Path:
+    """Copies ./check, beside programs that do nothing but say how they are called; returns their folder."""
+    shutil.copy(project / "check", folder)
+    tools = folder / ".venv" / "bin"
     tools.mkdir(parents=True)
     for name in ("python", "ruff", "mypy", "pytest", "npx", "comfy"):
         (tools / name).write_text(f'#!/bin/sh\necho "{name} $*"\n')
         (tools / name).chmod(0o755)
     for name in ("pyproject.toml", ".venv/installed-for.toml"):
-        (tmp_path / name).touch()
+        (folder / name).touch()
+    return tools
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) -> None:
+    """Of ./check, with programs that note how they are called."""
+    tools = copy_check(project, tmp_path)
     called = {}
     for words in ("--quick", ""):
         command = f"PATH={tools}:$PATH ./check {words} -k boxes"
@@ -244,3 +256,23 @@ def test_the_quick_check_runs_a_part_and_says_so(project: Path, tmp_path: Path) 
     folders = [word for word in quick.split() if word.startswith("tests/")]
     assert folders and all((project / folder).exists() for folder in folders) and quick.endswith("-k boxes")
     assert says.startswith("QUICK: NOT CHECKED")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script")
+@pytest.mark.parametrize(
+    ("npx", "status", "told"),
+    [
+        ("exit 1", 0, True),  # as without a network
+        ('case "$*" in *--version) ;; *) exit 2 ;; esac', 1, False),  # as tsc where it finds faults
+        ("exit 0", 0, False),
+    ],
+    ids=["cannot be had", "finds faults", "finds nothing"],
+)
+def test_types_of_javascript_are_checked_where_typescript_can_be_had(
+    npx: str, status: int, told: bool, project: Path, tmp_path: Path
+) -> None:
+    tools = copy_check(project, tmp_path)
+    (tools / "npx").write_text(f"#!/bin/sh\n{npx}\n")
+    done = subprocess.run(f"PATH={tools}:$PATH ./check", shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status
+    assert ("NOT CHECKED: the types of web/js" in done.stdout) is told

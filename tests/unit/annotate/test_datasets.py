@@ -251,7 +251,7 @@ def test_an_imagefolder_names_texts_and_objects(run: Run, photos: Path, tmp_path
 
 
 def test_datasets_itself_loads_the_folder(run: Run, photos: Path, tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+    datasets = pytest.importorskip("datasets", reason="NO DATASETS: imagefolders are not read by their package.")
     shutil.rmtree(photos / ".cache")
     run(str(photos), "--imagefolder", str(photos), *BOXES)
     loaded = datasets.load_dataset("imagefolder", data_dir=str(photos), split="train", cache_dir=str(tmp_path / "c"))

@@ -207,6 +207,13 @@ def test_a_list_may_lie_elsewhere_and_call_its_column_otherwise(photos: Path, tm
     assert row["path"] == str(photos / "a.png")
 
 
+def test_a_column_that_was_named_is_the_only_one_that_is_read(photos: Path) -> None:
+    listed = write(photos / "list.jsonl", {"file_name": "a.png"})
+    assert names(listed) == ["a.png"], "as an imagefolder calls it"
+    with pytest.raises(InputError, match=r"'picture' is None.* columns are file_name; .* --column"):
+        list(list_images([str(listed)], column="picture"))
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -140,6 +140,18 @@ def test_one_around_all() -> None:
     assert around == [[box(0, 0, 11, 10, "cat, animal", 0.9)], [box(0, 0, 60, 60, "dog, cat", 0.6)]]
 
 
+@pytest.mark.parametrize("mode", [UNION, INTERSECTION, AROUND])
+def test_no_score_is_made_up(mode: str) -> None:
+    first, second = box(0, 0, 9, 9, "cat"), box(0, 0, 9, 9, "dog")
+    assert merge_boxes([[[first]], [[second]]], mode, 0.5) == [[box(0, 0, 9, 9, "cat, dog")]]
+
+
+@pytest.mark.parametrize("mode", [UNION, INTERSECTION, AROUND])
+def test_a_label_in_lists_of_labels_is_there_once(mode: str) -> None:
+    first, second = box(0, 0, 9, 9, "cat, dog", 0.5), box(0, 0, 9, 9, "dog, bird", 0.5)
+    assert merge_boxes([[[first]], [[second]]], mode, 0.5) == [[box(0, 0, 9, 9, "cat, dog, bird", 0.5)]]
+
+
 def test_labels_reach_the_editor_of_comfyui() -> None:
     drawn = {**CAT, "metadata": {"type": "obj", "text": "", "desc": "cat", "palette": ["#fff"]}}
     merged = merge_boxes([[[drawn, ANIMAL]]], AROUND)[0][0]

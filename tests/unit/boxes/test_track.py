@@ -176,6 +176,20 @@ def test_a_fast_thing_is_found_where_it_moves_to() -> None:
     assert track_boxes(walk(0, 1, 2, 5), Tracking(iou=0.5, gap=2))[5][0]["track"] == 1
 
 
+@pytest.mark.parametrize(
+    ("lefts", "later"),
+    [
+        pytest.param([0, 10, 20, 30, 48], 80, id="the last step is longer"),
+        pytest.param([*range(0, 200, 10), *range(200, 150, -10)], 120, id="it has turned"),
+    ],
+)
+def test_the_last_five_boxes_tell_how_a_thing_moves(lefts: list[int], later: int) -> None:
+    """It is missed in three frames, and looked for where it would be in the fourth."""
+    boxes = [[box(left, 0, left + 40, 40)] for left in lefts]
+    tracked = track_boxes([*boxes, [], [], [], [box(later, 0, later + 40, 40)]], Tracking(gap=3))
+    assert tracked[-1][0]["track"] == 1
+
+
 @pytest.mark.parametrize(("same_label", "track"), [(True, 2), (False, 1)])
 def test_labels_keep_things_apart(same_label: bool, track: int) -> None:
     boxes = [[box(0, 0, 9, 9, label="Dog")], [box(0, 0, 9, 9, label="dog")], [box(0, 0, 9, 9, label="cat")]]

@@ -140,7 +140,7 @@ def test_a_disk_that_is_mounted_cannot_give_way(tmp_path: Path, project: Path) -
     path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))
     words = ["unshare", "-rm", "sh", "-c", mounted, "sh"]
     if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
-        pytest.skip("no disk can be mounted here")
+        pytest.skip("NOT TESTED: no disk can be mounted here, which takes unshare and the right to use it.")
     words += [sys.executable, "-c", code, str(tmp_path / "out")]
     done = subprocess.run(words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
     assert done.returncode and "no other folder can take its place" in done.stderr and not done.stdout

@@ -110,6 +110,18 @@ def test_a_script_may_hold_any_unicode_and_a_byte_order_mark(
     assert records(capsys)[0]["text"] == text
 
 
+def test_what_is_saved_after_a_clear_shows_its_picture_again(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "saved.jsonl"
+    pipe_in(monkeypatch, f"/image {photo}", "What is it?", "/clear", "And where?", "Why?", f"/save {saved}")
+    assert main(["chat", "--model", model, "--json", *FEW]) == 0
+    said = records(capsys)[1:]
+    assert [json.loads(line).get("image") for line in saved.read_text("utf-8").splitlines()] == [photo, None]
+    assert main(["chat", "--model", model, "--script", str(saved), "--json", *FEW]) == 0
+    assert records(capsys) == said
+
+
 def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
     done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
     assert done.returncode == 0

@@ -19,6 +19,7 @@ from iaa_runtime.cli import COMMANDS, main
 from iaa_runtime.cli.output import size_text
 from iaa_runtime.config import Task
 from iaa_runtime.model.devices import pick_device
+from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.text.printable import printable
 
 
@@ -113,6 +114,22 @@ def test_raw_shows_what_the_model_says(model: str, photo: str, capsys: pytest.Ca
     assert main(["ground", "--model", model, "--image", photo, "--phrase", "a", "--raw", "--json", *FEW]) == 0
     (record,) = records(capsys)
     assert [answer["phrase"] for answer in record["answers"]] == ["a"]
+
+
+def test_a_threshold_drops_boxes_of_raw_answers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the demo model, whose raw answers are boxes; of a checkpoint that says which scores are too low, its own."""
+    draw_scene(make_scene(26)).save(tmp_path / "scene.png")
+    raw = ["ground", "--image", str(tmp_path / "scene.png"), "--phrase", "the leftmost shape", "--raw", "--json"]
+    counts = []
+    for least, choice in ((0, ()), (0, ("--threshold", "1")), (1, ()), (1, ("--threshold", "0"))):
+        monkeypatch.setattr(IAAPipeline, "score_threshold", least)
+        assert main([*raw, *choice]) == 0
+        (record,) = records(capsys)
+        assert record["answers"][0]["text"].startswith("[")
+        counts.append(len(record["detections"]))
+    assert counts == [1, 0, 0, 1]
 
 
 def test_caption(model: str, photo: str, capsys: pytest.CaptureFixture[str]) -> None:

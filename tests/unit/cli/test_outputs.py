@@ -143,6 +143,7 @@ OVER_INPUTS = [
     [*GROUND, "--draw", "o.png", "--mask", "O.png"],
     [*ANNOTATE, "--coco", "coco.json"],
     [*ANNOTATE, "--coco", "model/config.json", "--model", "model"],
+    [*ANNOTATE, "--coco", "model/config.json", "--vision-tower", "model"],
     ["bench", "--size", "tiny", "--folder", "model", "--out", "model/config.json"],
 ]
 

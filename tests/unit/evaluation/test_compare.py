@@ -89,6 +89,18 @@ def test_mme(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (summary["only_first"], summary["only_second"], summary["count"]) == (0, 30, 60)
 
 
+def test_mme_is_paired_by_its_questions_whatever_their_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = [True, True, True, False, False, False] * 10
+    a, b = results(tmp_path / "a", right), results(tmp_path / "b", right)
+    lines = (b / "count.txt").read_text().splitlines(keepends=True)
+    (b / "count.txt").write_text("".join(reversed(lines)))
+    summary = compared(capsys, a, b, "--partial")
+    assert summary["scores"]["count"]["interval_95"] == [0, 0]
+    assert summary["only_first"] == summary["only_second"] == 0
+
+
 def test_the_demo_s_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tally = evaluate(Sloppy(), 40)
     better = Tally(scenes=[replace(scene, questions=(True,) * len(scene.questions)) for scene in tally.scenes])

@@ -68,13 +68,32 @@ def test_presence_is_in_the_score_and_in_the_threshold(demo: IAAPipeline, scenes
     assert [list(own) for own in kept] == [[d for d in own if d.score >= least] for own in checked]
 
 
-def test_everything_is_found_once(demo: IAAPipeline, scenes: list[Image.Image]) -> None:
+def test_everything_is_found_as_of_each_image_alone(demo: IAAPipeline, scenes: list[Image.Image]) -> None:
     told: list[int] = []
     together = demo.label(scenes, prompt="Describe this image.", on_token=lambda row, _: told.append(row))
     alone = [demo.label(picture, prompt="Describe this image.")[0] for picture in scenes]
     assert [[replace(d, score=0) for d in own] for own in together] == [[replace(d, score=0) for d in o] for o in alone]
     assert any(together) and max(told) >= len(scenes)
     assert told == sorted(told, key=lambda row: row >= len(scenes)), "first what is there, then where"
+
+
+def test_one_thing_of_two_names_keeps_the_better_one(
+    demo: IAAPipeline, scenes: list[Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["yellow square", "large yellow square", "large brown circle"]
+    monkeypatch.setattr(demo, "caption", lambda *_, **__: [", ".join(names)])
+    square, same, circle = demo.ground(scenes[:1], names, threshold=0)[0]
+    assert square.score != same.score
+    assert demo.label(scenes[:1], threshold=0) == [[max(square, same, key=lambda d: d.score), circle]]
+
+
+@pytest.mark.parametrize(("shift", "kept"), [(17, 1), (18, 2)], ids=["IoU 0.709", "IoU 0.695"])
+def test_what_overlaps_less_is_another_thing(
+    demo: IAAPipeline, shift: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [Detection(0, 0, 100, 100, "a dog", 0.9), Detection(shift, 0, 100, 100, "a pet", 0.5)]
+    monkeypatch.setattr(demo, "ground", lambda *_, **__: [found])
+    assert demo.label(Image.new("RGB", (200, 100))) == [found[:kept]]
 
 
 def test_a_model_that_names_nothing_finds_nothing(demo: IAAPipeline) -> None:

@@ -23,7 +23,8 @@ from torch._subclasses import FakeTensorMode
 from iaa_runtime import GenerationConfig, IAAModel, IAAPipeline, Task
 from iaa_runtime.errors import Cancelled
 from iaa_runtime.generation import beam, drafting, loop, prefill
-from iaa_runtime.model.linear import fp8
+from iaa_runtime.model.linear import comfy_kitchen, fp8
+from iaa_runtime.model.linear.int4_cuda import kernel_for
 from iaa_runtime.model.linear.int4_tiled import can_multiply_tiles
 from iaa_runtime.pipeline.base import Question, Request
 from iaa_runtime.text.prompts import grounding_question
@@ -60,6 +61,17 @@ class Host:
             return [-self.chance.random() for _ in range(shape[0])]
         first = self.chance.randrange(32)  # small, since states of the grammar are asked for, too
         return self.chance.sample([EOS, *range(first, first + 8)], shape[0])
+
+
+@pytest.fixture(autouse=True)
+def forgotten_devices() -> Iterator[None]:
+    """What is remembered of a device is forgotten before and after: here each test has another under the same name."""
+    remembering = (fp8._multiplies, can_multiply_tiles, kernel_for, comfy_kitchen._kitchen)
+    for function in remembering:
+        function.cache_clear()
+    yield
+    for function in remembering:
+        function.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -113,9 +125,8 @@ def test_every_format_answers_every_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether the card multiplies 8-bit floats or not."""
-    fp8._multiplies.cache_clear()
-    can_multiply_tiles.cache_clear()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fp8._multiplies(CUDA) is (capability >= (8, 9)), "each card is asked anew"
     pipeline = open_as(form)
     pipeline.caption(PICTURES, max_new_tokens=3)
     pipeline.ground(PICTURES[:1], ["a", "the other one"], max_new_tokens=12)
