@@ -203,7 +203,7 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
 def turn_of(image: Image.Image) -> Image.Transpose | None:
     """What makes an image upright, as its EXIF tag says; None where it is upright, or the tag cannot be read."""
     try:
-        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # nearly any, as for damaged pixels
         return None
 
