@@ -70,23 +70,25 @@ def test_with_overwrite_the_same_inputs_give_the_file_out_unless_it_is_broken(cl
     again = client.run(graph("over", overwrite=True))
     assert "teach" in again.executed and file_of(again).stat().st_mtime_ns == written
     assert not any("Learning" in text for _, text in again.texts)
-    for broken in (file, file.with_suffix(".curve.png")):
-        broken.write_bytes(broken.read_bytes()[:100])
-        client.free()
-        mended = client.run(graph("over", overwrite=True))
-        assert any("Learning" in text for _, text in mended.texts) and file_of(mended).read_bytes() == content
+    file.write_bytes(content[:100])
+    client.free()
+    mended = client.run(graph("over", overwrite=True))
+    assert any("Learning" in text for _, text in mended.texts) and file_of(mended).read_bytes() == content
 
 
-def test_pictures_that_were_deleted_make_no_other_adaptor_of_it(client: Client) -> None:
+def test_pictures_that_were_damaged_or_deleted_make_no_other_adaptor_of_it(client: Client) -> None:
     """The curve is drawn anew; what takes the sheet does not run."""
     file = file_of(client.run(graph("pruned")))
     written = file.stat().st_mtime_ns
-    file.with_suffix(".curve.png").unlink()
-    file.with_suffix(".before-after.png").unlink()
-    client.free()
-    again = client.run(graph("pruned"))
-    assert file_of(again).stat().st_mtime_ns == written
-    assert min(client.image(again.outputs["curve"]["images"][0]).size) > 100 and "sheet" not in again.outputs
+    pictures = [file.with_suffix(suffix) for suffix in (".curve.png", ".before-after.png")]
+    for spoil, overwrite in ((lambda png: png.write_bytes(png.read_bytes()[:100]), True), (Path.unlink, False)):
+        for picture in pictures:
+            spoil(picture)
+        client.free()
+        again = client.run(graph("pruned", overwrite=overwrite))
+        assert file_of(again).stat().st_mtime_ns == written
+        assert not any("Learning" in text for _, text in again.texts)
+        assert min(client.image(again.outputs["curve"]["images"][0]).size) > 100 and "sheet" not in again.outputs
     file.unlink()
     client.free()
     assert "without the adaptor that it belongs to" in client.run(graph("pruned")).error
