@@ -32,8 +32,9 @@ from iaa_runtime.shapes.new_things import NEW_THINGS, draw_with
 from iaa_runtime.shapes.scenes import EVALUATION_SEED, Scene, draw_scene, make_scene
 from iaa_runtime.teaching.examples import Example
 from iaa_runtime.teaching.frozen import open_frozen
+from iaa_runtime.teaching.results import taught_before
 from iaa_runtime.teaching.scores import answer_prompts, find_boxes, summarize_boxes
-from iaa_runtime.teaching.teach import taught_before, teach
+from iaa_runtime.teaching.teach import teach
 from iaa_runtime.text.prompts import CAPTION_PROMPTS
 
 LEARNED_SEED = 5_000_000_000

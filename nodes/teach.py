@@ -18,8 +18,9 @@ from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.teaching.examples import Example
 from ..iaa_runtime.teaching.files import RunFiles
 from ..iaa_runtime.teaching.given import box_examples, caption_examples
+from ..iaa_runtime.teaching.results import Taught, taught_before
 from ..iaa_runtime.teaching.scores import told
-from ..iaa_runtime.teaching.teach import Taught, taught_before, teach
+from ..iaa_runtime.teaching.teach import teach
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS, grounding_question
 from .adaptor_files import new_adaptor_file
 from .boxes_common import SKIP, box_input

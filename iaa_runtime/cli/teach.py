@@ -13,8 +13,9 @@ from ..jobs.progress import Progress
 from ..teaching.examples import by_picture, checked, split
 from ..teaching.files import RunFiles
 from ..teaching.formats import read_examples
+from ..teaching.results import Taught
 from ..teaching.scores import told
-from ..teaching.teach import Taught, check_processes, teach
+from ..teaching.teach import check_processes, teach
 from .opening import join_processes, open_to_teach
 from .output import log, print_json, size_text
 from .outputs import Outputs

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ..adaptors.base import base_fingerprint
 from ..adaptors.file import Adaptor, phrases_to_name, read_adaptor, write_adaptor
 from ..config import Task
 from ..config.teaching import TeachSettings
 from ..errors import Cancel, Cancelled, InputError
-from ..images.load import load_image
 from ..jobs.files import json_line, read_torn_jsonl, write_bytes
 from ..jobs.process_group import ProcessGroup
 from ..pipeline.local import IAAPipeline
@@ -37,6 +35,7 @@ from .loop import Files, HeldOut, Schedule, Watch, train
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
 from .pointing import looking_heads
 from .replay import remember
+from .results import RUN, Taught, read_results
 from .scores import answer_prompts, find_boxes, summarize_answers, summarize_boxes
 from .updates import LowRankUpdates
 
@@ -58,32 +57,9 @@ LEAST_REPLAYED = 64
 LARGE = 1024
 """Hidden size from which on activations are computed again in the backward pass instead of being kept."""
 REPORT_EVERY = 50
-_RUN = "run"
-"""Where an adaptor's file notes a digest of all that made it."""
 
 OnProgress = Callable[[str, int, int], object]
 """Called with (what is counted, how many are done, how many there are)."""
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What came of a run.
-
-    Attributes:
-        adaptor: as it was written.
-        before: measures on held-out examples of the model as it was; empty where none were held out.
-        after: the same with the adaptor.
-        curve: the learning curve.
-        sheet: held-out pictures before and after; None where none were held out, or somebody deleted it.
-        best: the step whose state was kept.
-    """
-
-    adaptor: Adaptor
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    curve: Image.Image
-    sheet: Image.Image | None
-    best: int
 
 
 def teach(
@@ -159,7 +135,7 @@ def _run(
     group.barrier()  # before the first removes what a run that goes on after its last step still reads
     if not group.is_main:
         group.barrier()
-        return _written(files, read_adaptor(files.adaptor), settings)
+        return read_results(files, read_adaptor(files.adaptor), settings)
     adaptor = Adaptor(
         settings.task,
         settings.rank,
@@ -167,7 +143,7 @@ def _run(
         base_fingerprint(pipeline.model.checkpoint, settings.task),
         state,
         phrases,
-        _noted(settings, learned, held, best) | {_RUN: short_digest(identity)},
+        _noted(settings, learned, held, best) | {RUN: short_digest(identity)},
     )
     taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
     group.barrier()
@@ -187,42 +163,6 @@ def _not_shared(out: Path) -> InputError:
     return InputError(
         f"What the first process wrote is not in {out.parent}. Give all of them one folder that they share."
     )
-
-
-def taught_before(
-    pipeline: IAAPipeline, examples: Sequence[Example], settings: TeachSettings, out: Path, cancelled: Cancel = None
-) -> Taught | None:
-    """What the same call of :func:`teach` made before; None unless its adaptor is there and no run is under way.
-
-    The adaptor's own record decides; pictures beside it that were deleted or damaged are drawn anew, or left out.
-
-    Raises:
-        InputError: as :func:`teach`; or a file that is there is broken.
-    """
-    files = RunFiles(out)
-    if files.begun() or not files.adaptor.is_file():
-        return None
-    adaptor = read_adaptor(files.adaptor)
-    identity = identity_of(pipeline, checked(examples, settings.task, cancelled), settings, cancelled)
-    return _written(files, adaptor, settings) if adaptor.training.get(_RUN) == short_digest(identity) else None
-
-
-def _written(files: RunFiles, adaptor: Adaptor, settings: TeachSettings) -> Taught:
-    """What a run wrote: of its pictures, the curve is drawn anew where it is missing."""
-    sheet = _kept(files.sheet) if adaptor.scores else None
-    before, after = (adaptor.scores.get(name) or {} for name in ("before", "after"))
-    best = adaptor.training.get("kept_step", settings.steps)
-    curve = _kept(files.curve_png)
-    if curve is None:
-        curve = draw_curve(list(read_torn_jsonl(files.curve)), best if adaptor.scores else None)
-    return Taught(adaptor, before, after, curve, sheet, best)
-
-
-def _kept(picture: Path) -> Image.Image | None:
-    """A picture that a run wrote; None where it was deleted or damaged, which makes the adaptor no worse."""
-    with suppress(InputError):
-        return load_image(picture) if picture.is_file() else None
-    return None
 
 
 def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:

@@ -38,7 +38,8 @@ from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
 from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.losses import Memory
 from iaa_runtime.teaching.pages import draw_curve
-from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, taught_before, teach
+from iaa_runtime.teaching.results import taught_before
+from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, teach
 from iaa_runtime.teaching.updates import LowRankUpdates
 
 
