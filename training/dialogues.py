@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from forms import FORMED, FormedCaption, formed_turn
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -150,15 +151,18 @@ class Script:
         equally at all that is counted and at nothing; the second at the landmark.
         """
         encoded = self._tokenizer.encode(turn.answer, add_special_tokens=False)
-        item_start = {TAGS: _TAG, STYLED: _STYLED_ITEM}.get(turn.kind, _ITEM)
-        starts = [match.start() for match in item_start.finditer(turn.answer)] or [0]
+        if isinstance(turn, FormedCaption):
+            starts: Sequence[int] = turn.starts
+        else:
+            item_start = {TAGS: _TAG, STYLED: _STYLED_ITEM}.get(turn.kind, _ITEM)
+            starts = [match.start() for match in item_start.finditer(turn.answer)] or [0]
         landmark = () if turn.landmark is None else (turn.landmark,)
         looks: list[Look] = []
         for begin, _ in encoded.offsets:
             item = bisect(starts, begin) - 1
             if not turn.about or item < 0:
                 looks.append((() if turn.counted is None else (*turn.counted, NOTHING), landmark))
-            elif "," in turn.answer[starts[item] : begin].lstrip(","):
+            elif turn.kind != FORMED and "," in turn.answer[starts[item] : begin].lstrip(","):
                 looks.append(FREE)  # the first coordinate of a box has told which one it is
             else:
                 looks.append(((turn.about[item],), landmark))
@@ -220,12 +224,16 @@ def styled_turn(scene: Scene, rng: random.Random) -> Question:
 
 
 def seeing_turn(scene: Scene, rng: random.Random) -> Question:
-    """Of fourteen: two captions, tags, two styled captions, two whether a phrase is about the picture, and questions.
+    """Of eighteen: two captions, tags, two styled captions, four in a form made up, two whether a phrase is about the
+    picture, and questions.
 
-    Of a close-up five in eight are captions and tags, and the rest asks for color and kind alone.
+    Of a close-up nine in twelve are captions and tags, and the rest asks for color and kind alone.
     """
     close_up = scene.shapes[0].size is None
-    chance = rng.random() * (8 if close_up else 14)
+    chance = rng.random() * (12 if close_up else 18)
+    if chance < 4:
+        return formed_turn(scene, rng)
+    chance -= 4
     if chance < 2:
         order = left_to_right(scene, range(len(scene.shapes)))
         return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)

@@ -24,7 +24,7 @@ from iaa_runtime.boxes.geometry import intersection, iou, pixel_rectangle
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.config import IMAGE_TOKEN_INDEX
 from iaa_runtime.shapes.language import Question, caption, grounding_answer, left_to_right
-from iaa_runtime.shapes.scenes import draw_scene, make_scene
+from iaa_runtime.shapes.scenes import COLORS, KINDS, draw_scene, make_scene
 from iaa_runtime.teaching import branching, losses
 from iaa_runtime.text.conversation import Conversation
 from iaa_runtime.text.prompts import grounding_question
@@ -40,6 +40,7 @@ def training(project_root: Path) -> Iterator[Any]:
     sys.path.insert(0, folder)
     import answers
     import dialogues
+    import forms
     import gaze
     import parts
     import tower
@@ -49,6 +50,7 @@ def training(project_root: Path) -> Iterator[Any]:
     yield SimpleNamespace(
         answers=answers,
         dialogues=dialogues,
+        forms=forms,
         gaze=gaze,
         parts=parts,
         tower=tower,
@@ -178,6 +180,39 @@ def test_every_item_of_a_styled_caption_knows_where_to_look(training: Any) -> No
             assert {scene.shapes[shape].color, "shape" if " shape" in text else scene.shapes[shape].kind} <= set(
                 re.findall(r"\w+", text)
             )
+
+
+def test_a_form_made_up_says_of_two_scenes_what_they_show_in_the_same_words(training: Any) -> None:
+    script, rng, forms = training.dialogues.Script(training.tokenizer), random.Random(0), set()
+    for seed in range(60):
+        scene = make_scene(seed)
+        turn = training.forms.formed_turn(scene, rng)
+        ids, looks = script.answer(turn)
+        seen = [look for look, _ in looks[:-1]]
+        assert [look for look in dict.fromkeys(seen) if len(look) == 1] == [(shape,) for shape in turn.about]
+        for shape in turn.about:
+            text = training.tokenizer.decode([i for i, look in zip(ids, seen, strict=False) if look == (shape,)])
+            assert {scene.shapes[shape].color, scene.shapes[shape].kind} <= set(re.findall(r"\w+", text.lower()))
+
+        forms.add(training.forms.make_form(rng))
+    assert len(forms) == 60, "each is used once"
+
+
+def test_a_form_differs_from_scene_to_scene_in_what_they_show_alone(training: Any) -> None:
+    shown = re.compile(rf"\b(?:{'|'.join((*COLORS, *KINDS, 'small', 'large', 'an?'))})\b")
+    scenes = [scene for scene in map(make_scene, range(40)) if len(scene.shapes) == 3]
+    rng = random.Random(0)
+    for _ in range(100):
+        form = training.forms.make_form(rng)
+        assert len({re.sub(shown, "_", form.caption(scene)[0].lower()) for scene in scenes}) == 1
+
+
+def test_the_form_that_a_benchmark_teaches_is_never_among_the_lessons(training: Any) -> None:
+    rng, untaught = random.Random(0), training.forms.UNTAUGHT
+    scene = next(scene for seed in range(99) if len((scene := make_scene(seed)).shapes) == 2)
+    said = untaught.caption(scene)[0].removesuffix(".")
+    assert re.fullmatch(r"Two shapes: \w+ \w+, \w+ \w+", said)
+    assert not any(training.forms.make_form(rng).caption(scene)[0].startswith(said) for _ in range(20_000))
 
 
 def test_soft_coordinates_peak_at_the_truth_and_sum_to_one(training: Any) -> None:
