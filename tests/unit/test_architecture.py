@@ -206,6 +206,14 @@ def test_a_folder_says_what_lives_there() -> None:
     assert sorted(loose) == ["__init__.py", "__main__.py", "errors.py", "py.typed"]
 
 
+def test_the_map_names_a_file_to_begin_with_in_every_folder() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## What lives where")[2]
+    rows = re.findall(r"^\| `([\w.]+)` \| .+ \| (?:`(\w+\.py)`|itself) \|$", page, re.MULTILINE)
+    folders = [name.removesuffix(".py") for name, _ in rows]
+    assert folders == [name for name in re.findall(r"\w+", ORDER) if name != "__main__"]
+    assert [name for name, first in rows if not (ROOT / PACKAGE / name / first).is_file()] == []
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     inside = {m: {inner(n) for n in imports(m, s, set(SOURCES))} for m, s in SOURCES.items() if m}
     assert cycle({module: {name for name in names if name} for module, names in inside.items()}) == []

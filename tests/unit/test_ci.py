@@ -101,7 +101,8 @@ def test_what_cannot_be_told_is_an_error(readme: ModuleType, markdown: str, comp
 
 def test_the_readme_tells_how_to_test_and_little_is_left_out(readme: ModuleType, project: Path) -> None:
     run, left_out = commands(readme, (project / "README.md").read_text(encoding="utf-8"))
-    assert "./check" in run
+    first, second = run[:2]
+    assert first.endswith(".venv/bin/iaa demo") and second == "./check", "for a fresh machine: the job, and the tests"
     assert len(run) > len(left_out)
 
 
