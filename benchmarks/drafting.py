@@ -30,12 +30,7 @@ class Undrafted:
     """A grammar whose drafts are not asked for."""
 
     def __init__(self, grammar: BoxGrammar) -> None:
-        self.grammar = grammar
-        self.start, self.allowed, self.advance = grammar.start, grammar.allowed, grammar.advance
-
-    def on(self, device: torch.device) -> Undrafted:
-        """The same on a device."""
-        return Undrafted(self.grammar.on(device))
+        self.hold = grammar.hold
 
 
 class Passes:

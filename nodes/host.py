@@ -35,8 +35,8 @@ from ..iaa_runtime.checkpoint.download import (
     free_bytes,
     part_fetched,
 )
-from ..iaa_runtime.checkpoint.json_files import load_json
 from ..iaa_runtime.config import BankName
+from ..iaa_runtime.config.small_files import load_json
 from ..iaa_runtime.errors import CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype
 from ..iaa_runtime.model.layers import Block

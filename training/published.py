@@ -12,8 +12,7 @@ from tokenizer import END_OF_TEXT
 from torch import Tensor, nn
 
 from iaa_runtime.checkpoint import names
-from iaa_runtime.checkpoint.json_files import write_json
-from iaa_runtime.checkpoint.writer import LazyTensor, write_file
+from iaa_runtime.checkpoint.writer import LazyTensor, write_file, write_json
 from iaa_runtime.config import BANK_NAMES, BankName, IAAConfig
 from iaa_runtime.text.conversation import BEGIN_OF_TEXT
 

@@ -19,12 +19,11 @@ from torch import Tensor
 
 from ..config import BANK_NAMES, BankName, IAAConfig, Task, VisionConfig
 from ..config.settings import load_settings
-from ..config.small_files import check_links
+from ..config.small_files import check_links, load_json
 from ..errors import CheckpointError, ConfigError
 from . import names
 from .files import WeightFiles, path_parts
 from .formats import Entry, open_weights
-from .json_files import load_json
 from .tower import find_tower
 from .writer import LazyTensor
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..config.small_files import check_links
+from ..config.small_files import check_links, load_json
 from ..errors import CheckpointError, spelled
 from .formats import Entry, Target, open_weights
-from .json_files import load_json
 from .names import count_by_part
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from ..config import PUBLISHED_VISION_TOWER, VisionConfig
 from ..config.settings import load_settings
-from ..config.small_files import dangling
+from ..config.small_files import dangling, load_json
 from ..errors import CheckpointError
 from .files import WeightFiles, path_parts
-from .json_files import load_json
 from .names import TOWER_MARK, find_tower_prefix
 
 

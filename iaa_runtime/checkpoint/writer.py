@@ -1,4 +1,5 @@
 """Writes weights: one tensor after the other goes into safetensors files, which are complete or not there at all.
+And the small JSON files beside them.
 
 A checkpoint may be larger than memory: never more than a chunk of one tensor is held.
 """
@@ -25,7 +26,6 @@ from torch import Tensor
 
 from ..errors import InputError
 from .formats import SAFETENSORS_DTYPES
-from .json_files import write_json
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,15 @@ def write_index(folder: Path, files: Mapping[str, Mapping[str, LazyTensor]]) -> 
     weight_map = {name: file for file, tensors in files.items() for name in tensors}
     total = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
     write_json(folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes an object for people to read too; a text that is no valid Unicode, as JSON allows, has it escaped."""
+    try:
+        text = json.dumps(content, indent=2, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        text = json.dumps(content, indent=2).encode()
+    path.write_bytes(text + b"\n")
 
 
 def _partial() -> str:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from ..checkpoint import names
 from ..checkpoint.checkpoint import PRECISION, Checkpoint
-from ..checkpoint.json_files import write_json
-from ..checkpoint.writer import LazyTensor, new_folder, write_file, write_index
+from ..checkpoint.writer import LazyTensor, new_folder, write_file, write_index, write_json
 from ..config import BANK_NAMES, BankName, Task
 from ..errors import ConfigError
 from ..model.banks import bank_shapes, build_bank

@@ -12,8 +12,7 @@ import torch
 
 from ..checkpoint import names
 from ..checkpoint.checkpoint import MERGED, Checkpoint
-from ..checkpoint.json_files import write_json
-from ..checkpoint.writer import SHARD_BYTES, LazyTensor, new_folder, write_shards
+from ..checkpoint.writer import SHARD_BYTES, LazyTensor, new_folder, write_json, write_shards
 from ..config import BankName, Task
 from ..errors import CheckpointError
 from ..model.banks import bank_shapes

@@ -11,7 +11,6 @@ Symbols: B rows, K drafted tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +18,7 @@ from torch import Tensor
 from ..errors import Cancel, check_cancelled
 from ..model.kv_cache import KVCache
 from ..model.stack import Stack
-from .constraint import Constraint
+from .grammar import BoxGrammar
 from .host import to_host
 from .prefill import Prompt, prefill
 from .rows import Rows, check_numbers
@@ -28,16 +27,8 @@ LONGEST_DRAFT = 4
 """Tokens that are drafted at most; a cache has as many columns to spare."""
 
 
-@runtime_checkable
-class Drafting(Constraint, Protocol):
-    """A grammar that knows how its form mostly goes on."""
-
-    def draft(self, state: int) -> list[int]:
-        """Tokens that mostly follow in a state; empty where it is open what does."""
-
-
 def generate_drafted(
-    stack: Stack, prompts: Sequence[Prompt], grammar: Drafting, rows: Rows, cancelled: Cancel = None
+    stack: Stack, prompts: Sequence[Prompt], grammar: BoxGrammar, rows: Rows, cancelled: Cancel = None
 ) -> None:
     """Answers a batch of prompts greedily under a grammar; ``rows`` take the answers.
 
@@ -46,6 +37,7 @@ def generate_drafted(
         NumericsError: the model computes NaN.
     """
     cache, logits = prefill(stack, prompts, max(rows.limits) + LONGEST_DRAFT, cancelled)
+    grammar = grammar.on(stack.device)
     states = grammar.start(rows.limits)
     drafts: list[list[int]] = [[] for _ in prompts]
     logits = logits[:, None]
@@ -75,7 +67,7 @@ def generate_drafted(
         logits = _feed(stack, cache, newest, drafts)
 
 
-def _drafts(grammar: Drafting, states: Sequence[int], rows: Rows, cache: KVCache) -> list[list[int]]:
+def _drafts(grammar: BoxGrammar, states: Sequence[int], rows: Rows, cache: KVCache) -> list[list[int]]:
     """A draft a row; none where rejected ones have used up the columns that the cache has to spare."""
     left = rows.left()
     if cache.capacity - cache.columns - 1 - LONGEST_DRAFT < max(left):
@@ -95,7 +87,7 @@ def _feed(stack: Stack, cache: KVCache, newest: Sequence[int], drafts: Sequence[
     return stack.logits(stack.hidden(stack.embed(tokens), cache, real))
 
 
-def _along(grammar: Drafting, states: Tensor, drafts: Sequence[Sequence[int]]) -> Tensor:
+def _along(grammar: BoxGrammar, states: Tensor, drafts: Sequence[Sequence[int]]) -> Tensor:
     """The grammar's states along each draft, (B, 1 + K); behind a shorter draft its last one is repeated."""
     path = [states]
     for number in range(max(map(len, drafts))):
@@ -105,7 +97,7 @@ def _along(grammar: Drafting, states: Tensor, drafts: Sequence[Sequence[int]]) -
 
 
 def _verify(
-    grammar: Drafting, path: Tensor, logits: Tensor, left: Tensor
+    grammar: BoxGrammar, path: Tensor, logits: Tensor, left: Tensor
 ) -> tuple[list[list[int]], list[list[float]], list[list[int]]]:
     """What greedy decoding chooses behind each token of the drafts.
 

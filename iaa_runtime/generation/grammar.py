@@ -61,7 +61,7 @@ def character_automaton(several: bool) -> tuple[list[dict[str, int]], int]:
 
 
 class BoxGrammar:
-    """Restricts a batch of answers to boxes; a :class:`.constraint.Constraint` and :class:`.drafting.Drafting`.
+    """Restricts a batch of answers to boxes; a :class:`.constraint.Grammar`, which drafts, too.
 
     Args:
         texts: token id -> the text it stands for, for tokens that may take part.
@@ -131,6 +131,14 @@ class BoxGrammar:
                 "Raise max_new_tokens, shorten the phrase, or switch the grammar off."
             )
 
+    def hold(self, limits: Sequence[int], device: torch.device) -> BoxRows:
+        """Rows before their first tokens.
+
+        Raises:
+            InputError: a row's limit is too small for one box.
+        """
+        return BoxRows(self.on(device), limits)
+
     def on(self, device: torch.device) -> BoxGrammar:
         """The grammar with its tables on a device; this one stays where it is."""
         there = copy(self)
@@ -147,13 +155,32 @@ class BoxGrammar:
         return torch.zeros(len(limits), dtype=torch.long, device=self._tokens.device)
 
     def allowed(self, states: Tensor, remaining: Tensor) -> Tensor:
-        """(B, V) bool: tokens after which the answer can still be completed within ``remaining`` (B,) tokens."""
+        """(B, V) bool: tokens with which a row can still end within its ``remaining`` (B,) tokens, these counted."""
         mask = torch.zeros((len(states), self._vocab_size), dtype=torch.bool, device=states.device)
         return mask.index_copy_(1, self._tokens, self._costs[states] <= remaining.clamp_max(NEVER - 1)[:, None])
 
     def advance(self, states: Tensor, tokens: Tensor) -> Tensor:
         """(B,) states after (B,) tokens."""
         return self._nexts[states, torch.searchsorted(self._tokens, tokens)].long()
+
+
+class BoxRows:
+    """Rows under a grammar whose tables are on their device; a :class:`.constraint.Held`."""
+
+    def __init__(self, grammar: BoxGrammar, limits: Sequence[int]) -> None:
+        self._grammar, self._states = grammar, grammar.start(limits)
+
+    def allowed(self, remaining: Tensor) -> Tensor:
+        """See :meth:`BoxGrammar.allowed`."""
+        return self._grammar.allowed(self._states, remaining)
+
+    def advance(self, tokens: Tensor, ids: Sequence[int]) -> None:
+        """Goes on by a token (B,) a row."""
+        self._states = self._grammar.advance(self._states, tokens)
+
+    def select(self, rows: Tensor, kept: Sequence[int]) -> None:
+        """Keeps the rows at these positions."""
+        self._states = self._states.index_select(0, rows)
 
 
 def _walk(automaton: Sequence[dict[str, int]], state: int, text: str) -> int | None:

@@ -14,9 +14,10 @@ from ..config import IMAGE_TOKEN_INDEX, GenerationConfig
 from ..errors import Cancel, check_cancelled
 from ..model.stack import Stack
 from . import sampling
-from .constraint import Constraint, Grammar, Held, InTensors
+from .constraint import Grammar, Held
 from .decode import EagerSteps, MakeSteps
-from .drafting import Drafting, generate_drafted
+from .drafting import generate_drafted
+from .grammar import BoxGrammar
 from .host import to_host
 from .prefill import Prompt, check_context, prefill
 from .rows import Answer, OnToken, Rows, check_numbers
@@ -39,7 +40,7 @@ def generate(
     config: GenerationConfig,
     eos: Sequence[int],
     *,
-    constraint: Constraint | Grammar | None = None,
+    constraint: Grammar | None = None,
     steps: MakeSteps = EagerSteps,
     on_token: OnToken = None,
     cancelled: Cancel = None,
@@ -65,15 +66,14 @@ def generate(
         NumericsError: the model computes NaN.
     """
     rows = Rows(token_budgets(prompts, stack, config.max_new_tokens), eos, on_token)
-    if constraint is not None and not isinstance(constraint, Grammar):
-        constraint = constraint.on(stack.device)
     greedy = not config.do_sample and config.repetition_penalty == 1
-    if isinstance(constraint, Drafting) and greedy:
+    if isinstance(constraint, BoxGrammar) and greedy:
         generate_drafted(stack, prompts, constraint, rows, cancelled)
         return rows.answers
     cache, logits = prefill(stack, prompts, max(rows.limits), cancelled)
     run_on = steps(stack, cache)
-    sampler = _Sampler(stack, prompts, config, constraint, rows.limits)
+    held = constraint.hold(rows.limits, stack.device) if constraint is not None else None
+    sampler = _Sampler(stack, prompts, config, held, rows.limits)
     for step in range(max(rows.limits)):
         check_cancelled(cancelled)
         tokens, logprobs = sampler.sample(logits, step)
@@ -101,16 +101,11 @@ class _Sampler:
         stack: Stack,
         prompts: Sequence[Prompt],
         config: GenerationConfig,
-        constraint: Constraint | Grammar | None,
+        held: Held | None,
         limits: Sequence[int],
     ) -> None:
-        self.config = config
+        self.config, self.held = config, held
         self.limits = torch.tensor(limits, device=stack.device)
-        self.held: Held | None = None
-        if isinstance(constraint, Grammar):
-            self.held = constraint.hold(limits, stack.device)
-        elif constraint is not None:
-            self.held = InTensors(constraint, limits)
         self.seen: Tensor | None = None
         if config.repetition_penalty != 1:
             self.seen = seen_tokens([p.ids for p in prompts], stack.config.vocab_size, stack.device)

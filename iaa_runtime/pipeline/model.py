@@ -29,7 +29,7 @@ from ..config import (
 )
 from ..errors import Cancel, InputError
 from ..generation.beam import beam_search
-from ..generation.constraint import Constraint, Grammar
+from ..generation.constraint import Grammar
 from ..generation.decode import EagerSteps, Graphs, MakeSteps
 from ..generation.likelihood import mean_logprobs
 from ..generation.loop import generate
@@ -337,7 +337,7 @@ class IAAModel:
         config: GenerationConfig,
         eos: Sequence[int],
         *,
-        constraint: Constraint | Grammar | None = None,
+        constraint: Grammar | None = None,
         on_token: OnToken = None,
         cancelled: Cancel = None,
     ) -> list[Answer]:

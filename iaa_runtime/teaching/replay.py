@@ -122,7 +122,6 @@ def _prompt(demo: bool, rng: random.Random) -> str:
 
 def remember(
     pipeline: IAAPipeline,
-    stack: Stack,
     lessons: Lessons,
     taught: Sequence[str],
     answers: int,
@@ -136,7 +135,6 @@ def remember(
 
     Args:
         pipeline: the model as it is.
-        stack: its stack.
         lessons: ``known`` is filled.
         taught: phrases or prompts that are new, which are not asked.
         answers: how many in all.
@@ -152,6 +150,7 @@ def remember(
     longest = {} if task is Task.G else {"max_new_tokens": LONGEST}
     config = GenerationConfig.for_task(task, **longest)
     model = pipeline.model
+    stack = model.stack(task)
     grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, True) if task is Task.G else None
     most = 2 * a_view * at_once  # a picture may have any number of taught prompts
     for start in range(0, len(views), at_once):

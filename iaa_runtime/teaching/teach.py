@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -103,51 +103,8 @@ def teach(
         if group.is_main:
             files.check(overwrite=overwrite)  # another run may have ended while the pictures were looked at
             begin(files, identity, overwrite=overwrite)
-        return _run(pipeline, learned, held, phrases, settings, files, identity, on_progress, cancelled, group)
-
-
-def _run(
-    pipeline: IAAPipeline,
-    learned: Sequence[Example],
-    held: Sequence[Example],
-    phrases: tuple[str, ...],
-    settings: TeachSettings,
-    files: RunFiles,
-    identity: Mapping[str, Any],
-    on_progress: OnProgress,
-    cancelled: Cancel,
-    group: ProcessGroup,
-) -> Taught:
-    """A run that is begun, from wherever it is to its end."""
-    # A host may have switched gradients off for all that it runs.
-    with torch.inference_mode(False), torch.enable_grad(), pipeline.adaptors.using():
-        if not group.is_main:
-            group.barrier()  # what the first has made is read
-            if not files.settings.is_file():
-                raise _not_shared(files.adaptor)
-        lessons = _lessons(pipeline, learned, settings, files.lessons[0], "learned", on_progress, cancelled)
-        tests = None
-        if held:
-            tests = _lessons(pipeline, held, settings, files.lessons[1], "held out", on_progress, cancelled)
-        if group.is_main:
-            group.barrier()
-        state, best = _learn(pipeline, lessons, tests, settings, files, on_progress, cancelled, group)
-    group.barrier()  # before the first removes what a run that goes on after its last step still reads
-    if not group.is_main:
-        group.barrier()
-        return read_results(files, read_adaptor(files.adaptor), settings)
-    adaptor = Adaptor(
-        settings.task,
-        settings.rank,
-        float(settings.rank),
-        base_fingerprint(pipeline.model.checkpoint, settings.task),
-        state,
-        phrases,
-        _noted(settings, learned, held, best) | {RUN: short_digest(identity)},
-    )
-    taught = _finish(pipeline, adaptor, held, files, best, on_progress, cancelled)
-    group.barrier()
-    return taught
+        run = _Run(pipeline, learned, held, phrases, settings, files, identity, on_progress, cancelled, group)
+        return run.through()
 
 
 def check_processes(settings: TeachSettings, group: ProcessGroup) -> None:
@@ -165,116 +122,174 @@ def _not_shared(out: Path) -> InputError:
     )
 
 
-def _noted(settings: TeachSettings, learned: Sequence[Example], held: Sequence[Example], best: int) -> dict[str, Any]:
-    """The settings as the adaptor's file keeps them."""
-    counts = {"pictures": len(by_picture(learned)), "held_out_pictures": len(by_picture(held))}
-    counts["phrases"] = len({example.asked for example in (*learned, *held)})
-    return asdict(settings) | {"task": settings.task.value, "kept_step": best} | counts
+@dataclass(frozen=True)
+class _Run:
+    """A run that is begun: what its parts go by, which are its methods."""
 
+    pipeline: IAAPipeline
+    learned: Sequence[Example]
+    held: Sequence[Example]
+    phrases: tuple[str, ...]
+    settings: TeachSettings
+    files: RunFiles
+    identity: Mapping[str, Any]
+    on_progress: OnProgress
+    cancelled: Cancel
+    group: ProcessGroup
 
-def _lessons(
-    pipeline: IAAPipeline,
-    examples: Sequence[Example],
-    settings: TeachSettings,
-    path: Path,
-    what: str,
-    on_progress: OnProgress,
-    cancelled: Cancel,
-) -> Lessons:
-    """The lessons of examples, from the run's folder if they are there."""
-    if path.exists():
-        return load_lessons(path)
-    pictures, seed = by_picture(examples), settings.seed
-    # A short run draws so many rows alone; more would be looked at and asked about for nothing.
-    drawn = settings.steps * settings.batch
-    answers = min(REPLAYED, max(LEAST_REPLAYED, drawn))
-    if what == "held out":
-        if len(pictures) > MOST_HELD_OUT_VIEWS:
-            pictures = random.Random(seed).sample(pictures, MOST_HELD_OUT_VIEWS)
-        views, answers = min(HELD_OUT_VIEWS, MOST_HELD_OUT_VIEWS // len(pictures)), answers // 8
-    else:
-        views = max(1, min(VIEWS_OF_ONE, MOST_VIEWS // len(pictures), -(-drawn // len(pictures))))
-    total = views * len(pictures)
-    lessons = write_lessons(
-        pipeline,
-        settings.task,
-        pictures,
-        views,
-        seed,
-        lambda done: on_progress(f"views, {what}", done, total),
-        cancelled,
-    )
-    taught = list(dict.fromkeys(example.asked for example in examples))
-    remember(
-        pipeline,
-        pipeline.model.stack(settings.task),
-        lessons,
-        taught,
-        answers,
-        REPLAYED_A_VIEW,
-        seed,
-        min(MOST_VIEWS_ASKED, settings.batch),
-        lambda done, of: on_progress(f"views asked about, {what}", done, of),
-        cancelled,
-    )
-    save_lessons(path, lessons)
-    return lessons
+    def through(self) -> Taught:
+        """From wherever it is to its end."""
+        settings, files, group = self.settings, self.files, self.group
+        # A host may have switched gradients off for all that it runs.
+        with torch.inference_mode(False), torch.enable_grad(), self.pipeline.adaptors.using():
+            if not group.is_main:
+                group.barrier()  # what the first has made is read
+                if not files.settings.is_file():
+                    raise _not_shared(files.adaptor)
+            lessons = self.lessons(self.learned, files.lessons[0], "learned")
+            tests = self.lessons(self.held, files.lessons[1], "held out") if self.held else None
+            if group.is_main:
+                group.barrier()
+            state, best = self.learn(lessons, tests)
+        group.barrier()  # before the first removes what a run that goes on after its last step still reads
+        if not group.is_main:
+            group.barrier()
+            return read_results(files, read_adaptor(files.adaptor), settings)
+        adaptor = Adaptor(
+            settings.task,
+            settings.rank,
+            float(settings.rank),
+            base_fingerprint(self.pipeline.model.checkpoint, settings.task),
+            state,
+            self.phrases,
+            self.noted(best) | {RUN: short_digest(self.identity)},
+        )
+        taught = self.finish(adaptor, best)
+        group.barrier()
+        return taught
 
+    def lessons(self, examples: Sequence[Example], path: Path, what: str) -> Lessons:
+        """The lessons of examples, from the run's folder if they are there."""
+        if path.exists():
+            return load_lessons(path)
+        settings, on_progress = self.settings, self.on_progress
+        pictures, seed = by_picture(examples), settings.seed
+        # A short run draws so many rows alone; more would be looked at and asked about for nothing.
+        drawn = settings.steps * settings.batch
+        answers = min(REPLAYED, max(LEAST_REPLAYED, drawn))
+        if what == "held out":
+            if len(pictures) > MOST_HELD_OUT_VIEWS:
+                pictures = random.Random(seed).sample(pictures, MOST_HELD_OUT_VIEWS)
+            views, answers = min(HELD_OUT_VIEWS, MOST_HELD_OUT_VIEWS // len(pictures)), answers // 8
+        else:
+            views = max(1, min(VIEWS_OF_ONE, MOST_VIEWS // len(pictures), -(-drawn // len(pictures))))
+        total = views * len(pictures)
+        lessons = write_lessons(
+            self.pipeline,
+            settings.task,
+            pictures,
+            views,
+            seed,
+            lambda done: on_progress(f"views, {what}", done, total),
+            self.cancelled,
+        )
+        remember(
+            self.pipeline,
+            lessons,
+            list(dict.fromkeys(example.asked for example in examples)),
+            answers,
+            REPLAYED_A_VIEW,
+            seed,
+            min(MOST_VIEWS_ASKED, settings.batch),
+            lambda done, of: on_progress(f"views asked about, {what}", done, of),
+            self.cancelled,
+        )
+        save_lessons(path, lessons)
+        return lessons
 
-def _learn(
-    pipeline: IAAPipeline,
-    lessons: Lessons,
-    tests: Lessons | None,
-    settings: TeachSettings,
-    run: RunFiles,
-    on_progress: OnProgress,
-    cancelled: Cancel,
-    group: ProcessGroup,
-) -> tuple[dict[str, Any], int]:
-    """Learns the updates; returns those of the best step, and that step."""
-    model = pipeline.model
-    model.bank("vision").requires_grad_(False)
-    for bank in ("base", settings.task.stack_bank):
-        model.bank(bank).requires_grad_(False)
-    updates = LowRankUpdates(
-        model.config, settings.task, settings.rank, float(settings.rank), settings.seed, model.device
-    )
-    large = model.config.hidden_size >= LARGE
-    lesson = Lesson(
-        lessons,
-        model.project,
-        settings.batch,
-        taught=TAUGHT_A_VIEW,
-        known=REPLAYED_A_VIEW // 2,
-        steps=settings.steps,
-        pointers=looking_heads(
-            model.stack(settings.task), lessons, model.project, min(MOST_ANSWERS_LOOKED_AT, 2 * settings.batch)
-        ),
-        checkpointed=large,
-        group=group,
-    )
-    # Muon, whose steps are all of one size, made the demo model forget: 0.74 of what it found before, and not 0.98.
-    schedule = Schedule(settings.steps, None, settings.rate, warmup=min(60, max(1, settings.steps // 10)))
-    watch = Watch(
-        REPORT_EVERY,
-        REPORT_EVERY,
-        None if tests is None else lambda: held_out(pipeline, updates, tests, lesson),
-        on_step=lambda done: on_progress("steps", done, settings.steps),
-        cancelled=cancelled,
-    )
-    files = Files(run.state, run.unfinished_curve, "teach")
-    progress = train(
-        updates,
-        lambda step, rng: lesson.loss(updates.stack(model), step, rng),
-        schedule,
-        files,
-        watch,
-        settings.seed,
-        group,
-    )
-    if progress.step < settings.steps:
-        raise Cancelled("It was cancelled; what was learned is kept, and the same call goes on with it.")
-    return updates.pairs(progress.best), progress.best_step if progress.best is not None else progress.step
+    def learn(self, lessons: Lessons, tests: Lessons | None) -> tuple[dict[str, Any], int]:
+        """Learns the updates; returns those of the best step, and that step."""
+        settings, model = self.settings, self.pipeline.model
+        for bank in ("vision", "base", settings.task.stack_bank):
+            model.bank(bank).requires_grad_(False)
+        updates = LowRankUpdates(
+            model.config, settings.task, settings.rank, float(settings.rank), settings.seed, model.device
+        )
+        large = model.config.hidden_size >= LARGE
+        lesson = Lesson(
+            lessons,
+            model.project,
+            settings.batch,
+            taught=TAUGHT_A_VIEW,
+            known=REPLAYED_A_VIEW // 2,
+            steps=settings.steps,
+            pointers=looking_heads(
+                model.stack(settings.task), lessons, model.project, min(MOST_ANSWERS_LOOKED_AT, 2 * settings.batch)
+            ),
+            checkpointed=large,
+            group=self.group,
+        )
+        # Muon, whose steps are all of one size, made the demo model forget: 0.74 of what it found before, and not 0.98.
+        schedule = Schedule(settings.steps, None, settings.rate, warmup=min(60, max(1, settings.steps // 10)))
+        watch = Watch(
+            REPORT_EVERY,
+            REPORT_EVERY,
+            None if tests is None else lambda: held_out(self.pipeline, updates, tests, lesson),
+            on_step=lambda done: self.on_progress("steps", done, settings.steps),
+            cancelled=self.cancelled,
+        )
+        progress = train(
+            updates,
+            lambda step, rng: lesson.loss(updates.stack(model), step, rng),
+            schedule,
+            Files(self.files.state, self.files.unfinished_curve, "teach"),
+            watch,
+            settings.seed,
+            self.group,
+        )
+        if progress.step < settings.steps:
+            raise Cancelled("It was cancelled; what was learned is kept, and the same call goes on with it.")
+        return updates.pairs(progress.best), progress.best_step if progress.best is not None else progress.step
+
+    def noted(self, best: int) -> dict[str, Any]:
+        """The settings as the adaptor's file keeps them."""
+        counts = {"pictures": len(by_picture(self.learned)), "held_out_pictures": len(by_picture(self.held))}
+        counts["phrases"] = len({example.asked for example in (*self.learned, *self.held)})
+        return asdict(self.settings) | {"task": self.settings.task.value, "kept_step": best} | counts
+
+    def finish(self, adaptor: Adaptor, best: int) -> Taught:
+        """Scores the model without and with the adaptor on held-out examples, and writes everything."""
+        files, before, after, sheet = self.files, dict[str, Any](), dict[str, Any](), None
+        if self.held:
+            self.on_progress("scores", 0, 2)
+            asked = []
+            for number, given in enumerate(((), (adaptor,)), 1):
+                with self.pipeline.adaptors.using(*given):
+                    scores, cases = self.asked()
+                if "by_phrase" in scores:
+                    scores["by_phrase"] = {p: own for p, own in scores["by_phrase"].items() if p in adaptor.phrases}
+                asked.append((scores, cases))
+                self.on_progress("scores", number, 2)
+            (before, old), (after, new) = asked
+            sheet = box_sheet(old, new) if adaptor.task is Task.G else answer_sheet(old, new)
+        adaptor = replace(adaptor, scores={"before": before, "after": after} if self.held else {})
+        lines = list(read_torn_jsonl(files.unfinished_curve))
+        curve = draw_curve(lines, best if self.held else None)
+        if sheet is not None:
+            write_png(files.sheet, sheet)
+        write_png(files.curve_png, curve)
+        write_bytes(files.curve, b"".join(map(json_line, lines)), overwrite=True)
+        write_adaptor(files.adaptor, adaptor)
+        files.remove_parts()
+        return Taught(adaptor, before, after, curve, sheet, best)
+
+    def asked(self) -> tuple[dict[str, Any], Any]:
+        """The scores of the model as it is, and what they are of."""
+        if self.settings.task is Task.G:
+            cases = find_boxes(self.pipeline, self.held, cancelled=self.cancelled)
+            return summarize_boxes(cases), cases
+        answers = answer_prompts(self.pipeline, self.held, self.cancelled)
+        return summarize_answers(answers), answers
 
 
 @torch.no_grad()
@@ -313,50 +328,3 @@ def asked_of(tests: Lessons, view: int, count: int) -> Sequence[Row]:
     if len(rows) <= count:
         return rows
     return sorted(random.Random(view).sample(rows, len(rows)), key=lambda row: row.absent)[:count]
-
-
-def _finish(
-    pipeline: IAAPipeline,
-    adaptor: Adaptor,
-    held: Sequence[Example],
-    files: RunFiles,
-    best: int,
-    on_progress: OnProgress,
-    cancelled: Cancel,
-) -> Taught:
-    """Scores the model without and with the adaptor on held-out examples, and writes everything."""
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    sheet = None
-    if held:
-        on_progress("scores", 0, 2)
-        asked = []
-        for number, given in enumerate(((), (adaptor,)), 1):
-            with pipeline.adaptors.using(*given):
-                scores, cases = _asked(pipeline, adaptor.task, held, cancelled)
-            if "by_phrase" in scores:
-                scores["by_phrase"] = {p: own for p, own in scores["by_phrase"].items() if p in adaptor.phrases}
-            asked.append((scores, cases))
-            on_progress("scores", number, 2)
-        (before, old), (after, new) = asked
-        sheet = box_sheet(old, new) if adaptor.task is Task.G else answer_sheet(old, new)
-    adaptor = replace(adaptor, scores={"before": before, "after": after} if held else {})
-    lines = list(read_torn_jsonl(files.unfinished_curve))
-    curve = draw_curve(lines, best if held else None)
-    if sheet is not None:
-        write_png(files.sheet, sheet)
-    write_png(files.curve_png, curve)
-    write_bytes(files.curve, b"".join(map(json_line, lines)), overwrite=True)
-    write_adaptor(files.adaptor, adaptor)
-    files.remove_parts()
-    return Taught(adaptor, before, after, curve, sheet, best)
-
-
-def _asked(
-    pipeline: IAAPipeline, task: Task, examples: Sequence[Example], cancelled: Cancel
-) -> tuple[dict[str, Any], Any]:
-    if task is Task.G:
-        cases = find_boxes(pipeline, examples, cancelled=cancelled)
-        return summarize_boxes(cases), cases
-    answers = answer_prompts(pipeline, examples, cancelled)
-    return summarize_answers(answers), answers

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ..adaptors.base import adapted_bank, adapted_matrices
+from ..adaptors.base import adapted_matrices
 from ..adaptors.file import Pair
-from ..adaptors.low_rank import Update, adapted_blocks
+from ..adaptors.low_rank import Update
 from ..config import IAAConfig, Task
-from ..model.banks import AdaptorBank, BaseBank
-from ..model.layers import Block
-from ..model.stack import Stack, interleave
+from ..model.stack import Stack
 from ..pipeline.model import IAAModel
 
 KEPT = torch.float16
@@ -39,7 +35,6 @@ class LowRankUpdates(nn.Module):
     def __init__(self, config: IAAConfig, task: Task, rank: int, alpha: float, seed: int, device: torch.device) -> None:
         super().__init__()
         self.task, self.rank, self.alpha = task, rank, alpha
-        self._insert = config.iaa_insert_layers
         random = torch.Generator().manual_seed(seed)
         self.a, self.b = nn.ParameterDict(), nn.ParameterDict()
         for name, (outputs, inputs) in adapted_matrices(config, task).items():
@@ -50,14 +45,11 @@ class LowRankUpdates(nn.Module):
 
     def stack(self, model: IAAModel) -> Stack:
         """The model's stack with these updates, through which gradients reach them."""
-        stack = model.stack(self.task)
-        dtype, scale = stack.dtype, self.alpha / self.rank
+        dtype, scale = model.dtype, self.alpha / self.rank
         updates = {
             name: Update(self.a[_key(name)].to(dtype), self.b[_key(name)].to(dtype), scale) for name in self.names
         }
-        base = cast("list[Block]", list(cast(BaseBank, model.bank("base")).layers))
-        own = cast("list[Block]", list(cast(AdaptorBank, model.bank(adapted_bank(self.task))).layers))
-        return replace(stack, blocks=interleave(base, adapted_blocks(own, updates), self._insert))
+        return model.stack(self.task, updates)
 
     def pairs(self, state: Mapping[str, Tensor] | None = None) -> dict[str, Pair]:
         """The factors as a file keeps them: those at hand, or those of a ``state_dict``."""

@@ -26,9 +26,9 @@ from iaa_runtime.boxes.crops import CropOptions, crop_rectangle
 from iaa_runtime.boxes.select import matches, pick
 from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.checkpoint.formats import open_weights
-from iaa_runtime.checkpoint.json_files import load_json
 from iaa_runtime.cli.chat.script import read_script
 from iaa_runtime.config import GenerationConfig, IAAConfig, Task
+from iaa_runtime.config.small_files import load_json
 from iaa_runtime.evaluation.mme import read_results
 from iaa_runtime.evaluation.refcoco import read_annotations, read_predictions
 from iaa_runtime.pipeline.remote.messages import parse_stream

@@ -23,8 +23,8 @@ from torch import Tensor
 
 from iaa_runtime.checkpoint import writer
 from iaa_runtime.checkpoint.formats import SAFETENSORS_DTYPES
-from iaa_runtime.checkpoint.json_files import load_json, write_json
-from iaa_runtime.checkpoint.writer import MARKER, LazyTensor, new_folder, write_file, write_shards
+from iaa_runtime.checkpoint.writer import MARKER, LazyTensor, new_folder, write_file, write_json, write_shards
+from iaa_runtime.config.small_files import load_json
 from iaa_runtime.errors import InputError
 
 

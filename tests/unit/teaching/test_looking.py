@@ -45,7 +45,7 @@ def test_looking_at_what_is_there_costs_little_and_at_what_is_called_absent_much
     pictures = by_picture([Example(draw_scene(scene), "the shape", (scene.shapes[0].box,)) for scene in scenes])
     lessons = write_lessons(pipeline, Task.G, pictures, 1, 0)
     stack = pipeline.model.stack(Task.G)
-    remember(pipeline, stack, lessons, ["the mascot"], 24, 4, 0)
+    remember(pipeline, lessons, ["the mascot"], 24, 4, 0)
     heads = looking_heads(stack, lessons, pipeline.model.project)
     assert heads, "the demo model was taught to look"
     there = [row for rows in lessons.taught for row in rows]
@@ -65,7 +65,7 @@ def test_what_is_another_word_for_a_taught_prompt_is_not_remembered() -> None:
     prompt = "Describe this image."
     pictures = by_picture([Example(draw_scene(scene), prompt, answer="Seen.") for scene in scenes])
     lessons = write_lessons(pipeline, Task.MM, pictures, 1, 0)
-    remember(pipeline, pipeline.model.stack(Task.MM), lessons, [prompt], 192, 16, 0)
+    remember(pipeline, lessons, [prompt], 192, 16, 0)
     asked = {row.prompt for rows in lessons.known.values() for row in rows}
     said = [pipeline.tokenizer.decode(ids) for ids in asked]
     assert len(said) > 100 and any("List" in text for text in said), "another answer is remembered"
