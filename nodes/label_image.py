@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .boxes_mask import PER_BOX, PER_IMAGE
-from .ground import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, output
+from .found import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, output
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
 from .lists import one_an_image
