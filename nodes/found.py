@@ -16,7 +16,7 @@ from ..iaa_runtime.images.picture import Picture
 from .boxes_common import SKIP, mask_per_box
 from .boxes_mask import PER_BOX
 from .host import check_interrupt, intermediate
-from .lists import per_batch
+from .lists import flat, per_batch
 from .previews import boxes_ui
 from .values import annotated, bounding_boxes, pictures
 
@@ -102,6 +102,6 @@ def output(
         values.append((bounding_boxes(own), intermediate(mask), intermediate(marked), text, sum(map(len, own))))
         labels += told
         drawn += pictures(marked)
-    shown = boxes_ui([picture for batch in batches for picture in batch], found, cls, drawn)
+    shown = boxes_ui(flat(batches), found, cls, drawn)
     # Without any label, what is connected to them does not run.
     return io.NodeOutput(*map(list, zip(*values, strict=True)), labels or [SKIP], ui=shown | notes)

@@ -18,7 +18,7 @@ from .boxes_mask import PER_BOX, PER_IMAGE
 from .found import CHECKS, LIKELY, PER_PHRASE, THRESHOLD, check_room, found_outputs, output, whole_label
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import first_of, listed, one_an_image
+from .lists import first_of, flat, listed, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, length_input, model_input
 from .progress import Progress
@@ -96,7 +96,7 @@ class Ground(Node):
             InputError: there are more phrases than there is room for masks of them.
         """
         batches = [pictures(batch) for batch in image]
-        images = [picture for batch in batches for picture in batch]
+        images = flat(batches)
         wanted = [distinct_phrases(lines(text)) for text in one_an_image(phrases, batches)]
         if masks == PER_PHRASE:
             check_room(batches, wanted)
