@@ -94,7 +94,7 @@ class CropBoxes(Node):
             extent = size_of(images)
             with together("bboxes", "image"):
                 boxes = boxes_per_image(found, len(images), extent)
-            planned = plan_crops(apply_policy(boxes, extent, policy), extent, _options(*options))
+            planned = plan_crops(boxes_or_whole(boxes, extent, policy), extent, _options(*options))
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()
@@ -107,7 +107,7 @@ class CropBoxes(Node):
         return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP])
 
 
-def apply_policy(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:
+def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:
     """Applies ``nothing_found`` to images without boxes: no crop, the whole image, or an error.
 
     Raises:

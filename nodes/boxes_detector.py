@@ -14,7 +14,7 @@ from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.text.prompts import distinct_phrases
 from .boxes_common import BOX_CATEGORY, size_of
-from .ground import LIKELY
+from .found import LIKELY
 from .host import ModelHandle, check_interrupt
 from .inputs import Node, check_input
 from .options import length_input, model_input

@@ -13,7 +13,7 @@ from ..iaa_runtime.errors import InputError, spelled
 from ..iaa_runtime.text.styles import ANY, ENGLISH, KINDS, LANGUAGES, LENGTHS, caption_prompt, styled
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import first_of, one_an_image
+from .lists import first_of, flat, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, DEFAULTS, format_input, generation_options, length_input, model_input, sampling_input
 from .previews import texts_ui
@@ -92,7 +92,7 @@ class Caption(Node):
     ) -> io.NodeOutput:
         """Captions the batches."""
         style = {"length": length, "extras": items(extras), "forbid": items(forbid), "language": language}
-        images = [picture for batch in image for picture in pictures(batch)]
+        images = flat(map(pictures, image))
         progress = Progress(len(images), max_new_tokens, cls.hidden.unique_id)
         with model.in_use() as pipeline:
             captions = pipeline.caption(

@@ -12,7 +12,7 @@ from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.pipeline.choices import Choice, checked_choices
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import first_of, one_an_image
+from .lists import first_of, flat, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, model_input
 from .previews import texts_ui
@@ -96,8 +96,7 @@ class Choose(Node):
             if image[0] is None:
                 chosen = one_by_one(choose, asked, progress)
             else:
-                images = [picture for batch in image for picture in pictures(batch)]
-                chosen = choose(images, asked, on_token=progress.on_token)
+                chosen = choose(flat(map(pictures, image)), asked, on_token=progress.on_token)
         progress.done()
         texts = [choice.text for choice in chosen]
         shown = texts_ui([told(choice, lines(choices)) for choice in chosen]) | {"text": texts}

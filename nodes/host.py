@@ -1,5 +1,5 @@
-"""Everything that is ComfyUI's business: model folders, memory, interrupt. No other module touches these, but for
-:mod:`.adaptor_files` and :mod:`.room`.
+"""Everything that is ComfyUI's business: folders, memory, interrupt. No other module touches these, but for
+:mod:`.adaptor_files`, :mod:`.room` and :mod:`.quantized`.
 
 A checkpoint's banks are owned by model patchers, so ComfyUI can move, stream and evict them like any other model. The
 patcher class is looked up when it is needed: ComfyUI replaces it when dynamic VRAM management is on.
@@ -59,6 +59,11 @@ DTYPES = {"auto": None, "bf16": torch.bfloat16, "fp16": torch.float16, "fp32": t
 AS_STORED = "as stored"
 WEIGHTS = {AS_STORED: None} | {name: name for name in PRECISIONS}
 """In what it lets the large matrices be kept."""
+
+
+def temporary_folder() -> Path:
+    """Where files lie that ComfyUI shows and clears away when it starts."""
+    return Path(folder_paths.get_temp_directory())
 
 
 # Checkpoints ----------------------------------------------------------------------------------------------------------
@@ -266,7 +271,7 @@ def open_model(
         name: one of :func:`checkpoint_options`.
         dtype_option: one of ``DTYPES``.
         weights: one of ``WEIGHTS``.
-        device_option: one of ComfyUI's device options.
+        device_option: one of :func:`device_options`.
         keep_loaded: remember the model when no workflow in memory uses it any more, in place of the one of the same
             checkpoint that was remembered before; otherwise remember none of it.
         download: fetch the published checkpoint if it is not here.
@@ -306,6 +311,11 @@ def _open(checkpoint: Checkpoint, dtype: torch.dtype, precision: str | None, dev
     kept = f", weights in {precision}" if precision else ""
     log.info("IAA: opened %s (%s on %s%s)", checkpoint.folder, str(dtype).removeprefix("torch."), device, kept)
     return ModelHandle(IAAPipeline(model, load_tokenizer(checkpoint.folder)), patchers, device)
+
+
+def device_options() -> list[str]:
+    """What the Loader lets a model compute on, of which :func:`open_model` takes one."""
+    return memory.get_gpu_device_options()
 
 
 def intermediate(tensor: torch.Tensor) -> torch.Tensor:

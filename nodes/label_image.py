@@ -10,10 +10,10 @@ from comfy_api.latest import io
 from ..iaa_runtime.config import GenerationConfig, Task
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS
 from .boxes_mask import PER_BOX, PER_IMAGE
-from .ground import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, output
+from .found import CHECKS, PER_PHRASE, THRESHOLD, found_outputs, output
 from .host import ModelHandle, check_interrupt
 from .inputs import Node
-from .lists import one_an_image
+from .lists import flat, one_an_image
 from .notes import notes_ui
 from .options import CATEGORY, model_input
 from .progress import Progress
@@ -64,7 +64,7 @@ class LabelImage(Node):
     ) -> io.NodeOutput:
         """Lists what is in every image, and finds it."""
         batches = [pictures(batch) for batch in image]
-        images = [picture for batch in batches for picture in batch]
+        images = flat(batches)
         progress = Progress((1 + OBJECTS) * len(images), DEFAULTS.max_new_tokens)
         with model.in_use() as pipeline:
             found = pipeline.label(

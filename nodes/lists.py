@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, groupby, islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain, groupby, islice
 from typing import Any, TypeVar
 
 import torch
@@ -104,6 +104,11 @@ def of_each_batch(name: str, value: Any, count: int) -> list[Any]:
             "Connect one for all batches, or one for each."
         )
     return list(values) * count if len(values) == 1 else list(values)
+
+
+def flat(batches: Iterable[Iterable[T]]) -> list[T]:
+    """What there is of each batch, as a list over the images of all; :func:`per_batch` undoes it."""
+    return list(chain.from_iterable(batches))
 
 
 def per_batch(items: Sequence[T], batches: Sequence[Sequence[Any]]) -> list[list[T]]:

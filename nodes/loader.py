@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management as memory
 from comfy_api.latest import io
 
 from ..iaa_runtime.errors import spelled
@@ -27,7 +26,7 @@ class Loader(Node):
                 io.Combo.Input("checkpoint", options=host.checkpoint_options(), default=host.DEMO_NAME),
                 io.Combo.Input("precision", options=_Dtypes(host.DTYPES), default="auto", optional=True),
                 io.Combo.Input(
-                    "device", options=memory.get_gpu_device_options(), default="default", optional=True, advanced=True
+                    "device", options=host.device_options(), default="default", optional=True, advanced=True
                 ),
                 io.Boolean.Input("keep_loaded", default=False, optional=True, advanced=True),
                 io.Boolean.Input("download", default=False, optional=True),

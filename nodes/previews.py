@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io, ui
 
 from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.images.draw import draw_detections, label_colors
 from ..iaa_runtime.images.picture import Picture
 from ..iaa_runtime.images.preprocess import bounded
-from .host import check_interrupt
+from .host import check_interrupt, temporary_folder
 from .values import image_batch
 
 LARGEST = 2048
@@ -76,7 +74,7 @@ def _saved(image: Picture, cls: type[io.ComfyNode]) -> dict[str, Any]:
 
 def _saved_text(text: str) -> dict[str, str]:
     """Where ComfyUI serves a text."""
-    folder, name = Path(folder_paths.get_temp_directory()), f"text_{uuid.uuid4().hex[:12]}.txt"
+    folder, name = temporary_folder(), f"text_{uuid.uuid4().hex[:12]}.txt"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8", errors="replace", newline="\n")
     return {"filename": name, "subfolder": "", "type": "temp"}

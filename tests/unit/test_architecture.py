@@ -61,6 +61,17 @@ LINES = [set(line.replace("+", " ").split()) for line in ORDER.strip().splitline
 JOINED = [set(line.split()) - {"+"} for line in ORDER.strip().splitlines() if "+" in line]
 LOOKED_UP_WHEN_USED = {"", "cli"}  # these import what they hand out, or a command, by a name that they compute
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server"}
+NODE_API = {"comfy_api", "comfy_execution"}
+"""What ComfyUI has for nodes: any of ours may import it."""
+BESIDE_NODE_API = {
+    "host": "comfy folder_paths",
+    "adaptor_files": "folder_paths",
+    "room": "comfy",
+    "quantized": "comfy",
+    "progress": "comfy server",
+    "help": "server",
+}
+"""Which of our nodes' modules import what else of ComfyUI."""
 
 
 def may_import(folder: str, other: str) -> bool:
@@ -124,6 +135,14 @@ def check_imports(module: str, source: str, known: set[str]) -> Iterator[str]:
                 yield f"{module} imports a module whose name is computed: {name}"
         elif top not in sys.stdlib_module_names and top not in OUTSIDE.get(own, "").split():
             yield f"{module} imports {top}, which {own or 'the package'} does without"
+
+
+def check_touches(module: str, source: str) -> Iterator[str]:
+    """Complains of a module of ``nodes`` that imports of ComfyUI what is another's business."""
+    for name in imports(module, source, set()):
+        top = name.partition(".")[0]
+        if top in HOST - NODE_API and top not in BESIDE_NODE_API.get(module, "").split():
+            yield f"nodes.{module} imports {name}: have nodes.host do it"
 
 
 def check_transformers(source: str) -> Iterator[str]:
@@ -227,6 +246,11 @@ def test_source_keeps_the_habits(module: str, rule: str) -> None:
     assert list(RULES[rule](SOURCES[module])) == []
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=lambda path: path.stem)
+def test_nodes_leave_comfyui_to_few(path: Path) -> None:
+    assert list(check_touches(path.stem, path.read_text(encoding="utf-8"))) == []
+
+
 def test_importing_the_package_is_light() -> None:
     heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'safetensors'}"
     code = f"import sys, {PACKAGE}; print(sorted({heavy} & sys.modules.keys()))"
@@ -280,6 +304,20 @@ def test_a_wrong_import_is_found(module: str, source: str, complaint: str) -> No
     found = list(check_imports(module, source, KNOWN))
     assert len(found) == 1
     assert complaint in found[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaints"),
+    [
+        ("loader", "import comfy.model_management as memory", 1),
+        ("previews", "def f():\n import folder_paths", 1),
+        ("adaptor_files", "import folder_paths\nimport comfy.utils", 1),
+        ("loader", "from comfy_api.latest import io\nfrom . import host\nfrom .host import memory", 0),
+        ("host", "import comfy.ops\nimport folder_paths", 0),
+    ],
+)
+def test_a_node_that_touches_comfyui_is_found(module: str, source: str, complaints: int) -> None:
+    assert len(list(check_touches(module, source))) == complaints
 
 
 def test_a_right_import_is_let_through() -> None:
