@@ -26,7 +26,7 @@ from .adaptor_files import new_adaptor_file
 from .boxes_common import SKIP, box_input
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
-from .lists import first_of, listed
+from .lists import first_of, only
 from .options import CATEGORY, model_input
 from .previews import pictures_ui, texts_ui
 from .progress import Phases
@@ -125,23 +125,6 @@ class Teach(Node):
                 phases = Phases(cls.hidden.unique_id, DOING)
                 taught = teach_anew(pipeline, examples, settings, file, replaces, phases)
         return output(taught, file, cls)
-
-
-def only(value: Any, name: str) -> Any:
-    """The value of an input that has one for all pictures.
-
-    Raises:
-        InputError: it is a list of several that differ, or of none.
-    """
-    values = listed(value)
-    if not values:
-        raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
-    if any(other != values[0] for other in values):
-        raise InputError(
-            f"{name!r} came as a list of {len(values)} values that differ, and one run teaches with one. Connect one; "
-            "for several, use one IAA Teach for each."
-        )
-    return values[0]
 
 
 def on_this_machine(model: Any) -> ModelHandle:
