@@ -49,6 +49,15 @@ def adaptor_file(name: str) -> Path:
     return Path(found)
 
 
+def as_it_is(file: Path) -> tuple[str, int, int] | None:
+    """What changes when a file does, for ComfyUI to compare; None where there is none."""
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return (str(file), about.st_mtime_ns, about.st_size)
+
+
 def new_adaptor_file(name: str) -> Path:
     """Where an adaptor that is to be taught goes: right into :func:`own_folder`, whatever is there already.
 

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.boxes.answers import Detection
-from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, corners, label_of, score_of
+from ..iaa_runtime.boxes.bounding_box import BoxDict, Boxes, boxes_per_image, corners, label_of, score_of, shown
 from ..iaa_runtime.boxes.geometry import Unit, pixel_rectangle
 from ..iaa_runtime.boxes.masks import box_masks
 from .inputs import together
@@ -54,12 +54,16 @@ def mask_per_box(boxes: Boxes, size: tuple[int, int], **options: Any) -> torch.T
 
 def view(images: torch.Tensor | None, boxes: Boxes, cls: type[io.ComfyNode]) -> dict[str, list[Any]] | None:
     """The preview of boxes over their pictures, for the browser; None without pictures."""
-    if images is None:
-        return None
-    size = size_of(images)
+    return None if images is None else view_of_all([images], boxes, cls)
+
+
+def view_of_all(batches: Sequence[torch.Tensor], boxes: Boxes, cls: type[io.ComfyNode]) -> dict[str, list[Any]]:
+    """The preview of boxes over the pictures of all batches, which may be of several sizes."""
+    sizes = [size_of(images) for images in batches for _ in images]
     with together("bboxes", "image"):
-        shown = boxes_per_image(boxes, len(images), size)
-    return boxes_ui(pictures(images), [[_detection(box, size) for box in found] for found in shown], cls)
+        found = [shown(own, size) for own, size in zip(boxes_per_image(boxes, len(sizes)), sizes, strict=True)]
+    detections = [[_detection(box, size) for box in own] for own, size in zip(found, sizes, strict=True)]
+    return boxes_ui([picture for images in batches for picture in pictures(images)], detections, cls)
 
 
 def count_of(boxes: Sequence[Sequence[BoxDict]]) -> int:

@@ -7,18 +7,22 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..iaa_runtime.boxes.bounding_box import as_boxes
+from ..iaa_runtime.boxes.bounding_box import as_boxes, check_count
 from ..iaa_runtime.boxes.track import named_tracks, track_boxes, unnamed_tracks
 from ..iaa_runtime.config.boxes import MOST_FRAMES, Tracking
-from .boxes_common import BOX_CATEGORY, box_input, view
+from .boxes_common import BOX_CATEGORY, box_input, count_of, view_of_all
 from .host import check_interrupt
 from .inputs import Node
+from .lists import only, per_batch
 
 DEFAULTS = Tracking()
 
 
 class TrackBoxes(Node):
-    """Follows boxes through the frames of a batch, fills gaps, and smooths their way."""
+    """Follows boxes through the frames of a video, fills gaps, and smooths their way.
+
+    Takes whole lists, since the frames of a video may come as a list, of which each alone is no video.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,27 +41,33 @@ class TrackBoxes(Node):
                 io.Image.Input("image", optional=True),
             ],
             outputs=[
-                io.BoundingBox.Output("bboxes"),
+                io.BoundingBox.Output("bboxes", is_output_list=True),
                 io.Int.Output("count"),
             ],
             hidden=[io.Hidden.unique_id],
+            is_input_list=True,
         )
 
     @classmethod
     def execute(
         cls,
-        bboxes: Any,
-        iou: float = DEFAULTS.iou,
-        same_label: bool = DEFAULTS.same_label,
-        gap: int = DEFAULTS.gap,
-        smoothing: int = DEFAULTS.smoothing,
-        number_labels: bool = True,
-        image: torch.Tensor | None = None,
+        bboxes: list[Any],
+        iou: Any = DEFAULTS.iou,
+        same_label: Any = DEFAULTS.same_label,
+        gap: Any = DEFAULTS.gap,
+        smoothing: Any = DEFAULTS.smoothing,
+        number_labels: Any = True,
+        image: list[torch.Tensor | None] | None = None,
     ) -> io.NodeOutput:
-        """Tracks."""
-        tracking = Tracking(iou, same_label, gap, smoothing)
-        found = unnamed_tracks(as_boxes(bboxes, check_interrupt))
+        """Tracks through all frames of all lists, which are given out as they came."""
+        chosen = {"iou": iou, "same_label": same_label, "gap": gap, "smoothing": smoothing}
+        tracking = Tracking(**{name: only(value, name) for name, value in chosen.items()})
+        parts = [as_boxes(value, check_interrupt) for value in bboxes]
+        found = unnamed_tracks([own for part in parts for own in part])
+        check_count(count_of(found))
         tracked = track_boxes(found, tracking, check_interrupt)
-        count = max((box["track"] for found in tracked for box in found), default=0)
-        tracked = named_tracks(tracked) if number_labels else tracked
-        return io.NodeOutput(tracked, count, ui=view(image, tracked, cls))
+        count = max((box["track"] for own in tracked for box in own), default=0)
+        tracked = named_tracks(tracked) if only(number_labels, "number_labels") else tracked
+        batches = [batch for batch in image or [] if batch is not None]
+        ui = view_of_all(batches, tracked, cls) if batches else None
+        return io.NodeOutput(per_batch(tracked, parts), count, ui=ui)

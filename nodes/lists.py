@@ -111,6 +111,23 @@ def flat(batches: Iterable[Iterable[T]]) -> list[T]:
     return list(chain.from_iterable(batches))
 
 
+def only(value: Any, name: str) -> Any:
+    """The value of an input of which a node that takes whole lists has one for all of them.
+
+    Raises:
+        InputError: it is a list of several that differ, or of none.
+    """
+    values = listed(value)
+    if not values:
+        raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
+    if any(other != values[0] for other in values):
+        raise InputError(
+            f"{name!r} came as a list of {len(values)} values that differ, and one run takes one. Connect one; "
+            "for several, use a node for each."
+        )
+    return values[0]
+
+
 def per_batch(items: Sequence[T], batches: Sequence[Sequence[Any]]) -> list[list[T]]:
     """What there is one of for each image of all batches, batch by batch."""
     rest = iter(items)

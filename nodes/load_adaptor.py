@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..iaa_runtime.errors import AdaptorError, InputError, spelled
 from . import host
-from .adaptor_files import adaptor_file, find_adaptors
+from .adaptor_files import adaptor_file, as_it_is, find_adaptors
 from .inputs import Node
 from .options import CATEGORY, IAAModelType, model_input
 
@@ -27,7 +27,7 @@ class LoadAdaptor(Node):
             search_aliases=["LoRA", "low rank", "fine-tune", "load adapter", "teach"],
             inputs=[
                 model_input(),
-                io.Combo.Input("adaptor", options=find_adaptors()),
+                io.Combo.Input("adaptor", options=_Adaptors(find_adaptors())),
                 io.Float.Input("strength", default=1.0, min=-STRONGEST, max=STRONGEST, step=0.05, optional=True),
             ],
             outputs=[IAAModelType.Output("IAA_MODEL")],
@@ -50,10 +50,9 @@ class LoadAdaptor(Node):
     def fingerprint_inputs(cls, adaptor: Any = None, **_: Any) -> Any:
         """Changes when the file does."""
         try:
-            about = adaptor_file(adaptor).stat()
-        except (AdaptorError, OSError, TypeError):
+            return as_it_is(adaptor_file(adaptor))
+        except (AdaptorError, TypeError):
             return None
-        return (adaptor, about.st_mtime_ns, about.st_size)
 
     @classmethod
     def execute(cls, model: host.ModelHandle, adaptor: str, strength: float = 1.0) -> io.NodeOutput:
@@ -64,3 +63,10 @@ class LoadAdaptor(Node):
                 "let the server have it: iaa export --adaptor merges it into what is served."
             )
         return io.NodeOutput(model.adapted(adaptor_file(adaptor), strength))
+
+
+class _Adaptors(list[str]):
+    """The adaptors on offer, among which any name is: :func:`adaptor_file` says of others where they belong."""
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, str)

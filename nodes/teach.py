@@ -13,7 +13,7 @@ from PIL import Image
 from ..iaa_runtime.boxes.bounding_box import as_boxes
 from ..iaa_runtime.config import Task
 from ..iaa_runtime.config.teaching import LARGEST_RANK, LARGEST_SHARE, MOST_PICTURES, MOST_STEPS, TeachSettings
-from ..iaa_runtime.errors import Cancelled, CheckpointError, InputError
+from ..iaa_runtime.errors import Cancelled, CheckpointError, InputError, spelled
 from ..iaa_runtime.pipeline.local import IAAPipeline
 from ..iaa_runtime.teaching.examples import Example
 from ..iaa_runtime.teaching.files import RunFiles
@@ -22,11 +22,11 @@ from ..iaa_runtime.teaching.results import Taught, taught_before
 from ..iaa_runtime.teaching.scores import told
 from ..iaa_runtime.teaching.teach import teach
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS, grounding_question
-from .adaptor_files import new_adaptor_file
+from .adaptor_files import as_it_is, new_adaptor_file
 from .boxes_common import SKIP, box_input
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
-from .lists import first_of, listed
+from .lists import first_of, only
 from .options import CATEGORY, model_input
 from .previews import pictures_ui, texts_ui
 from .progress import Phases
@@ -94,6 +94,14 @@ class Teach(Node):
             return str(error)
 
     @classmethod
+    def fingerprint_inputs(cls, name: Any = None, **_: Any) -> Any:
+        """Changes when the file does; without it, nothing that is remembered counts (NaN equals nothing)."""
+        try:
+            return as_it_is(new_adaptor_file(first_of(name))) or float("nan")
+        except (InputError, AttributeError):  # a name that another node gives is known when it runs
+            return None
+
+    @classmethod
     def execute(
         cls,
         model: list[ModelHandle],
@@ -111,6 +119,7 @@ class Teach(Node):
         prompt: Any = PROMPT,
     ) -> io.NodeOutput:
         """Teaches; or gives the file out that the same inputs made before."""
+        check_only_one(cls.hidden, name)
         handle, file = on_this_machine(only(model, "model")), new_adaptor_file(only(name, "name"))
         shown = [picture.whole(check_interrupt) for some in image for picture in pictures(some)]
         examples = examples_of(shown, bboxes, only(phrase, "phrase"), captions, only(prompt, "prompt"))
@@ -127,21 +136,20 @@ class Teach(Node):
         return output(taught, file, cls)
 
 
-def only(value: Any, name: str) -> Any:
-    """The value of an input that has one for all pictures.
+def check_only_one(hidden: Any, name: Any) -> None:
+    """Raises :class:`InputError` where another node of the graph makes something else under the same name.
 
-    Raises:
-        InputError: it is a list of several that differ, or of none.
+    Both would give out the file that was written last.
     """
-    values = listed(value)
-    if not values:
-        raise InputError(f"{name!r} is an empty list. Connect what makes at least one.")
-    if any(other != values[0] for other in values):
-        raise InputError(
-            f"{name!r} came as a list of {len(values)} values that differ, and one run teaches with one. Connect one; "
-            "for several, use one IAA Teach for each."
-        )
-    return values[0]
+    graph = hidden.prompt or {}
+    own = graph.get(hidden.unique_id)
+    for node in graph.values() if own else ():
+        alike = node["class_type"] == own["class_type"] and node["inputs"].get("name") == own["inputs"].get("name")
+        if alike and node["inputs"] != own["inputs"]:
+            raise InputError(
+                f"'name': two IAA Teach of this graph are called {spelled(first_of(name))}, and the one would replace "
+                "the file of the other. Give each a name of its own."
+            )
 
 
 def on_this_machine(model: Any) -> ModelHandle:

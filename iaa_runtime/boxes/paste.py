@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def paste_crops(
             grey: of every colour as much.
         regions: Where the crops came from.
         feather: Over how many pixels a crop fades in from its sides; not from sides on the image's border.
-        masks: One (h, w) per region in 0..1, of any size: where to paste, and how strongly. None: everywhere.
+        masks: One (h, w) per region in 0..1, of any size: where to paste, and how strongly. None: everywhere. One as
+            large as the images is a mask of its image, of which the region counts, unless its crop is as large too.
         cancelled: True raises :class:`~iaa_runtime.errors.Cancelled`; asked every few million pixels.
 
     Returns:
@@ -81,8 +83,9 @@ def _paste(
         # Colours by their opacity before resizing: those of transparent pixels, which are anything, must not bleed.
         colors = resample(crop[..., :channels] * crop[..., 3:], region.extent, region.method, cancelled)
         cover = resample(crop[..., 3:], region.extent, region.method, cancelled)
+        colors = torch.minimum(colors, cover)  # the filters overshoot, each by its own: nothing is brighter than white
     if mask is not None:
-        mask = resample(mask[..., None].to(images), region.extent, region.method, cancelled)
+        mask = _mask_of(region, mask.to(images), crop, (width, height), cancelled)
     across, down = (ramp.to(images) for ramp in _ramps(region, (width, height), feather))
 
     x, y = region.rectangle[:2]
@@ -99,6 +102,14 @@ def _paste(
         kept = 1 - share * (1.0 if cover is None else cover[rows, columns])
         place = pasted[region.image, top + first : top + last, left:right, :channels]
         place.copy_(torch.where(share > 0, place * kept + colors[rows, columns] * share, place))
+
+
+def _mask_of(region: Region, mask: Tensor, crop: Tensor, image_size: tuple[int, int], cancelled: Cancel) -> Tensor:
+    """The mask of a crop, or what its region shows of a mask of the image: (h, w, 1) of the region's extent."""
+    size = (mask.shape[1], mask.shape[0])
+    if size == image_size and size not in (region.size, region.extent, (crop.shape[1], crop.shape[0])):
+        return view(mask[None, ..., None], replace(region, image=0, size=region.extent), cancelled)
+    return resample(mask[..., None], region.extent, region.method, cancelled)
 
 
 def _ramps(region: Region, image_size: tuple[int, int], feather: int) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,30 @@ def test_with_overwrite_the_same_inputs_give_the_file_out_unless_it_is_broken(cl
     assert any("Learning" in text for _, text in mended.texts) and file_of(mended).read_bytes() == content
 
 
+def test_a_file_that_is_gone_or_replaced_is_noticed(client: Client) -> None:
+    """What ComfyUI remembers of a run gave its name out for ever, and IAA Load Adaptor then named no reason."""
+    file = file_of(client.run(graph("gone", steps=1)))
+    content = file.read_bytes()
+    for own in file.parent.glob("gone.*"):
+        own.unlink()
+    again = client.run(graph("gone", steps=1))
+    assert "teach" in again.executed and file_of(again).read_bytes() == content
+    client.run(graph("gone", steps=1))
+    quiet = client.run(graph("gone", steps=1))
+    assert quiet.error == "" and {"teach", "with"} <= quiet.cached
+    file_of(client.run(graph("other", steps=2))).replace(file)
+    assert "was not made of these pictures with these settings" in client.run(graph("gone", steps=1)).error
+
+
+def test_two_nodes_do_not_write_one_file(client: Client) -> None:
+    """Whichever came first gave out what the other had written."""
+    twice = graph("twice", steps=1, overwrite=True)
+    twice["same"] = twice["teach"]
+    assert client.run(twice).error == ""
+    twice["same"] = {"class_type": "IAA_Teach", "inputs": twice["teach"]["inputs"] | {"steps": 2}}
+    assert "two IAA Teach of this graph are called 'twice'" in client.run(twice).error
+
+
 def test_pictures_that_were_damaged_or_deleted_make_no_other_adaptor_of_it(client: Client) -> None:
     """The curve is drawn anew; what takes the sheet does not run."""
     file = file_of(client.run(graph("pruned")))
@@ -242,5 +266,6 @@ def test_what_is_refused(client: Client, server: Server) -> None:
     }
     for name in ("path", "curve", "sheet"):
         del linked[name]
-    assert "'adaptor' is" in client.run(linked).error, "nodes open no paths"
+    error = client.run(linked).error
+    assert "There is no adaptor" in error and "Put its file" in error, "nodes open no paths"
     assert not (server.base / "models" / "iaa_adaptors" / "refused.safetensors").exists()

@@ -128,6 +128,36 @@ def test_masks_say_where_to_paste() -> None:
     assert larger[0, 8:20, 10:26].max() == 0
 
 
+@pytest.mark.parametrize("aspect", ["as the box", "9:16"])
+@pytest.mark.parametrize("resize", ["off", "longer side"])
+def test_a_mask_as_large_as_the_picture_is_one_of_the_picture(resize: str, aspect: str) -> None:
+    """As IAA Ground and SAM give them. It was squeezed into each crop, and pasted a small part of it, off its place."""
+    images, regions, crops = planned(BOX, padding=3, resize=resize, size=64, aspect=aspect)
+    mask = torch.zeros(SIZE[1], SIZE[0])
+    mask[8:20, 10:26] = 1
+    pasted = paste_crops(images, [1 - crop for crop in crops], regions, masks=[mask])
+    changed = (pasted != images).any(dim=-1)[0]
+    assert not changed[mask == 0].any() and changed[mask == 1].float().mean() > 0.9
+    if resize == "off":
+        assert torch.equal(pasted[0, 8:20, 10:26], 1 - images[0, 8:20, 10:26])
+
+
+@pytest.mark.parametrize("whose", ["handed out", "cut", "came back"])
+def test_a_mask_as_large_as_its_crop_is_one_of_the_crop(whose: str) -> None:
+    """Even if the picture is of that size, too."""
+    images = noise(12, 1, SIZE)
+    options = CropOptions(aspect="4:3", resize="longer side", size=40) if whose == "handed out" else CropOptions()
+    box = {"x": 0, "y": 0, "width": 40, "height": 30} if whose == "cut" else {**BOX, "height": 12}
+    regions = plan_crops([[box]], SIZE, options)
+    crop = torch.zeros(*(SIZE[::-1] if whose != "cut" else (60, 80)), 3)
+    mask = torch.zeros(SIZE[1], SIZE[0])
+    mask[:15] = 1
+    changed = (paste_crops(images, [crop], regions, masks=[mask]) != images).any(dim=-1)[0]
+    left, top, right, bottom = regions.items[0].rectangle
+    middle = (top + bottom) // 2
+    assert changed[top : middle - 2, left:right].all() and not changed[middle + 3 :].any()
+
+
 def test_later_crops_are_on_top_and_untouched_ones_below() -> None:
     near = {**BOX, "x": 14}
     images, regions, crops = planned(BOX, near)
@@ -175,6 +205,16 @@ def test_a_transparent_crop_covers_as_much_as_it_is_opaque(scale: int, method: s
     assert torch.allclose(pasted[0, 8:20, 18 + reach : 26], right, atol=1e-6)
     between = pasted[0, 8:20, 18 - reach : 18 + reach]
     assert (between[..., 0] <= images[0, 8:20, 18 - reach : 18 + reach, 0].clamp(min=0.25) + 1e-6).all(), "no white"
+
+
+def test_a_hard_edge_of_transparency_makes_nothing_brighter_than_white() -> None:
+    """Lanczos overshoots: bright pixels came out above 1, which core's nodes wrap round to black."""
+    images = noise(13, 1, SIZE) / 2 + 0.5
+    regions = plan_crops([[BOX]], SIZE, CropOptions(method="lanczos", resize="longer side", size=40))
+    crop = torch.cat([noise(14, 1, (40, 30))[0] / 2 + 0.5, torch.zeros(30, 40, 1)], dim=-1)
+    crop[5:25, 5:35, 3] = 1
+    pasted = paste_crops(images, [crop], regions)
+    assert pasted.max() <= 1 and pasted.min() >= 0
 
 
 def test_an_opaque_crop_with_an_alpha_channel_is_pasted_as_one_without() -> None:
