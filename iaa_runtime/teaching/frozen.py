@@ -49,24 +49,22 @@ class _Product(torch.autograd.Function):
         return total.to(ctx.dtype), None, None, None
 
 
-class LearnedThroughInt8(Int8Linear):
+class _LearnedThrough(QuantizedLinear):
+    """Weights through which gradients flow."""
+
+    @classmethod
+    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+        """See :meth:`QuantizedLinear.product`."""
+        product: Tensor = _Product.apply(x, weight, scale, cls)  # type: ignore[no-untyped-call]
+        return product
+
+
+class LearnedThroughInt8(_LearnedThrough, Int8Linear):
     """8-bit weights through which gradients flow."""
 
-    @classmethod
-    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """See :meth:`QuantizedLinear.product`."""
-        product: Tensor = _Product.apply(x, weight, scale, cls)  # type: ignore[no-untyped-call]
-        return product
 
-
-class LearnedThroughInt4(Int4Linear):
+class LearnedThroughInt4(_LearnedThrough, Int4Linear):
     """4-bit weights through which gradients flow."""
-
-    @classmethod
-    def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
-        """See :meth:`QuantizedLinear.product`."""
-        product: Tensor = _Product.apply(x, weight, scale, cls)  # type: ignore[no-untyped-call]
-        return product
 
 
 KINDS: dict[str | None, Kinds] = {

@@ -9,6 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
+"""Tensors by name: shape and dtype."""
+
 
 class Weights(Protocol):
     """A bank's weights on disk, by the names that the bank's plain layers give to their tensors."""
@@ -58,10 +61,8 @@ class SpecialLinear(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """The tensors that stand for a weight (O, M) of a model in ``dtype``: name -> shape and dtype."""
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
+        """The tensors that stand for a weight (O, M) of a model in ``dtype``."""
 
     @classmethod
     @abstractmethod

@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .base import Layout
 from .quantized import Chunks, QuantizedLinear, usable_scale
 
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
@@ -22,9 +23,7 @@ class Fp8Linear(QuantizedLinear):
     FORMAT = "float8_e4m3fn"
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         return {"weight": ((out_features, in_features), torch.float8_e4m3fn), cls.SCALE: ((), torch.float32)}
 
@@ -44,11 +43,6 @@ class Fp8Linear(QuantizedLinear):
     def join(cls, scales: Sequence[Tensor]) -> Tensor:
         """See :meth:`QuantizedLinear.join`."""
         return scales[0]
-
-    @classmethod
-    def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-        """See :meth:`QuantizedLinear.dequantize`."""
-        return weight.to(dtype) * scale.to(dtype)
 
     @classmethod
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

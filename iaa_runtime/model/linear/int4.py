@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
+from .base import Layout
 from .int4_cuda import GROUP_MULTIPLE, kernel_for
 from .quantized import QuantizedLinear, usable_scale
 
@@ -35,9 +36,7 @@ class Int4Linear(QuantizedLinear):
         return super().format(in_features) | {"group_size": group_size(in_features)}
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         return {
             "weight": ((out_features, in_features // 2), torch.uint8),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import SpecialLinear, Weights
+from .base import Layout, SpecialLinear, Weights
 from .int4 import ZERO, Int4Linear, group_size
 from .int8 import LARGEST
 from .int8_onednn import can_multiply_integers, rounded, signed
@@ -46,9 +46,7 @@ class PackedInt4Linear(SpecialLinear):
     weight_scale: Tensor
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         blocks = -(-out_features // BLOCK)
         return {

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .base import Weights
+from .base import Layout, Weights
 from .int4 import GROUP, ZERO, Int4Linear
 from .int4_cuda import Kernel, kernel_for
 from .quantized import DEQUANTIZED, scale_name
@@ -50,9 +50,7 @@ class TiledInt4Linear(Int4Linear):
     """
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         if not _fits(in_features, out_features):
             return super().tensors(in_features, out_features, dtype)

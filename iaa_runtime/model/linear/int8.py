@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .base import Layout
 from .comfy_kitchen import int8_product, kitchen_for
 from .quantized import QuantizedLinear, usable_scale
 
@@ -19,9 +20,7 @@ class Int8Linear(QuantizedLinear):
     FORMAT = "int8_tensorwise"
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         return {"weight": ((out_features, in_features), torch.int8), cls.SCALE: ((out_features, 1), torch.float32)}
 
@@ -31,11 +30,6 @@ class Int8Linear(QuantizedLinear):
         rows = rows.float()  # 8-bit floats have no absolute value
         scale = usable_scale(rows.abs().amax(-1, keepdim=True) / LARGEST)
         return (rows / scale).round().clamp(-LARGEST, LARGEST).to(torch.int8), scale
-
-    @classmethod
-    def dequantize(cls, weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-        """See :meth:`QuantizedLinear.dequantize`."""
-        return weight.to(dtype) * scale.to(dtype)
 
     @classmethod
     def product(cls, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:

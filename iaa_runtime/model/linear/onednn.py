@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from .base import SpecialLinear, Weights
+from .base import Layout, SpecialLinear, Weights
 
 OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
 """Those that torch's own compiler emits for a CPU. They have no public name, so a build may be without them."""
@@ -42,9 +42,7 @@ class OneDNNLinear(SpecialLinear):
         self.register_buffer(name, tensor)  # a packed tensor cannot be a parameter
 
     @classmethod
-    def tensors(
-        cls, in_features: int, out_features: int, dtype: torch.dtype
-    ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    def tensors(cls, in_features: int, out_features: int, dtype: torch.dtype) -> Layout:
         """See :meth:`SpecialLinear.tensors`."""
         return {"weight": ((out_features, in_features), dtype)}
 
