@@ -143,7 +143,9 @@ def check_only_one(hidden: Any, name: Any) -> None:
     """
     graph = hidden.prompt or {}
     own = graph.get(hidden.unique_id)
-    for node in graph.values() if own else ():
+    if own is None:
+        return
+    for node in graph.values():
         alike = node["class_type"] == own["class_type"] and node["inputs"].get("name") == own["inputs"].get("name")
         if alike and node["inputs"] != own["inputs"]:
             raise InputError(
