@@ -24,7 +24,7 @@ from ..generation.rows import Answer
 from ..generation.structured import FormatGrammar
 from ..images.picture import Picture
 from ..images.preprocess import preprocess
-from ..model.dtypes import Dtype
+from ..model.dtypes import Dtype, dtype_name
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
 from ..text.formats import Formats, cut_off
@@ -132,7 +132,7 @@ class IAAPipeline(Pipeline):
 
     def identity(self) -> dict[str, str]:
         """The checkpoint's fingerprint, dtype and precision, and the adaptors in use."""
-        dtype = str(self.model.dtype).removeprefix("torch.")
+        dtype = dtype_name(self.model.dtype)
         model = fingerprint(self.model.checkpoint)
         found = {"model": model, "dtype": dtype, "precision": self.model.precision or dtype}
         adaptors = self.adaptors.identity()

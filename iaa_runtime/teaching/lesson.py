@@ -25,6 +25,8 @@ REMEMBERING = 3.0
 1, G learns new things better, and finds 0.04 fewer of what it knew."""
 LOOKING = 1.0
 """What lessons in looking weigh, relative to the answers."""
+WIDEST, NARROWEST = 12.0, 3.0
+"""What the standard deviation of a coordinate's soft target starts and ends at, in thousandths."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,6 @@ class Lesson:
         taught: rows of what is new, a view.
         known: rows of what the model knows already, a view.
         steps: in all; soft targets narrow along them.
-        widest: what the standard deviation of a coordinate's soft target starts at, in thousandths.
-        narrowest: what it ends at.
         pointers: heads that are told where to look.
         checkpointed: activations are computed again in the backward pass.
         group: the processes that share a step's views.
@@ -51,15 +51,13 @@ class Lesson:
     taught: int
     known: int
     steps: int
-    widest: float = 12.0
-    narrowest: float = 3.0
     pointers: tuple[Head, ...] = ()
     checkpointed: bool = False
     group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         """This process's share of the loss of one step's batch, and figures to report."""
-        sigma = self.widest * (self.narrowest / self.widest) ** min(1.0, step / (0.8 * self.steps))
+        sigma = WIDEST * (NARROWEST / WIDEST) ** min(1.0, step / (0.8 * self.steps))
         rows = self.batch(rng)  # every process draws the same
         mine = set(self.group.share(list(dict.fromkeys(row.view for row in rows))))
         own = [row for row in rows if row.view in mine]

@@ -29,7 +29,7 @@ from .examples import Example, by_picture, checked, split
 from .files import RunFiles
 from .identity import begin, identity_of, short_digest
 from .kept import load_lessons, save_lessons
-from .lesson import Lesson, box_overlaps, rows_loss
+from .lesson import NARROWEST, Lesson, box_overlaps, rows_loss
 from .lessons import Lessons, Row, write_lessons
 from .loop import Files, HeldOut, Schedule, Watch, train
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
@@ -310,7 +310,7 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, les
             ]
             if rows:
                 ran = run_rows(stack, tests, rows, lesson.project)
-                of_picture.append(float(rows_loss(ran, tests, lesson.narrowest)[0]))
+                of_picture.append(float(rows_loss(ran, tests, NARROWEST)[0]))
                 overlaps += box_overlaps(ran, tests)
         if of_picture:
             losses.append(fmean(of_picture))
