@@ -14,7 +14,7 @@ from ..jobs.process_group import ProcessGroup
 from ..model.stack import Stack
 from .batches import Project, Ran, run_rows
 from .lessons import Lessons, Row
-from .looking import Head, Watch, box_starts
+from .looking import Head, Recorder, box_starts
 from .losses import answer_loss, memory_loss
 from .pointing import unlooked
 
@@ -30,7 +30,7 @@ WIDEST, NARROWEST = 12.0, 3.0
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Objective:
     """How a step learns.
 
     Attributes:
@@ -76,12 +76,12 @@ class Lesson:
             sigma: of soft coordinates, in thousandths.
             weights: of taught and of known rows: what these are of all in the step.
         """
-        watch = Watch(stack, sorted({slot for slot, _ in self.pointers}))
-        with watch.entered():
+        recorder = Recorder(stack, sorted({slot for slot, _ in self.pointers}))
+        with recorder.entered():
             ran = run_rows(stack, self.lessons, rows, self.project, checkpointed=self.checkpointed)
         loss, report = rows_loss(ran, self.lessons, sigma, weights)
         if self.pointers:
-            unseen = unlooked(ran, self.lessons, watch, self.pointers)
+            unseen = unlooked(ran, self.lessons, recorder, self.pointers)
             if unseen is not None:
                 loss = loss + weights[0] * LOOKING * unseen
                 report["seen"] = unseen.detach().neg().exp().item()
