@@ -31,11 +31,12 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     from iaa_runtime.bench.peak import resident
     from iaa_runtime.bench.run import random_picture
     from iaa_runtime.config import Task
+    from iaa_runtime.model.dtypes import dtype_name
     from iaa_runtime.model.linear.processor import fast_in_bf16
     from iaa_runtime.teaching.examples import Example, by_picture
     from iaa_runtime.teaching.frozen import open_frozen
-    from iaa_runtime.teaching.lesson import Lesson
     from iaa_runtime.teaching.lessons import write_lessons
+    from iaa_runtime.teaching.objective import WIDEST, Objective
     from iaa_runtime.teaching.updates import LowRankUpdates
 
     pipeline = open_frozen(folder, None, "cpu", None)
@@ -47,12 +48,12 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
         model.bank(bank).requires_grad_(False)
     updates = LowRankUpdates(model.config, Task.G, rank, float(rank), seed, model.device)
     optimizer = torch.optim.AdamW(updates.parameters(), lr=1e-3)
-    lesson = Lesson(lessons, model.project, 1, len(QUESTIONS), 0, steps, checkpointed=True)
+    objective = Objective(lessons, model.project, 1, len(QUESTIONS), 0, steps, checkpointed=True)
     rows = lessons.taught[0]
     before, losses, seconds = resident("VmRSS"), [], 0.0
     for _ in range(steps):
         began = time.perf_counter()
-        loss, _ = lesson.loss_of(updates.stack(model), rows, lesson.widest)
+        loss, _ = objective.loss_of(updates.stack(model), rows, WIDEST)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -77,7 +78,7 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     }
     return {
         "precision": pipeline.identity()["precision"],
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": dtype_name(model.dtype),
         "rank": rank,
         "tokens": columns + sum(tokens) - max(tokens),
         "step_seconds": round(seconds, 2),

@@ -38,7 +38,7 @@ from ..iaa_runtime.checkpoint.download import (
 from ..iaa_runtime.config import BankName
 from ..iaa_runtime.config.small_files import load_json
 from ..iaa_runtime.errors import CheckpointError, spelled
-from ..iaa_runtime.model.dtypes import default_dtype
+from ..iaa_runtime.model.dtypes import default_dtype, dtype_name
 from ..iaa_runtime.model.layers import Block
 from ..iaa_runtime.model.linear.kinds import PRECISIONS
 from ..iaa_runtime.model.vision import VisionBlock
@@ -309,7 +309,7 @@ def _open(checkpoint: Checkpoint, dtype: torch.dtype, precision: str | None, dev
         on_load=check_interrupt,
     )
     kept = f", weights in {precision}" if precision else ""
-    log.info("IAA: opened %s (%s on %s%s)", checkpoint.folder, str(dtype).removeprefix("torch."), device, kept)
+    log.info("IAA: opened %s (%s on %s%s)", checkpoint.folder, dtype_name(dtype), device, kept)
     return ModelHandle(IAAPipeline(model, load_tokenizer(checkpoint.folder)), patchers, device)
 
 

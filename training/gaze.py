@@ -17,7 +17,7 @@ from torch import Tensor
 from tower import patch_owners
 
 from iaa_runtime.model.stack import Stack
-from iaa_runtime.teaching.looking import Watch
+from iaa_runtime.teaching.looking import Recorder
 
 WEIGHT = 3.0
 """Of this loss, relative to the answers' own."""
@@ -34,15 +34,15 @@ class Gaze:
 
     stack: Stack
     first_patch: int
-    _watch: Watch = field(init=False)
+    _recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
         blocks = len(self.stack.blocks)
-        self._watch = Watch(self.stack, (blocks - 3, blocks - 1))
+        self._recorder = Recorder(self.stack, (blocks - 3, blocks - 1))
 
     def watch(self) -> AbstractContextManager[None]:
         """Records the calls of the watched attentions while the context lasts."""
-        return self._watch.entered()
+        return self._recorder.entered()
 
     def loss(self, labels: Tensor, grid: int, parents: Sequence[Tensor], looks: Sequence[Tensor]) -> Tensor:
         """Kullback-Leibler divergence of attention from where it should be, averaged over heads and tokens.
@@ -60,7 +60,7 @@ class Gaze:
         shapes = torch.arange(labels.shape[1], device=labels.device)
         shared = self.stack.config.num_attention_heads // self.stack.config.num_key_value_heads
         losses = []
-        for calls, pictures, wanted in zip(self._watch.leaves(len(parents)), parents, looks, strict=True):
+        for calls, pictures, wanted in zip(self._recorder.leaves(len(parents)), parents, looks, strict=True):
             for call in calls.values():
                 for head in range(wanted.shape[2]):  # the first head of each group is watched
                     row, token = wanted[:, :, head].any(-1).nonzero(as_tuple=True)

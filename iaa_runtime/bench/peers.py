@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..config import IMAGE_TOKEN_INDEX
+from ..model.dtypes import dtype_name
 from .choices import PEERS
 
 STOCK = {"eager", "static"}
@@ -117,7 +118,7 @@ def _in_vllm(folder: Path, dtype: torch.dtype, device: torch.device, work: Workl
         limits = {"gpu_memory_utilization": min(0.9, (1.1 * weights + (4 << 30)) / total)}  # others share the device
     engine: Any = LLM(
         str(folder),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=dtype_name(dtype),
         max_model_len=len(work.ids) + work.patches + work.new_tokens,
         max_num_seqs=1,
         enable_prefix_caching=False,

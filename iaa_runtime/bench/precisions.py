@@ -11,6 +11,7 @@ import torch
 from ..checkpoint.checkpoint import Checkpoint
 from ..config import Task
 from ..generation.prefill import Prompt, prefill
+from ..model.dtypes import DTYPES
 from ..model.linear.int8_onednn import OneDNNInt8Linear
 from ..pipeline.model import IAAModel
 from .gguf_file import KINDS, write_without_vocabulary
@@ -27,9 +28,6 @@ DECODE = {rows: f"decode step x{rows}" for rows in ROWS}
 DIVIDED = {PREFILL: 1} | dict.fromkeys(DECODE.values(), STEPS)
 """What is timed, and how many times each run does it."""
 
-PLAIN = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Dtypes without a precision below them, by their names in rows."""
-
 Runs = Mapping[str, Callable[[], object]]
 """A run of each of ``DIVIDED``, as far as an engine knows it."""
 
@@ -43,7 +41,7 @@ def forms(
     and bfloat16 in any case.
     """
     shown = ("fp32", "bf16") if device.type == "cpu" else ()
-    plain = {name: (kind, None) for name, kind in PLAIN.items() if kind == dtype or name in shown}
+    plain = {name: (kind, None) for name, kind in DTYPES.items() if kind == dtype or name in shown}
     return plain | {name: (dtype, name) for name in precisions}
 
 
@@ -84,4 +82,4 @@ def runs_of_llama_cpp(source: Checkpoint, folder: Path, device: torch.device) ->
 
 def is_baseline(name: str) -> bool:
     """Whether a form is one that the others are compared with."""
-    return name in PLAIN or name.startswith("llama.cpp")
+    return name in DTYPES or name.startswith("llama.cpp")

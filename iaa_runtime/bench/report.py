@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..model.dtypes import default_dtype
+from ..model.dtypes import default_dtype, dtype_name
 
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = (
@@ -28,7 +28,7 @@ def describe_machine(device: str) -> dict[str, Any]:
     about: dict[str, Any] = {
         "processor": _processor(),
         "instructions": _instructions(),
-        "default_dtype": str(default_dtype(torch.device(device))).removeprefix("torch."),
+        "default_dtype": dtype_name(default_dtype(torch.device(device))),
         "threads": torch.get_num_threads(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "iaa": __version__,

@@ -21,6 +21,7 @@ from ..export import export
 from ..generation.memory import Format
 from ..generation.prefill import Prompt, prefill
 from ..images.preprocess import preprocess
+from ..model.dtypes import dtype_name
 from ..model.linear.kinds import kinds_for
 from ..pipeline.model import IAAModel
 from . import precisions, roofline
@@ -293,7 +294,7 @@ def _run(settings: Settings, folder: Path, log: Callable[[str], None]) -> dict[s
     for part in settings.parts:
         parts[part]()
     return {
-        "settings": {**asdict(settings), "dtype": str(settings.dtype).removeprefix("torch."), "folder": None},
+        "settings": {**asdict(settings), "dtype": dtype_name(settings.dtype), "folder": None},
         "machine": describe_machine(settings.device) | asdict(bench.machine),
         "memory": bench.memory,
         "rows": bench.rows,

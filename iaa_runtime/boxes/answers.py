@@ -21,6 +21,11 @@ _ONE_BOX = re.compile(_BOX)
 _BOXES_ONLY = re.compile(rf"\s*{_BOX}(?:[\s,]*{_BOX})*\s*")
 
 
+def format_box(box: Sequence[float]) -> str:
+    """``[x1,y1,x2,y2]`` with three decimals, each clamped to 0.000 … 0.999 so that its digits are one token."""
+    return "[" + ",".join(f"{min(max(value, 0.0), 0.999):.3f}" for value in box) + "]"
+
+
 @dataclass(frozen=True)
 class Detection:
     """One found region.

@@ -7,7 +7,7 @@ are (width, height).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, get_args
 
 import numpy as np
@@ -22,6 +22,8 @@ Unit = Literal["pixels", "percent"]
 MOST_PIXELS = 1 << 30
 """Of all crops or masks that a batch of boxes is made into: 4 GB as a mask, 12 as pictures."""
 
+Overlapping = Callable[[int, npt.NDArray[np.int64]], npt.NDArray[np.bool_]]
+"""Which boxes of those numbered in an array overlap with the box of a number; booleans of the array's length."""
 Number = TypeVar("Number", int, float)
 
 
@@ -165,6 +167,16 @@ def pairwise_iou(a: npt.ArrayLike, b: npt.ArrayLike) -> npt.NDArray[np.float64]:
     areas = [_product(boxes[:, 2:] - boxes[:, :2]) for boxes in (first, second)]
     union = areas[0][:, None] + areas[1] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+
+
+def best_of_overlapping(scores: Sequence[float], overlapping: Overlapping) -> list[int]:
+    """Greedy non-maximum suppression: the numbers of those boxes, in order, which no better scoring one covers."""
+    rest = np.array(sorted(range(len(scores)), key=lambda number: -scores[number]), dtype=np.int64)
+    kept: list[int] = []
+    while len(rest):
+        kept.append(int(rest[0]))
+        rest = rest[1:][~overlapping(kept[-1], rest[1:])]
+    return sorted(kept)
 
 
 def _product(spans: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import InputError, NumericsError
 from .answers import Detection, box_spans, to_detection
-from .geometry import Box, pairwise_iou
+from .geometry import Box, best_of_overlapping, pairwise_iou
 
 ROUNDING = 0.01
 """Log-probabilities up to here are 0 with an error of rounding."""
@@ -87,9 +87,7 @@ def without_repeats(found: Sequence[Detection], same: float = SAME) -> list[Dete
     if len(found) > _MOST_COMPARED:
         return list(found)
     edges = np.array([detection.xyxy for detection in found], dtype=np.float64).reshape(-1, 4)
-    rest = np.array(sorted(range(len(found)), key=lambda n: -found[n].score), dtype=np.int64)
-    kept: list[int] = []
-    while len(rest):
-        kept.append(int(rest[0]))
-        rest = rest[1:][pairwise_iou(edges[rest[0]], edges[rest[1:]])[0] < same]
-    return [found[n] for n in sorted(kept)]
+    kept = best_of_overlapping(
+        [detection.score for detection in found], lambda n, rest: pairwise_iou(edges[n], edges[rest])[0] >= same
+    )
+    return [found[n] for n in kept]

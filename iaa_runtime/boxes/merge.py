@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ..errors import Cancel, InputError, check_cancelled
 from .bounding_box import BoxDict, Boxes, corners, from_corners, has_score, label_of, relabelled, repeated, score_of
-from .geometry import intersection, pairwise_iou
+from .geometry import best_of_overlapping, intersection, pairwise_iou
 
 JOIN, BEST, UNION, INTERSECTION, AROUND = (
     "all",
@@ -110,12 +110,7 @@ class _Overlaps:
 def _best(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:
     """Greedy non-maximum suppression; what is kept stays in its order."""
     overlaps = _Overlaps(boxes, boxes, threshold, same_label)
-    rest = np.array(sorted(range(len(boxes)), key=lambda index: -score_of(boxes[index])), dtype=np.int64)
-    kept: list[int] = []
-    while len(rest):
-        kept.append(int(rest[0]))
-        rest = rest[1:][~overlaps.among(kept[-1], rest[1:])]
-    return [boxes[index] for index in sorted(kept)]
+    return [boxes[index] for index in best_of_overlapping([score_of(box) for box in boxes], overlaps.among)]
 
 
 def _unions(boxes: list[BoxDict], threshold: float, same_label: bool) -> list[BoxDict]:

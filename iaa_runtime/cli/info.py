@@ -15,7 +15,7 @@ from ..errors import CheckpointError
 from ..generation.memory import CARDS, FORMATS, Format, task_bytes, weight_bytes
 from ..model.banks import bank_shapes, whole_numbers
 from ..model.devices import pick_device
-from ..model.dtypes import embedding_dtype, pick_dtype
+from ..model.dtypes import dtype_name, embedding_dtype, pick_dtype
 from ..model.linear.kinds import stored_kinds
 from ..model.store import kinds_in
 from ..text.printable import printable
@@ -114,7 +114,7 @@ def _merged(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 def _here(options: argparse.Namespace) -> dict[str, str]:
     """The device and the dtype that commands choose on this machine, with the same options and environment."""
     device = pick_device(options.device)
-    return {"device": str(device), "dtype": str(pick_dtype(options.dtype, device)).removeprefix("torch.")}
+    return {"device": str(device), "dtype": dtype_name(pick_dtype(options.dtype, device))}
 
 
 def _formats(checkpoint: Checkpoint, task: Task) -> dict[str, Format]:

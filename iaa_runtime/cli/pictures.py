@@ -93,6 +93,6 @@ def numbered(path: str, number: int, count: int) -> Path:
     return chosen if count == 1 else chosen.with_stem(f"{chosen.stem}-{number}")
 
 
-def slug(text: str, limit: int = 40) -> str:
-    """``text`` as a part of a file name: words in any script, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", text.lower()))[:limit].strip("-") or "box"
+def slug(text: str) -> str:
+    """``text`` as a part of a file name: at most 40 characters of words in any script, joined by hyphens."""
+    return "-".join(re.findall(r"\w+", text.lower()))[:40].strip("-") or "box"

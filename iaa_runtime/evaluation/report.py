@@ -27,7 +27,6 @@ def write_refcoco_page(
     cases: Sequence[Case],
     summary: Mapping[str, Any],
     images: Path | None,
-    worst: int = WORST,
     overwrite: bool = False,
 ) -> None:
     """Writes the page of a RefCOCO result: precision, IoU distribution, groups, and the cases of the lowest IoU.
@@ -37,12 +36,11 @@ def write_refcoco_page(
         cases: scored answers.
         summary: of :func:`iaa_runtime.evaluation.refcoco.summarize`.
         images: the folder of the pictures; None shows the cases without them.
-        worst: the most cases shown.
         overwrite: replace a file with other content.
     """
     low, high = summary["interval_95"]
     mean_low, mean_high = summary["mean_iou_interval_95"]
-    shown = sorted((case for case in cases if not case.hit), key=lambda case: case.iou)[:worst]
+    shown = sorted((case for case in cases if not case.hit), key=lambda case: case.iou)[:WORST]
     body = [
         f"<p>Precision at IoU 0.5: <b>{summary['precision_at_0.5']:.4f}</b> ({summary['tp']:,} of {len(cases):,}; "
         f"95 % Wilson interval {low:.4f} to {high:.4f}). Mean IoU {summary['mean_iou']:.4f} (95 % bootstrap over "
@@ -65,7 +63,6 @@ def write_mme_page(
     results: Mapping[str, Sequence[Answer]],
     summary: Mapping[str, Any],
     find: Callable[[str, str], Path | None],
-    worst: int = WORST,
     overwrite: bool = False,
 ) -> None:
     """Writes the page of an MME result: scores, and wrong answers of each category in turn, the weakest first.
@@ -75,7 +72,6 @@ def write_mme_page(
         results: answers by category.
         summary: of :func:`iaa_runtime.evaluation.mme.summarize`.
         find: from a category and a picture's name in the results to its file; None if there is none.
-        worst: the most wrong answers shown.
         overwrite: replace a file with other content.
     """
     rows = [
@@ -87,7 +83,7 @@ def write_mme_page(
         )
         for name, score in summary["scores"].items()
     ]
-    shown = _wrong(results, sorted(summary["scores"], key=summary["scores"].get), worst)
+    shown = _wrong(results, sorted(summary["scores"], key=summary["scores"].get))
     body = [
         f"<p>Perception <b>{summary['perception']:.2f}</b> of 2000, cognition <b>{summary['cognition']:.2f}</b> of 800."
         + (f" Not scored: {escape(', '.join(summary['missing']))}." if summary["missing"] else "")
@@ -120,11 +116,11 @@ def write_shapes_page(path: Path, result: Mapping[str, Any], overwrite: bool = F
     _write(path, "the demo's scenes", [*body, *origin(result.get("origin"))], overwrite)
 
 
-def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str], limit: int) -> list[tuple[str, Answer]]:
-    """Wrong answers, one from each category in turn, so that none crowds the others out."""
+def _wrong(results: Mapping[str, Sequence[Answer]], order: Sequence[str]) -> list[tuple[str, Answer]]:
+    """At most ``WORST`` wrong answers, one from each category in turn, so that none crowds the others out."""
     queues = {name: [answer for answer in results[name] if not answer.right] for name in order}
     turns = max(map(len, queues.values()), default=0)
-    return [(name, queues[name][turn]) for turn in range(turns) for name in order if turn < len(queues[name])][:limit]
+    return [(name, queues[name][turn]) for turn in range(turns) for name in order if turn < len(queues[name])][:WORST]
 
 
 def _mistake(category: str, answer: Answer, picture: Path | None) -> str:

@@ -16,6 +16,7 @@ from ..checkpoint.writer import SHARD_BYTES, LazyTensor, new_folder, write_json,
 from ..config import BankName, Task
 from ..errors import CheckpointError
 from ..model.banks import bank_shapes
+from ..model.dtypes import dtype_name
 from ..text.conversation import BEGIN_OF_TEXT, EOT, IMAGE_TOKEN
 from ..text.tokenizer import load_tokenizer, token_id
 from . import configs
@@ -62,7 +63,7 @@ def export(
         # Norms are sometimes kept in float32 beside 16-bit weights; engines are told the smaller.
         dtype = min((tensor.dtype for tensor in tensors.values()), key=lambda dtype: dtype.itemsize)
         # These first: what is missing is seen before all weights are written.
-        _write_configs(source, task, folder, str(dtype).removeprefix("torch."))
+        _write_configs(source, task, folder, dtype_name(dtype))
         write_shards(folder, tensors, shard_bytes, progress)
     return out
 

@@ -121,7 +121,7 @@ def shared_prefixes(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]
         return [], []
     prefixes, numbers = [], {}
     for number, (image, members) in enumerate(groups.items()):
-        count = _common(members)
+        count = common_ids([member.ids for member in members])
         with_image = IMAGE_TOKEN_INDEX in members[0].ids[:count]
         if count == 0 or (members[0].image is not None and not with_image):
             return [], []
@@ -130,10 +130,10 @@ def shared_prefixes(prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[int]]
     return prefixes, [numbers[id(prompt.image)] for prompt in prompts]
 
 
-def _common(members: Sequence[Prompt]) -> int:
-    first, last = min(m.ids for m in members), max(m.ids for m in members)
-    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return min(count, min(len(m.ids) for m in members) - 1)
+def common_ids(rows: Sequence[tuple[int, ...]]) -> int:
+    """How many ids all rows begin with; each keeps one at least for itself."""
+    first, last, most = min(rows), max(rows), min(map(len, rows)) - 1
+    return next((i for i, (a, b) in enumerate(zip(first[:most], last[:most], strict=True)) if a != b), most)
 
 
 def prefill(

@@ -235,6 +235,6 @@ class Job:
             self.folder.rmdir()
 
 
-def shortened(text: str, limit: int = 60) -> str:
-    """``text`` for a message, cut to about ``limit`` characters."""
-    return text if len(text) <= limit else text[: limit - 3] + "…"
+def shortened(text: str) -> str:
+    """``text`` for a message, cut to about 60 characters."""
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -11,10 +11,13 @@ from ..errors import ConfigError, spelled
 from .linear.processor import fast_in_bf16
 
 DTYPES: dict[DtypeName, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 Dtype: TypeAlias = torch.dtype | DtypeName | Literal["auto"]
 """How a dtype is said; ``"auto"`` leaves it to the device."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """What torch calls a dtype: ``float32``."""
+    return str(dtype).removeprefix("torch.")
 
 
 def pick_dtype(wanted: Dtype | None, device: torch.device) -> torch.dtype:
@@ -25,7 +28,7 @@ def pick_dtype(wanted: Dtype | None, device: torch.device) -> torch.dtype:
     """
     if wanted is None or wanted == "auto":
         return default_dtype(device)
-    known = {name: dtype for short, dtype in DTYPES.items() for name in (dtype, short, str(dtype).partition(".")[2])}
+    known = {name: dtype for short, dtype in DTYPES.items() for name in (dtype, short, dtype_name(dtype))}
     if wanted not in known:
         names = ", ".join(f"{name} ({dtype})" for name, dtype in DTYPES.items())
         raise ConfigError(f"dtype {spelled(wanted)} is not supported. Choose one of {names}, or auto.")

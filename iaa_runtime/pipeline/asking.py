@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
 
 from ..config import BATCH_ROWS, GenerationConfig, Task
-from ..errors import Cancel
+from ..errors import Cancel, InputError
 from ..images.picture import Picture
 from ..text.conversation import Conversation
 from .options import OnText, OnToken
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,3 +83,12 @@ class Request:
     grammar: bool = False
     several: bool = True
     batch_rows: int = BATCH_ROWS
+
+
+def batches(items: Iterable[Item], batch_rows: int) -> Iterator[list[Item]]:
+    """So many items at a time, none before it is needed; raises :class:`InputError` for less than one."""
+    if batch_rows < 1:
+        raise InputError(f"batch_rows is {batch_rows}; it must be at least 1.")
+    rows = iter(items)
+    while batch := list(islice(rows, batch_rows)):
+        yield batch

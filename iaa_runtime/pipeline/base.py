@@ -23,7 +23,7 @@ from .asking import Request as Request
 from .asking import TextAnswer as TextAnswer
 from .chat import Chat, Reply
 from .choices import Choice, best_of, checked_choices
-from .given import Images, as_list, one_each, plain_boxes
+from .given import Images, as_list, as_pictures, one_each, plain_boxes
 from .grounding import Grounder, choosing, grounding
 from .options import OnText as OnText
 from .options import OnToken as OnToken
@@ -140,7 +140,7 @@ class Pipeline(Grounder):
         Raises:
             InputError: there are several prompts, but not one an image; or what is given is no picture.
         """
-        pictures = [to_picture(image) for image in as_list(images)]
+        pictures = as_pictures(images)
         told = self.caption(pictures, prompt, on_token=on_token, cancelled=cancelled, batch_rows=batch_rows)
         heard = None if on_token is None else lambda row, token: on_token(len(pictures) + row, token)
         phrases = [listed_objects(text) for text in told]
@@ -191,7 +191,7 @@ class Pipeline(Grounder):
         Raises:
             InputError: what is given are no boxes, or there are neither one list of them nor one an image.
         """
-        pictures = [to_picture(image) for image in as_list(images)]
+        pictures = as_pictures(images)
         listed = boxes_per_image(plain_boxes(boxes), len(pictures))
         crops = CropOptions(padding=padding, unit=unit)
         seen = [

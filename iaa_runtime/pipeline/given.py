@@ -11,6 +11,7 @@ import torch
 from ..boxes.answers import Detection
 from ..errors import InputError
 from ..images.load import AnyImage, to_picture
+from ..images.picture import Picture
 
 Images = AnyImage | Sequence[AnyImage]
 Phrases = str | Sequence[str] | Sequence[Sequence[str]]
@@ -47,3 +48,8 @@ def as_list(images: Images) -> list[AnyImage]:
     batch = isinstance(given, (np.ndarray, torch.Tensor)) and given.ndim == 4
     each = list(given) if batch or isinstance(given, (list, tuple)) else [given]
     return [to_picture(image) if hasattr(image, "read") else image for image in each]
+
+
+def as_pictures(images: Images) -> list[Picture]:
+    """Each image, opened."""
+    return [to_picture(image) for image in as_list(images)]

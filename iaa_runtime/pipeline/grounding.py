@@ -16,7 +16,7 @@ from ..text.prompts import distinct_phrases, grounding_question, presence_questi
 from .answerer import Answerer
 from .asking import Listener, Question, Request, TextAnswer
 from .choices import YES_AND_NO, yes_of
-from .given import Images, Phrases, as_list, phrases_of_each
+from .given import Images, Phrases, as_list, as_pictures, phrases_of_each
 from .options import GroundOptions, OnToken
 from .shown import Detections, DetectionsOfEach
 
@@ -87,7 +87,7 @@ class Grounder(Answerer):
         Raises:
             InputError: no phrase, an empty one, or lists of them but not one an image.
         """
-        pictures = [to_picture(image) for image in as_list(images)]
+        pictures = as_pictures(images)
         wanted = phrases_of_each(phrases, len(pictures))
         questions = _about_phrases(pictures, wanted, presence_question)
         rated = iter(self.rate(questions, YES_AND_NO, choosing(Task.MM, on_token, cancelled, batch_rows)))
@@ -137,7 +137,7 @@ class Grounder(Answerer):
         Raises:
             InputError: no phrase, an empty one, or lists of them but not one an image.
         """
-        pictures = [to_picture(image) for image in as_list(images)]
+        pictures = as_pictures(images)
         wanted = phrases_of_each(phrases, len(pictures))
         questions = _about_phrases(pictures, wanted, grounding_question)
         config = GenerationConfig.for_task(Task.G, **options)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +17,20 @@ from ..checkpoint.checkpoint import DEMO_CHECKPOINT
 from ..checkpoint.demo import is_demo
 from ..checkpoint.fingerprint import fingerprint
 from ..config import GenerationConfig, Task
-from ..errors import Cancel, CheckpointError, ContextLengthError, InputError
+from ..errors import Cancel, CheckpointError, ContextLengthError
 from ..generation.grammar import BoxGrammar, grammar_for
 from ..generation.prefill import Prompt
 from ..generation.rows import Answer
 from ..generation.structured import FormatGrammar
 from ..images.picture import Picture
 from ..images.preprocess import preprocess
-from ..model.dtypes import Dtype
+from ..model.dtypes import Dtype, dtype_name
 from ..model.layers import Ops
 from ..text.conversation import EOT, Conversation
 from ..text.formats import Formats, cut_off
 from ..text.streaming import TextStream
 from ..text.tokenizer import encode, fits, load_tokenizer, token_id, token_texts
+from .asking import batches
 from .base import Pipeline, Question, Request, TextAnswer
 from .model import IAAModel
 from .options import OpenOptions
@@ -132,7 +132,7 @@ class IAAPipeline(Pipeline):
 
     def identity(self) -> dict[str, str]:
         """The checkpoint's fingerprint, dtype and precision, and the adaptors in use."""
-        dtype = str(self.model.dtype).removeprefix("torch.")
+        dtype = dtype_name(self.model.dtype)
         model = fingerprint(self.model.checkpoint)
         found = {"model": model, "dtype": dtype, "precision": self.model.precision or dtype}
         adaptors = self.adaptors.identity()
@@ -157,7 +157,7 @@ class IAAPipeline(Pipeline):
         answers: list[TextAnswer] = []
         seen: Seen = {}
         held = self._held(request.config.format) if request.config.format else None  # raises before anything is loaded
-        for batch in _batches(questions, request.batch_rows):
+        for batch in batches(questions, request.batch_rows):
             seen = self._look(batch, seen, request.listener.cancelled)
             answers += self._answer_batch(batch, seen, request, len(answers), held)
         return answers
@@ -169,7 +169,7 @@ class IAAPipeline(Pipeline):
         ids = [encode(self.tokenizer, choice) for choice in choices]
         listener, rated = request.listener, list[list[float]]()
         seen: Seen = {}
-        for batch in _batches(questions, request.batch_rows):
+        for batch in batches(questions, request.batch_rows):
             seen = self._look(batch, seen, listener.cancelled)
             prompts = self._prompts(batch, request.task, seen)
             rated += self.model.rate(prompts, request.task, ids, cancelled=listener.cancelled)
@@ -267,14 +267,6 @@ class IAAPipeline(Pipeline):
         if self._formats is None:
             self._formats = Formats(self.tokenizer, vocabulary, self.eos)
         return FormatGrammar(self._formats, format, vocabulary)
-
-
-def _batches(questions: Iterable[Question], size: int) -> Iterator[list[Question]]:
-    if size < 1:
-        raise InputError(f"batch_rows is {size}; it must be at least 1.")
-    rows = iter(questions)
-    while batch := list(islice(rows, size)):
-        yield batch
 
 
 def _said(conversation: Conversation) -> str:

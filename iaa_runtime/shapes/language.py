@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ..boxes.answers import format_box as format_box
 from .scenes import COLORS, KINDS, Scene, Shape, Size
 
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -202,11 +203,6 @@ def absent_expression(scene: Scene, rng: random.Random) -> Expression:
             noun = rng.choice((Noun(None, color, kind), Noun(None, color, noun.kind), Noun(None, noun.color, kind)))
         if not noun.find(scene):
             return Expression(f"the {noun}", (), "plain")
-
-
-def format_box(box: Sequence[float]) -> str:
-    """``[x1,y1,x2,y2]`` with three decimals, each clamped to 0.000 … 0.999 so that its digits are one token."""
-    return "[" + ",".join(f"{min(max(value, 0.0), 0.999):.3f}" for value in box) + "]"
 
 
 def grounding_answer(scene: Scene, targets: Sequence[int]) -> str:

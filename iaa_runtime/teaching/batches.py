@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config import Task
+from ..generation.prefill import common_ids
 from ..model.attention import kernels_of_any_length
 from ..model.linear.processor import fast_in_bf16
 from ..model.stack import Stack
@@ -81,7 +82,7 @@ def run_rows(
         checkpointed: activations are computed again in the backward pass.
     """
     views = list(dict.fromkeys(row.view for row in rows))
-    shared = _common([row.prompt for row in rows])
+    shared = common_ids([row.prompt for row in rows])
     ordered = sorted(rows, key=lambda row: len(row.prompt) + len(row.answer))
     size = -(-len(ordered) // GROUPS)
     groups = [ordered[start : start + size] for start in range(0, len(ordered), size)]
@@ -104,13 +105,6 @@ def run_rows(
                 wanted.append(own[first : first + len(row.answer)])
         logits = stack.logits(torch.cat(wanted))
     return Ran(groups, shared, len(lessons.head), pictures.shape[1], logits)
-
-
-def _common(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many ids all prompts begin with; each keeps one at least for itself."""
-    first, last = min(prompts), max(prompts)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, prompts)))
-    return min(same, min(map(len, prompts)) - 1)
 
 
 def _padded(rows: Sequence[tuple[int, ...]]) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..boxes.answers import format_box
 from ..boxes.geometry import Box, pad_box
 from ..config import Task
 from ..config.teaching import TeachSettings
@@ -211,10 +212,5 @@ def split(examples: Sequence[Example], settings: TeachSettings) -> tuple[list[Ex
 
 
 def box_answer(boxes: Sequence[Box], size: tuple[int, int]) -> str:
-    """What G says of boxes in pixels of a picture: by left edge, ``[0.102,0.200,0.300,0.400]; [0.500,…]``.
-
-    Numbers are fractions of the padded square, with three decimals, from 0.000 to 0.999, so that the digits of each
-    are one token.
-    """
-    squares = (pad_box(box, size) for box in sorted(boxes))
-    return "; ".join("[" + ",".join(f"{min(max(v, 0.0), 0.999):.3f}" for v in box) + "]" for box in squares)
+    """What G says of boxes in pixels of a picture: by left edge, ``[0.102,0.200,0.300,0.400]; [0.500,…]``."""
+    return "; ".join(format_box(pad_box(box, size)) for box in sorted(boxes))

@@ -58,7 +58,7 @@ class Call:
 
 
 @dataclass
-class Watch:
+class Recorder:
     """Records the calls of some blocks' attention.
 
     Attributes:

@@ -11,7 +11,7 @@ from ..config import IAAConfig
 from ..model.stack import Stack
 from .batches import Project, Ran, run_rows
 from .lessons import Lessons, Row
-from .looking import BEFORE, LEAST_SHARE, MOST_HEADS, Call, Head, Looks, Watch, box_starts, inside, shares
+from .looking import BEFORE, LEAST_SHARE, MOST_HEADS, Call, Head, Looks, Recorder, box_starts, inside, shares
 
 ASKED = 96
 """Answers that show which heads look."""
@@ -39,10 +39,10 @@ def looking_heads(stack: Stack, lessons: Lessons, project: Project, at_once: int
     slots = adaptor_slots(stack.config)
     found: dict[Head, list[Tensor]] = {}
     for start in range(0, len(sure), at_once):
-        watch = Watch(stack, slots)
-        with watch.entered():
+        recorder = Recorder(stack, slots)
+        with recorder.entered():
             ran = run_rows(stack, lessons, sure[start : start + at_once], project)
-        for calls, looks in _watched(ran, lessons, watch, before=0, known=True):
+        for calls, looks in _watched(ran, lessons, recorder, before=0, known=True):
             for slot, call in calls.items():
                 for head in range(stack.config.num_attention_heads):
                     share = shares(call, head, looks, ran.first_patch, ran.patches).exp()
@@ -52,22 +52,22 @@ def looking_heads(stack: Stack, lessons: Lessons, project: Project, at_once: int
     return tuple(sorted(best[:MOST_HEADS]))
 
 
-def unlooked(ran: Ran, lessons: Lessons, watch: Watch, heads: Sequence[Head]) -> Tensor | None:
+def unlooked(ran: Ran, lessons: Lessons, recorder: Recorder, heads: Sequence[Head]) -> Tensor | None:
     """Mean over heads and tokens of minus the logarithm of the attention that is on the taught things; where there is
     none, of that which is on nothing."""
     losses = [
         -shares(calls[slot], head, looks, ran.first_patch, ran.patches).clamp_min(-20.0)
-        for calls, looks in _watched(ran, lessons, watch, before=BEFORE, known=False)
+        for calls, looks in _watched(ran, lessons, recorder, before=BEFORE, known=False)
         for slot, head in heads
     ]
     return torch.cat(losses).mean() if losses else None
 
 
 def _watched(
-    ran: Ran, lessons: Lessons, watch: Watch, before: int, known: bool
+    ran: Ran, lessons: Lessons, recorder: Recorder, before: int, known: bool
 ) -> Iterator[tuple[dict[int, Call], Looks]]:
     """The calls of each group of leaves, with the tokens at which a box of its rows is about to be named."""
-    for calls, group in zip(watch.leaves(len(ran.groups)), ran.groups, strict=True):
+    for calls, group in zip(recorder.leaves(len(ran.groups)), ran.groups, strict=True):
         places = [
             (number, ran.first(row) + at - back, box, row.absent)
             for number, row in enumerate(group)

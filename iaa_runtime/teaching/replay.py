@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 
@@ -18,6 +17,7 @@ from ..errors import Cancel
 from ..generation.grammar import grammar_for
 from ..generation.prefill import Prompt
 from ..model.stack import Stack
+from ..pipeline.asking import batches
 from ..pipeline.local import IAAPipeline
 from ..shapes.language import EXTREMES, RELATIONS, Noun
 from ..shapes.other_things import THINGS
@@ -29,7 +29,6 @@ from .batches import Project, run_rows
 from .lessons import Lessons, Row, Writer
 from .losses import Memory
 
-Item = TypeVar("Item")
 KEPT = 1024
 """Likeliest tokens of which a memory keeps the probabilities: all coordinates and some words."""
 LONGEST = 96
@@ -167,20 +166,16 @@ def remember(
             prompts += [Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image) for ids in asked]
         answered = [
             answer
-            for some_prompts in _parts(prompts, most)
+            for some_prompts in batches(prompts, most)
             for answer in model.answer(
                 some_prompts, task, config, [pipeline.eos], constraint=grammar, cancelled=cancelled
             )
         ]
         said = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
         known = said if task is Task.G else _others(said, lessons)
-        for some_rows in _parts(known, most):
+        for some_rows in batches(known, most):
             _memorize(stack, lessons, some_rows, model.project)
         on_view(min(start + at_once, len(views)), len(views))
-
-
-def _parts(items: Sequence[Item], most: int) -> list[Sequence[Item]]:
-    return [items[start : start + most] for start in range(0, len(items), most)]
 
 
 def _memorize(stack: Stack, lessons: Lessons, known: Sequence[Row], project: Project) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from ..boxes.answers import Detection
@@ -12,6 +11,7 @@ from ..boxes.geometry import paired_overlaps
 from ..config import BATCH_ROWS
 from ..errors import Cancel
 from ..evaluation.statistics import bootstrap_interval, wilson_interval
+from ..pipeline.asking import batches
 from ..pipeline.base import Pipeline
 from .examples import Example, by_picture
 
@@ -54,7 +54,7 @@ def find_boxes(
         cancelled: True raises :class:`Cancelled`.
     """
     cases: list[BoxCase] = []
-    for batch in _batches(by_picture(examples), BATCH_ROWS):
+    for batch in batches(by_picture(examples), BATCH_ROWS):
         pictures = [shown.load() for shown in batch]
         phrases = [list(dict.fromkeys(e.asked for e in shown.examples)) for shown in batch]
         found = pipeline.ground(pictures, phrases, threshold=threshold, cancelled=cancelled)
@@ -114,7 +114,7 @@ def answer_prompts(
     """What a model says to every example's prompt; those with messages before it are left out."""
     alone = [example for example in examples if not example.before]
     answers: list[tuple[Example, str]] = []
-    for batch in _batches(alone, BATCH_ROWS):
+    for batch in batches(alone, BATCH_ROWS):
         texts = pipeline.caption([e.load() for e in batch], [e.asked for e in batch], cancelled=cancelled)
         answers += zip(batch, texts, strict=True)
     return answers
@@ -145,9 +145,3 @@ def told(summary: Mapping[str, Any]) -> list[str]:
             low, high = summary[f"{name}_interval_95"]
             lines.append(f"{name:<20}{value:.4f}  (95 % interval {low:.4f} to {high:.4f})")
     return lines
-
-
-def _batches(rows: Sequence[Any], size: int) -> Iterable[list[Any]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, size)):
-        yield batch

@@ -29,9 +29,9 @@ from .examples import Example, by_picture, checked, split
 from .files import RunFiles
 from .identity import begin, identity_of, short_digest
 from .kept import load_lessons, save_lessons
-from .lesson import Lesson, box_overlaps, rows_loss
 from .lessons import Lessons, Row, write_lessons
 from .loop import Files, HeldOut, Schedule, Watch, train
+from .objective import NARROWEST, Objective, box_overlaps, rows_loss
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
 from .pointing import looking_heads
 from .replay import remember
@@ -216,7 +216,7 @@ class _Run:
             model.config, settings.task, settings.rank, float(settings.rank), settings.seed, model.device
         )
         large = model.config.hidden_size >= LARGE
-        lesson = Lesson(
+        objective = Objective(
             lessons,
             model.project,
             settings.batch,
@@ -234,13 +234,13 @@ class _Run:
         watch = Watch(
             REPORT_EVERY,
             REPORT_EVERY,
-            None if tests is None else lambda: held_out(self.pipeline, updates, tests, lesson),
+            None if tests is None else lambda: held_out(self.pipeline, updates, tests, objective),
             on_step=lambda done: self.on_progress("steps", done, settings.steps),
             cancelled=self.cancelled,
         )
         progress = train(
             updates,
-            lambda step, rng: lesson.loss(updates.stack(model), step, rng),
+            lambda step, rng: objective.loss(updates.stack(model), step, rng),
             schedule,
             Files(self.files.state, self.files.unfinished_curve, "teach"),
             watch,
@@ -293,7 +293,7 @@ class _Run:
 
 
 @torch.no_grad()
-def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, lesson: Lesson) -> HeldOut:
+def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, objective: Objective) -> HeldOut:
     """What lessons that are not learned from say of the updates, as at the end of training.
 
     A picture's loss is 1 - the mean IoU of its boxes, 0 to 1, where there are any, since cross-entropy rises when a
@@ -303,14 +303,14 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, les
     losses, lacking = list[float](), list[float]()
     for picture in range(0, len(tests.taught), tests.a_picture):
         of_picture, overlaps = list[float](), list[float]()
-        for start in range(picture, picture + tests.a_picture, lesson.views):
-            views = range(start, min(start + lesson.views, picture + tests.a_picture))
+        for start in range(picture, picture + tests.a_picture, objective.views):
+            views = range(start, min(start + objective.views, picture + tests.a_picture))
             rows = [
-                row for view in views for row in (*asked_of(tests, view, lesson.taught), *tests.known.get(view, ()))
+                row for view in views for row in (*asked_of(tests, view, objective.taught), *tests.known.get(view, ()))
             ]
             if rows:
-                ran = run_rows(stack, tests, rows, lesson.project)
-                of_picture.append(float(rows_loss(ran, tests, lesson.narrowest)[0]))
+                ran = run_rows(stack, tests, rows, objective.project)
+                of_picture.append(float(rows_loss(ran, tests, NARROWEST)[0]))
                 overlaps += box_overlaps(ran, tests)
         if of_picture:
             losses.append(fmean(of_picture))

@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from ..boxes.geometry import Box, Rectangle, intersection
 from ..config import CLIP_MEAN
+from ..images.preprocess import mean_color
 
 SIDES = re.compile(r"\b(left|right|leftmost|rightmost|left-?hand|right-?hand)\b|左|右", re.IGNORECASE)
 """Words that a mirror makes wrong."""
@@ -150,7 +151,7 @@ def _draw(size: tuple[int, int], rng: random.Random, mirror: bool, cut: bool, re
         window = (0, 0, width, height)
     light = tuple(rng.uniform(*_LIGHT) for _ in range(3)) if rng.random() < 0.7 else (1.0, 1.0, 1.0)
     grey = rng.randint(40, 215)
-    border = rng.choice((tuple(int(value * 255) for value in CLIP_MEAN), (grey, grey, grey)))
+    border = rng.choice((mean_color(CLIP_MEAN), (grey, grey, grey)))
     hue = rng.random() if recolor and rng.random() < 0.7 else 0.0
     return View(window, mirror and rng.random() < 0.5, light, hue, border)  # type: ignore[arg-type]
 

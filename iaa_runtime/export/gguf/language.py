@@ -103,9 +103,14 @@ def add_vocabulary(writer: Any, folder: Path, task: Task, size: int) -> None:
     writer.add_chat_template(chat_template(task, pictures_are_text=True))
 
 
+def stored(source: Checkpoint, bank: BankName, name: str) -> Tensor:
+    """A tensor as it is in the checkpoint, float32."""
+    return torch.cat(list(source.chunks(bank, name, "cpu"))).float()
+
+
 def _weight(source: Checkpoint, bank: BankName, name: str) -> Tensor:
     """A tensor as llama.cpp wants it, float32."""
-    weight = torch.cat(list(source.chunks(bank, name, "cpu"))).float()
+    weight = stored(source, bank, name)
     heads = {"q_proj": source.config.num_attention_heads, "k_proj": source.config.num_key_value_heads}
     for part, count in heads.items():
         if name.endswith(f"{part}.weight"):  # it rotates neighbours where Llama rotates the halves of a head

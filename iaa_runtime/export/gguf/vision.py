@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...checkpoint import names
 from ...checkpoint.checkpoint import Checkpoint
-from ...config import BankName, Task
+from ...config import Task
 from ...errors import CheckpointError
 from ...model.banks import bank_shapes
 from ...model.vision import selected_depth
 from .class_token import CLASS_TOKEN_FIRST, border_patch, positions_of_class_token_last
 from .file import GgufTensor, import_gguf, matrix_type
-from .language import file_type
+from .language import file_type, stored
 
 _POSITIONS = "tower.embeddings.position_embedding.weight"
 _CLASS_TOKEN = "tower.embeddings.class_embedding"
@@ -77,19 +76,15 @@ def tensors(source: Checkpoint, task: Task, kind: str, arrangement: str) -> Iter
     for name, shape in bank_shapes(bank, source.config, vision).items():
         if match := re.fullmatch(re.escape(names.PROJECTOR) + r"(\d+)\.(weight|bias)", name):
             title = f"mm.{match[1]}.{match[2]}"
-            yield GgufTensor(title, shape, matrix_type(shape, kind), partial(_stored, source, bank, name))
+            yield GgufTensor(title, shape, matrix_type(shape, kind), partial(stored, source, bank, name))
 
 
 def _tower_tensor(source: Checkpoint, task: Task, name: str, arrangement: str) -> Tensor:
-    tensor = _stored(source, "vision", name)
+    tensor = stored(source, "vision", name)
     if arrangement == CLASS_TOKEN_FIRST or name not in (_POSITIONS, _CLASS_TOKEN):
         return tensor
     if task is Task.G:
         return tensor.roll(-1, 0) if name == _POSITIONS else tensor
     if name == _POSITIONS:
-        return positions_of_class_token_last(tensor, _stored(source, "vision", _CLASS_TOKEN))
-    return border_patch(_stored(source, "vision", _PATCHES), source.require_vision())
-
-
-def _stored(source: Checkpoint, bank: BankName, name: str) -> Tensor:
-    return torch.cat(list(source.chunks(bank, name, "cpu"))).float()
+        return positions_of_class_token_last(tensor, stored(source, "vision", _CLASS_TOKEN))
+    return border_patch(stored(source, "vision", _PATCHES), source.require_vision())

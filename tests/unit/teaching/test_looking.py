@@ -16,7 +16,7 @@ from iaa_runtime.teaching.batches import run_rows
 from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.frozen import open_frozen
 from iaa_runtime.teaching.lessons import write_lessons
-from iaa_runtime.teaching.looking import Call, Looks, Watch, shares
+from iaa_runtime.teaching.looking import Call, Looks, Recorder, shares
 from iaa_runtime.teaching.pointing import looking_heads, unlooked
 from iaa_runtime.teaching.replay import remember
 
@@ -51,10 +51,10 @@ def test_looking_at_what_is_there_costs_little_and_at_what_is_called_absent_much
     there = [row for rows in lessons.taught for row in rows]
     costs = []
     for rows in (there, [replace(row, absent=True) for row in there]):
-        watch = Watch(stack, sorted({slot for slot, _ in heads}))
-        with torch.no_grad(), watch.entered():
+        recorder = Recorder(stack, sorted({slot for slot, _ in heads}))
+        with torch.no_grad(), recorder.entered():
             ran = run_rows(stack, lessons, rows, pipeline.model.project)
-        costs.append(unlooked(ran, lessons, watch, heads))
+        costs.append(unlooked(ran, lessons, recorder, heads))
     assert costs[0] < 0.5 < costs[1]
 
 

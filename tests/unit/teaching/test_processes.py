@@ -26,9 +26,9 @@ from iaa_runtime.jobs.process_group import ProcessGroup
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching.examples import Example
 from iaa_runtime.teaching.frozen import open_frozen
-from iaa_runtime.teaching.lesson import shares_of
 from iaa_runtime.teaching.lessons import Row
 from iaa_runtime.teaching.losses import Memory
+from iaa_runtime.teaching.objective import shares_of
 from iaa_runtime.teaching.teach import teach
 
 LEARNING = """

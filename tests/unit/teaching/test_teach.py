@@ -33,10 +33,10 @@ from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.files import LONGEST_NAME, RunFiles, write_state
 from iaa_runtime.teaching.frozen import KINDS, dtype_to_teach, open_frozen
 from iaa_runtime.teaching.kept import load_lessons
-from iaa_runtime.teaching.lesson import Lesson, box_overlaps
 from iaa_runtime.teaching.lessons import Lessons, Row, write_lessons
 from iaa_runtime.teaching.loop import SLACK, Files, HeldOut, Schedule, Watch, train
 from iaa_runtime.teaching.losses import Memory
+from iaa_runtime.teaching.objective import Objective, box_overlaps
 from iaa_runtime.teaching.pages import draw_curve
 from iaa_runtime.teaching.results import taught_before
 from iaa_runtime.teaching.teach import REPLAYED_A_VIEW, TAUGHT_A_VIEW, asked_of, teach
@@ -526,8 +526,8 @@ def test_what_is_known_is_replayed_however_few_pictures_a_step_has(views: int) -
     memory = Memory(torch.zeros(1, 1), torch.ones(1, 1))
     known = {view: [Row(view, (9,), (1,), memory=memory)] for view in range(0, 90, 9)}
     lessons = Lessons(Task.G, (), torch.zeros(90, 4, 2), [[Row(view, (1,), (1,))] for view in range(90)], known)
-    lesson = Lesson(lessons, lambda features, task: features, views, taught=4, known=2, steps=10)
-    drawn = [lesson.batch(random.Random(step)) for step in range(400)]
+    objective = Objective(lessons, lambda features, task: features, views, taught=4, known=2, steps=10)
+    drawn = [objective.batch(random.Random(step)) for step in range(400)]
     assert all(any(row.memory is None for row in rows) for rows in drawn)
     assert sum(row.memory is not None for rows in drawn for row in rows) >= 0.45 * views * 400
 

@@ -14,7 +14,7 @@ from ..jobs.process_group import ProcessGroup
 from ..model.stack import Stack
 from .batches import Project, Ran, run_rows
 from .lessons import Lessons, Row
-from .looking import Head, Watch, box_starts
+from .looking import Head, Recorder, box_starts
 from .losses import answer_loss, memory_loss
 from .pointing import unlooked
 
@@ -25,10 +25,12 @@ REMEMBERING = 3.0
 1, G learns new things better, and finds 0.04 fewer of what it knew."""
 LOOKING = 1.0
 """What lessons in looking weigh, relative to the answers."""
+WIDEST, NARROWEST = 12.0, 3.0
+"""What the standard deviation of a coordinate's soft target starts and ends at, in thousandths."""
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Objective:
     """How a step learns.
 
     Attributes:
@@ -38,8 +40,6 @@ class Lesson:
         taught: rows of what is new, a view.
         known: rows of what the model knows already, a view.
         steps: in all; soft targets narrow along them.
-        widest: what the standard deviation of a coordinate's soft target starts at, in thousandths.
-        narrowest: what it ends at.
         pointers: heads that are told where to look.
         checkpointed: activations are computed again in the backward pass.
         group: the processes that share a step's views.
@@ -51,15 +51,13 @@ class Lesson:
     taught: int
     known: int
     steps: int
-    widest: float = 12.0
-    narrowest: float = 3.0
     pointers: tuple[Head, ...] = ()
     checkpointed: bool = False
     group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         """This process's share of the loss of one step's batch, and figures to report."""
-        sigma = self.widest * (self.narrowest / self.widest) ** min(1.0, step / (0.8 * self.steps))
+        sigma = WIDEST * (NARROWEST / WIDEST) ** min(1.0, step / (0.8 * self.steps))
         rows = self.batch(rng)  # every process draws the same
         mine = set(self.group.share(list(dict.fromkeys(row.view for row in rows))))
         own = [row for row in rows if row.view in mine]
@@ -78,12 +76,12 @@ class Lesson:
             sigma: of soft coordinates, in thousandths.
             weights: of taught and of known rows: what these are of all in the step.
         """
-        watch = Watch(stack, sorted({slot for slot, _ in self.pointers}))
-        with watch.entered():
+        recorder = Recorder(stack, sorted({slot for slot, _ in self.pointers}))
+        with recorder.entered():
             ran = run_rows(stack, self.lessons, rows, self.project, checkpointed=self.checkpointed)
         loss, report = rows_loss(ran, self.lessons, sigma, weights)
         if self.pointers:
-            unseen = unlooked(ran, self.lessons, watch, self.pointers)
+            unseen = unlooked(ran, self.lessons, recorder, self.pointers)
             if unseen is not None:
                 loss = loss + weights[0] * LOOKING * unseen
                 report["seen"] = unseen.detach().neg().exp().item()
