@@ -2,7 +2,8 @@
 
 The grammar is an automaton over characters, lifted to tokens: a token is allowed where all its characters are, whatever
 the tokenizer's merges (single digits, digits in threes as in Llama 3, ``],`` as one token). Each step also counts how
-many tokens the shortest way to the end takes, so that an answer is complete within its budget.
+many tokens the shortest way to the end takes, so that an answer is complete within its budget. A further box is only
+begun where one in full spelling fits: in less room, its digits would be those that fit, not those that the model means.
 
 Symbols: B rows, S states of the automaton, V vocabulary, K tokens that may take part (1,100 of Llama 3's 128,256).
 """
@@ -70,6 +71,7 @@ class BoxGrammar:
         several: allow more than one box in an answer.
         examples: token ids of answers as the tokenizer writes them, for :meth:`draft`; where they go on differently
             from a state, the first counts. Digits 0 are taken for form: only fractions behind a 1 may have any.
+        room: tokens that a box with three decimals takes, and the answer's end; no second box is begun in less.
 
     Raises:
         InputError: the vocabulary cannot spell a box.
@@ -82,6 +84,7 @@ class BoxGrammar:
         eos: int,
         several: bool = True,
         examples: Sequence[Sequence[int]] = (),
+        room: int = 0,
     ) -> None:
         automaton, accepting = character_automaton(several)
         texts = {token: text for token, text in texts.items() if token < vocab_size and token != eos}
@@ -93,7 +96,9 @@ class BoxGrammar:
             table[state][tokens.index(eos)] = done
         legal = torch.tensor([[target is not None for target in row] for row in table])
         nexts = torch.tensor([[target or 0 for target in row] for row in table], dtype=torch.int16)
-        distance = _distances(nexts, legal, done)
+        least = torch.tensor(["[" in texts.get(token, "") for token in tokens]).repeat(done + 1, 1) * room
+        least[0] = 0  # the first box is written in whatever room there is
+        costs, distance = _costs(nexts.long(), legal, least, done)
         if distance[0] >= NEVER:
             raise InputError(
                 "The tokenizer has no tokens to spell a box such as [0.1,0.2,0.3,0.4], so answers cannot be held to "
@@ -103,7 +108,7 @@ class BoxGrammar:
         self._vocab_size = vocab_size
         self._tokens = torch.tensor(tokens)
         self._nexts = nexts
-        self._costs = torch.where(legal, distance[nexts.long()] + 1, NEVER).to(torch.int16)
+        self._costs = costs.to(torch.int16)
         self._form: dict[int, tuple[int, int]] = {}  # state -> the token that mostly follows, and the state behind it
         for example in examples:
             here = 0
@@ -192,18 +197,27 @@ def _walk(automaton: Sequence[dict[str, int]], state: int, text: str) -> int | N
     return state
 
 
-def _distances(nexts: Tensor, legal: Tensor, done: int) -> Tensor:
-    """Tokens on the shortest way from each state to the end, (S,): relaxed until nothing changes (Bellman-Ford)."""
-    nexts = nexts.long()
+def _costs(nexts: Tensor, legal: Tensor, least: Tensor, done: int) -> tuple[Tensor, Tensor]:
+    """What is left of an answer, in tokens: relaxed until nothing changes (Bellman-Ford).
+
+    Args:
+        nexts: (S + 1, K) state behind each token.
+        legal: (S + 1, K) bool, which tokens may follow a state.
+        least: (S + 1, K) room that a token is to have, itself and the answer's end included.
+        done: the state behind the end.
+
+    Returns:
+        (S + 1, K) tokens from a token on to the end, ``NEVER`` where it is not allowed; and the least of each state.
+    """
     distance = torch.full((len(nexts),), NEVER, dtype=torch.long)
     distance[done] = 0
     while True:
-        through = torch.where(legal, distance[nexts] + 1, NEVER).amin(-1)
+        costs = torch.where(legal, torch.maximum(distance[nexts] + 1, least), NEVER).clamp_max(NEVER)
+        through = costs.amin(-1)
         through[done] = 0
-        shorter = torch.minimum(distance, through)
-        if torch.equal(shorter, distance):
-            return distance
-        distance = shorter
+        if torch.equal(through, distance):
+            return costs, distance
+        distance = through
 
 
 def box_token_texts(tokenizer: Any) -> dict[int, str]:
@@ -219,6 +233,7 @@ def box_token_texts(tokenizer: Any) -> dict[int, str]:
 
 def grammar_for(tokenizer: Any, vocab_size: int, eos: int, several: bool) -> BoxGrammar:
     """The grammar for a tokenizer, on the CPU."""
-    inner, edges = "[0.123,0.456,0.789,0.987]", "[1.000,1.000,1.000,1.000]"
-    examples = [tokenizer.encode(f"{box}; {box}", add_special_tokens=False) for box in (inner, edges)]
-    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, examples)
+    boxes = ("[0.123,0.456,0.789,0.987]", "[1.000,1.000,1.000,1.000]")
+    examples = [tokenizer.encode(f"{box}; {box}", add_special_tokens=False) for box in boxes]
+    room = max(len(tokenizer.encode(box, add_special_tokens=False)) for box in boxes) + 1
+    return BoxGrammar(box_token_texts(tokenizer), vocab_size, eos, several, examples, room)

@@ -111,6 +111,29 @@ def test_the_shortest_budget_is_exact(name: str) -> None:
         grammar.start([50, grammar.shortest - 1])
 
 
+@pytest.mark.parametrize("name", ["a character a token", "digits in threes"])
+def test_a_further_box_is_only_begun_where_its_digits_fit(name: str) -> None:
+    """A model that lists boxes for ever gives fewer of them in less room, never others."""
+    plain, texts, end = BUILT[name, True]
+    box = "[0.123,0.456,0.789,0.987]"
+    piece = {text: n for n, text in reversed(list(enumerate(texts)))}
+    spelled = [piece[part] for part in (re.findall(r"\d{3}|.", box) if "123" in piece else box)]
+    another = [piece[";"], piece[" "]]
+    room = len(spelled) + 1
+    known = {n: text for n, text in enumerate(texts) if text != "word"}
+    grammar = BoxGrammar(known, end + 3, end, True, room=room)
+    assert grammar.shortest == plain.shortest
+    for budget in range(room, 4 * room):
+        logits = torch.zeros(budget, end + 3)
+        for step, token in zip(range(budget), itertools.cycle([*spelled, *another]), strict=False):
+            logits[step, token] = 1
+            logits[step, end] = -1
+        ids = answer(grammar, end, logits)
+        found = "".join(texts[i] for i in ids[:-1])
+        assert ids[-1] == end and set(found.split("; ")) == {box}
+        assert len(found.split("; ")) == 1 + (budget - room) // (len(spelled) + len(another))
+
+
 def test_the_shortest_answers_by_hand() -> None:
     # [0,0,0,0] and the end; with merges [0 ,0 ,0 ,0 ] and the end.
     assert BUILT["a character a token", True][0].shortest == 10
