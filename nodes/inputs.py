@@ -230,6 +230,8 @@ def _string(declared: io.Input, value: Any, name: str) -> str:
 def _combo(declared: Any, value: Any, name: str) -> str:
     if isinstance(value, str) and value in declared.options:
         return ""
+    if not declared.options:
+        return f"is {_short(value)}, and there is none to choose from."
     return f"is {_short(value)}. Choose one of: {', '.join(declared.options)}."
 
 

@@ -27,7 +27,7 @@ class LoadAdaptor(Node):
             search_aliases=["LoRA", "low rank", "fine-tune", "load adapter", "teach"],
             inputs=[
                 model_input(),
-                io.Combo.Input("adaptor", options=_Adaptors(find_adaptors())),
+                io.Combo.Input("adaptor", options=find_adaptors()),
                 io.Float.Input("strength", default=1.0, min=-STRONGEST, max=STRONGEST, step=0.05, optional=True),
             ],
             outputs=[IAAModelType.Output("IAA_MODEL")],
@@ -63,10 +63,3 @@ class LoadAdaptor(Node):
                 "let the server have it: iaa export --adaptor merges it into what is served."
             )
         return io.NodeOutput(model.adapted(adaptor_file(adaptor), strength))
-
-
-class _Adaptors(list[str]):
-    """The adaptors on offer, among which any name is: :func:`adaptor_file` says of others where they belong."""
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, str)
