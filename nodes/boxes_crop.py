@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from comfy_api.latest import io
 from ..iaa_runtime.boxes.bounding_box import Boxes, boxes_per_image, label_of
 from ..iaa_runtime.boxes.crops import AS_BOX, ASPECTS, KEEP, RESIZES, CropOptions, cut, cut_mask, plan_crops
 from ..iaa_runtime.errors import InputError
+from ..iaa_runtime.images.names import slug
 from ..iaa_runtime.images.resample import FILTERS
 from .boxes_common import (
     BOX_CATEGORY,
@@ -67,6 +70,7 @@ class CropBoxes(Node):
                 RegionsType.Output("regions"),
                 io.Int.Output("count"),
                 io.String.Output("labels", is_output_list=True),
+                io.String.Output("file_names", is_output_list=True),
             ],
             is_input_list=True,
         )
@@ -90,11 +94,13 @@ class CropBoxes(Node):
         given |= {"aspect": aspect, "multiple_of": multiple_of, "resize": resize, "size": size, "filter": filter}
         each = [of_each_batch(name, value, len(image)) for name, value in given.items()]
         crops, masks, regions, labels = [], [], [], list[Any]()
+        numbers = count(1)
         for images, found, policy, *options in zip(image, *each, strict=True):
             extent = size_of(images)
             with together("bboxes", "image"):
                 boxes = boxes_per_image(found, len(images), extent)
-            planned = plan_crops(boxes_or_whole(boxes, extent, policy), extent, _options(*options))
+            own = list(islice(numbers, len(images)))
+            planned = plan_crops(boxes_or_whole(boxes, extent, policy, own), extent, _options(*options))
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()
@@ -104,19 +110,26 @@ class CropBoxes(Node):
         # A black mask and not SKIP: masks often go straight to IAA Paste Crops, which would not run then.
         nothing = torch.zeros(1, *image[0].shape[1:3])
         masks = masks or [intermediate(nothing)]
-        return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP])
+        names = list(map(slug, labels))
+        return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP], names or [SKIP])
 
 
-def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str) -> Boxes:
+def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: Sequence[int]) -> Boxes:
     """Applies ``nothing_found`` to images without boxes: no crop, the whole image, or an error.
+
+    Args:
+        boxes: one list per image of a batch.
+        size: (width, height) of the images.
+        policy: what ``nothing_found`` says.
+        numbers: of the images among those of all batches.
 
     Raises:
         InputError: The policy is ``error`` and an image has no boxes.
     """
-    missing = [str(number) for number, found in enumerate(boxes, 1) if not found]
+    missing = [str(number) for number, found in zip(numbers, boxes, strict=True) if not found]
     if missing and policy == ERROR:
         raise InputError(
-            f"There are no boxes in image {', '.join(missing)} of {len(boxes)}. Look for something else, or choose "
+            f"There are no boxes in image {', '.join(missing)}. Look for something else, or choose "
             "another policy under 'nothing_found'."
         )
     whole = {"x": 0, "y": 0, "width": size[0], "height": size[1], "label": "", "score": 0.0}

@@ -15,6 +15,7 @@ from PIL import Image
 from ..errors import UsageError
 from ..images.draw import crop_detections, detections_mask, draw_detections
 from ..images.load import load_image
+from ..images.names import slug
 from ..jobs.same_file import same_file
 from ..shapes.language import expression
 from ..shapes.questions import visual_question
@@ -23,7 +24,7 @@ from ..shapes.text_questions import text_question
 from .opening import open_model
 from .output import BOX, log, print_json
 from .outputs import Outputs
-from .pictures import save_picture, slug
+from .pictures import save_picture
 
 T = TypeVar("T")
 

@@ -14,11 +14,12 @@ from ..boxes.answers import Detection
 from ..boxes.grounding import GroundingAnswer
 from ..boxes.points import box_points
 from ..images.draw import crop_detections, detections_mask, draw_detections
+from ..images.names import slug
 from ..jobs.files import short_name
 from .arguments.shared import STDIN
 from .output import BOX, log, print_json
 from .outputs import Outputs
-from .pictures import numbered, save_picture, slug
+from .pictures import numbered, save_picture
 
 _LONGEST_STEM = 255 - len(".png")
 """Bytes of a crop's name."""

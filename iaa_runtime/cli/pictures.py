@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -91,8 +90,3 @@ def numbered(path: str, number: int, count: int) -> Path:
     """``path`` for a single picture; ``out-1.png``, ``out-2.png`` … for several."""
     chosen = Path(path)
     return chosen if count == 1 else chosen.with_stem(f"{chosen.stem}-{number}")
-
-
-def slug(text: str) -> str:
-    """``text`` as a part of a file name: at most 40 characters of words in any script, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", text.lower()))[:40].strip("-") or "box"

@@ -20,6 +20,11 @@ def unquoted(text: str) -> str:
     return text[1:-1] if is_quoted else text
 
 
+def slug(text: str) -> str:
+    """``text`` as a part of a file name: at most 40 characters of words in any script, joined by hyphens."""
+    return "-".join(re.findall(r"\w+", text.lower()))[:40].strip("-") or "box"
+
+
 def is_pattern(text: str) -> bool:
     """Whether the text is a pattern and no name of something that is there."""
     return glob.has_magic(text) and not os.path.lexists(text)

@@ -103,3 +103,32 @@ def test_a_list_of_options_has_one_for_each_batch(client: Client) -> None:
         graph["list"] = node("CreateList", **{"inputs.input0": ["one", 0], "inputs.input1": ["two", 0]})
         graph[at]["inputs"][name] = ["list", 0]
         assert f"{name!r} came as a list of 2, but images in 1 batch." in client.run(graph).error
+
+
+def test_crops_are_saved_under_any_label(client: Client) -> None:
+    """Of a long caption the name was too long for the disk; slashes led to other folders, and out of the right one."""
+    labels = ["it shows " * 40, "red/blue car", "../car", "/car", "50%: who?", "", "%date%"]
+    boxes = [BOX | {"label": label} for label in labels]
+    graph = {
+        "scene": node("IAA_DemoScene", seed=5, width=SIZE[0], height=SIZE[1]),
+        "crop": node("IAA_CropBoxes", image=["scene", 0], bboxes={"__value__": [boxes]}),
+        "save": node("SaveImage", images=["crop", 0], filename_prefix=["crop", 5]),
+    }
+    run = client.run(graph)
+    assert run.status == "success", run.error
+    saved = [(place["subfolder"], place["filename"].rpartition("_0")[0]) for place in run.outputs["save"]["images"]]
+    names = ["it-shows-it-shows-it-shows-it-shows-it-s", "red-blue-car", "car", "car", "50-who", "box", "date"]
+    assert saved == [("", name) for name in names]
+
+
+def test_a_picture_without_boxes_is_numbered_among_all_of_the_list(client: Client) -> None:
+    graph = {
+        "scene": node("IAA_DemoScene", seed=5, width=SIZE[0], height=SIZE[1], count=3),
+        "listed": node("RebatchImages", images=["scene", 0], batch_size=2),
+        "one": node("IAA_ConvertBoxes", boxes={"__value__": [[BOX], [BOX]]}),
+        "two": node("IAA_ConvertBoxes", boxes={"__value__": [[]]}),
+        "boxes": node("CreateList", **{"inputs.input0": ["one", 0], "inputs.input1": ["two", 0]}),
+        "crop": node("IAA_CropBoxes", image=["listed", 0], bboxes=["boxes", 0], nothing_found="error"),
+        "seen": node("PreviewImage", images=["crop", 0]),
+    }
+    assert "There are no boxes in image 3." in client.run(graph).error

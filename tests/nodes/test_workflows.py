@@ -150,6 +150,20 @@ def test_ground_mask_crop(client: Client, trained_demo: None) -> None:
         assert opaque.mean() < 0.5, "nor what is around it"
 
 
+def test_each_picture_of_a_batch_is_cut_out_by_its_own_masks(client: Client) -> None:
+    """The first picture was cut by the second one's masks."""
+    graph = graph_of("ground_mask_crop")
+    graph["1"]["inputs"]["count"] = 2
+    graph["3"]["inputs"]["phrases"] = "one\ntwo\nthree"  # whatever they are, each has a mask
+    graph["scenes"] = {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
+    outputs = run(client, graph).outputs
+    scenes = [pixels(client, scene)[..., :3] for scene in outputs["scenes"]["images"]]
+    cut_out = [pixels(client, picture)[..., :3] for picture in outputs["9"]["images"]]
+    assert [np.array_equal(picture, scene) for scene in scenes for picture in cut_out] == [True] * 3 + [False] * 6 + [
+        True
+    ] * 3
+
+
 def test_swapped_colors_would_be_noticed(client: Client, trained_demo: None) -> None:
     """The truth above is no matter of chance: with the phrases' boxes exchanged, it fails."""
     graph = graph_of("ground_mask_crop")
@@ -181,6 +195,18 @@ def test_branch_on_choice(client: Client, trained_demo: None) -> None:
         assert same == [yes, not yes]
     (box,) = outputs["5"]["iaa_boxes"][there.index(True)]
     assert overlap(box, box_of(scenes[there.index(True)], color, kind)) > 0.5
+
+
+def test_of_a_single_picture_the_way_not_taken_is_not_computed(client: Client, trained_demo: None) -> None:
+    """Unless a node shows something itself, which ComfyUI runs in any case: the note says so."""
+    graph = graph_of("branch_on_choice")
+    graph["1"]["inputs"]["count"] = 1
+    for seed, answer in ((102, "yes"), (103, "no")):
+        graph["1"]["inputs"]["seed"] = seed
+        done = run(client, graph)
+        assert done.outputs["4"]["text"] == [answer]
+        assert ("6" in done.executed) == (answer == "no") and "5" in done.executed
+    assert "*IAA Ground*, run in any case" in note_of(template("branch_on_choice"))
 
 
 def test_chat_across_tasks(client: Client, trained_demo: None) -> None:
@@ -258,7 +284,7 @@ def test_crop_each_paste_back(client: Client) -> None:
     (found,) = outputs["3"]["iaa_boxes"]
     crops = [client.image(shown).size for shown in outputs["5"]["images"]]
     names = [shown["filename"].rpartition("_0")[0] for shown in outputs["5"]["images"]]
-    assert names == [box["label"] for box in found]
+    assert names == [box["label"].replace(" ", "-") for box in found]
     assert len(crops) == len(found) == len(graph["3"]["inputs"]["phrases"].splitlines())
     assert {max(size) for size in crops} == {graph["4"]["inputs"]["size"]}
     (before,), (after,) = (outputs[name]["images"] for name in ("scene", "8"))
