@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import count, islice
+from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import torch
@@ -99,8 +99,7 @@ class CropBoxes(Node):
             extent = size_of(images)
             with together("bboxes", "image"):
                 boxes = boxes_per_image(found, len(images), extent)
-            own = list(islice(numbers, len(images)))
-            planned = plan_crops(boxes_or_whole(boxes, extent, policy, own), extent, _options(*options))
+            planned = plan_crops(boxes_or_whole(boxes, extent, policy, numbers), extent, _options(*options))
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()
@@ -108,25 +107,24 @@ class CropBoxes(Node):
                 masks.append(intermediate(cut_mask(region, planned.image_size)[None]))
                 labels.append(label_of(region.box))
         # A black mask and not SKIP: masks often go straight to IAA Paste Crops, which would not run then.
-        nothing = torch.zeros(1, *image[0].shape[1:3])
-        masks = masks or [intermediate(nothing)]
+        masks = masks or [intermediate(torch.zeros(1, *image[0].shape[1:3]))]
         names = list(map(slug, labels))
         return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP], names or [SKIP])
 
 
-def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: Sequence[int]) -> Boxes:
+def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: Iterator[int]) -> Boxes:
     """Applies ``nothing_found`` to images without boxes: no crop, the whole image, or an error.
 
     Args:
         boxes: one list per image of a batch.
         size: (width, height) of the images.
         policy: what ``nothing_found`` says.
-        numbers: of the images among those of all batches.
+        numbers: of the images among those of all batches, from this batch's first on.
 
     Raises:
         InputError: The policy is ``error`` and an image has no boxes.
     """
-    missing = [str(number) for number, found in zip(numbers, boxes, strict=True) if not found]
+    missing = [str(number) for found, number in zip(boxes, numbers, strict=False) if not found]
     if missing and policy == ERROR:
         raise InputError(
             f"There are no boxes in image {', '.join(missing)}. Look for something else, or choose "

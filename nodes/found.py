@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..iaa_runtime.boxes.answers import Detection
 from ..iaa_runtime.boxes.geometry import check_pixels
 from ..iaa_runtime.boxes.masks import union_masks
+from ..iaa_runtime.errors import InputError
 from ..iaa_runtime.images.picture import Picture
 from .boxes_common import SKIP, mask_per_box
 from .boxes_mask import PER_BOX
@@ -49,16 +51,15 @@ def check_room(batches: Sequence[Sequence[Picture]], wanted: Sequence[Sequence[s
 
 def mask_and_labels(
     images: Sequence[Picture], found: Sequence[list[Detection]], wanted: Sequence[Sequence[str]], masks: str
-) -> tuple[torch.Tensor, list[str]]:
+) -> tuple[torch.Tensor | ExecutionBlocker, list[str]]:
     """MASK (N, H, W), one an image, an image's phrase or a box, image after image; and the labels of phrases or boxes.
 
-    Where nothing is found, a mask is black.
+    Where nothing is found, a mask is black. Where masks would be too many, only what they go to does not run: the
+    answers took long.
     """
     size = images[0].size
     boxes = bounding_boxes(found)
     labels = [detection.label for detections in found for detection in detections]
-    if masks == PER_BOX:
-        return mask_per_box(boxes, size, cancelled=check_interrupt), labels
     if masks == PER_PHRASE:
         boxes = [
             [box for box in own if box["label"] in (phrase, whole_label(phrases))]
@@ -66,9 +67,16 @@ def mask_and_labels(
             for phrase in phrases
         ]
         labels = [phrase for phrases in wanted for phrase in phrases]
-        check_pixels(len(boxes) * size[0] * size[1], "'masks', one a phrase,")
-    found_masks = union_masks(boxes or [[]], size, cancelled=check_interrupt)
-    return found_masks, labels
+    try:
+        if masks == PER_BOX:
+            return intermediate(mask_per_box(boxes, size, cancelled=check_interrupt)), labels
+        if masks == PER_PHRASE:
+            check_pixels(len(boxes) * size[0] * size[1], "'masks', one a phrase,")
+        return intermediate(union_masks(boxes or [[]], size, cancelled=check_interrupt)), labels
+    except InputError as error:
+        return ExecutionBlocker(
+            f"{error} The boxes are there: IAA Boxes to Mask makes masks of those you keep."
+        ), labels
 
 
 def whole_label(phrases: Sequence[str]) -> str:
@@ -99,7 +107,7 @@ def output(
         mask, told = mask_and_labels(batch, own, phrases, masks)
         marked = annotated(batch, own)
         text = json.dumps([[detection.to_dict() for detection in some] for some in own], ensure_ascii=False)
-        values.append((bounding_boxes(own), intermediate(mask), intermediate(marked), text, sum(map(len, own))))
+        values.append((bounding_boxes(own), mask, intermediate(marked), text, sum(map(len, own))))
         labels += told
         drawn += pictures(marked)
     shown = boxes_ui(flat(batches), found, cls, drawn)

@@ -102,6 +102,25 @@ def test_masks_and_labels_go_together(client: Client) -> None:
             assert ("labels" in run.outputs) == (policy == "full image" or kind == "one per phrase")
 
 
+def test_too_many_masks_cost_the_masks_alone(client: Client) -> None:
+    """All that was found was lost with them, and the advice came too late."""
+    graph = {
+        "loader": node("IAA_Loader", checkpoint=TINY),
+        "scene": node("IAA_DemoScene", seed=5, width=64, height=64),
+        "large": node(
+            "ImageScale", image=["scene", 0], upscale_method="area", width=4096, height=4096, crop="disabled"
+        ),
+        "ground": node("IAA_Ground", model=["loader", 0], image=["large", 0], phrases="\n".join(map(str, range(65)))),
+        "count": node("PreviewAny", source=["ground", 4]),
+        "mask": node("MaskToImage", mask=["ground", 1]),
+        "seen": node("PreviewImage", images=["mask", 0]),
+    }
+    graph["ground"]["inputs"] |= {"masks": "one per box", "threshold": 0.0, "several": False}
+    run = client.run(graph)
+    assert run.outputs["count"]["text"] == ["65"] and "seen" not in run.outputs
+    assert "IAA Boxes to Mask makes masks of those you keep" in run.error
+
+
 def painted(found: list[dict[str, Any]], label: str = "") -> np.ndarray:
     """A mask of 120 x 80 that is true in all boxes of a label."""
     mask = np.zeros((80, 120), bool)
