@@ -36,6 +36,7 @@ from ..iaa_runtime.checkpoint.download import (
     part_fetched,
 )
 from ..iaa_runtime.config import BankName
+from ..iaa_runtime.config.geometry import MODEL_TYPE
 from ..iaa_runtime.config.small_files import load_json
 from ..iaa_runtime.errors import CheckpointError, spelled
 from ..iaa_runtime.model.dtypes import default_dtype, dtype_name
@@ -100,16 +101,25 @@ def _converted_to(folder: Path) -> str:
 
 def _checkpoint_folders(root: Path) -> Iterator[Path]:
     """Folders with a config and a tokenizer, behind links too: 33 GB are often linked to from several places."""
-    seen: set[str] = set()
-    for path, folders, files in os.walk(root, followlinks=True):
-        is_checkpoint = {"config.json", "tokenizer.json"} <= set(files)
-        if is_checkpoint:
-            yield Path(path)
-        real = os.path.realpath(path)
-        if is_checkpoint or real in seen:
-            folders.clear()  # a vision tower inside a checkpoint is no other one, and links may form a loop
+    seen, found = set[str](), set[Path]()
+    for name, folders, files in os.walk(root, followlinks=True):
+        path = Path(name)
+        is_inside = not found.isdisjoint(path.parents)  # of another one, where a tower may be, too
+        if {"config.json", "tokenizer.json"} <= set(files) and (not is_inside or _is_ours(path)):
+            found.add(path)
+            yield path
+        real = os.path.realpath(name)
+        if real in seen:
+            folders.clear()  # links may form a loop
         folders.sort()
         seen.add(real)
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return bool(load_json(folder / "config.json").get("model_type") == MODEL_TYPE)
+    except CheckpointError:
+        return False
 
 
 def checkpoint_options() -> list[str]:

@@ -134,7 +134,7 @@ _TOKEN = re.compile(
     | (?P<nothing>,(?=\s*[\]})]) | ,\s*\w+=(?:'[^']*'|[\w.]+))
     | (?P<word>\b(?:None|True|False)\b)
     | (?P<point>(?<!\d)\d{1,40}\.(?!\d))
-    | (?P<open>(?:\b(?:tensor|array))?\(|[\[{])
+    | (?P<open>(?:\b(?:tensor|array|(?:np\.)?(?:float|u?int)\d+))?\(|[\[{])
     | (?P<close>[)\]}])
     """,
     re.VERBOSE | re.DOTALL,

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..config.small_files import LFS_POINTER, NOT_FETCHED
 from ..errors import CheckpointError
 from .pickles import is_tame, is_zip
 from .staging import Staging
@@ -240,10 +241,15 @@ class _SafetensorsFile(WeightFile):
         """The header, and the byte at which tensors begin. The file is not mapped for it, whatever its size."""
         try:
             with self.file.open("rb") as opened:
-                length = int.from_bytes(opened.read(8), "little")
+                begin = opened.read(8)
+                length = int.from_bytes(begin, "little")
+                if LFS_POINTER.startswith(begin) and begin:
+                    raise CheckpointError(f"{self.file} {NOT_FETCHED}")
                 if length > LONGEST_HEADER:
                     raise self._broken(f"its header would have {length} bytes, and {LONGEST_HEADER} are the most")
                 header = json.loads(opened.read(length))
+        except CheckpointError:  # which is an OSError, too
+            raise
         except (ValueError, RecursionError) as error:
             raise self._broken(str(error)) from None
         except OSError as error:
@@ -273,6 +279,10 @@ class _SafetensorsFile(WeightFile):
             return CheckpointError(
                 f"{self.file} cannot be mapped: the system has no room for its {self._size() / 1e9:.1f} GB. Free "
                 "memory, or on Windows let the page file grow; a checkpoint in fewer bits (iaa convert) is smaller."
+            )
+        if error.errno == errno.ENOENT:
+            return CheckpointError(
+                f"{self.file} is not there any more. Was its folder moved, or its disk disconnected?"
             )
         return CheckpointError(f"{self.file} cannot be read ({error.strerror or error}). Check its permissions.")
 

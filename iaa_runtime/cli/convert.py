@@ -17,9 +17,10 @@ def run(options: argparse.Namespace) -> int:
     """Writes the folder."""
     out = Path(options.out)
     check_new_folder(out)  # before anything is fetched
-    source = open_checkpoint(options, *map(Task.parse, options.task))
+    tasks = list(dict.fromkeys(options.task or (task.value for task in Task)))
+    source = open_checkpoint(options, *map(Task.parse, tasks))
     if options.dry_run:
-        files = converted_files(source, options.precision, options.task)
+        files = converted_files(source, options.precision, tasks)
         size = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
         free = free_bytes(out)
         if options.json:
@@ -29,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"{', '.join(files)}: {size_text(size)} into {out}, whose disk has {size_text(free)} free.")
             print("Nothing was written.")
         return 0
-    out = convert(source, options.precision, out, options.task, progress=lambda name: log(f"wrote {name}"))
+    out = convert(source, options.precision, out, tasks, progress=lambda name: log(f"wrote {name}"))
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     if options.json:
-        print_json({"precision": options.precision, "tasks": options.task, "folder": str(out), "bytes": size})
+        print_json({"precision": options.precision, "tasks": tasks, "folder": str(out), "bytes": size})
     else:
-        print(f"{', '.join(options.task)} in {options.precision}: {out} ({size_text(size)})")
+        print(f"{', '.join(tasks)} in {options.precision}: {out} ({size_text(size)})")
     return 0

@@ -87,6 +87,10 @@ def _check(config: object, kind: str, *names: str) -> None:
             raise ConfigError(f"The config sets {name!r} to {spelled(value)}, which is not {kind}. Fetch it again.")
 
 
+MODEL_TYPE = "IAA"
+"""What configs of these checkpoints call themselves."""
+
+
 @dataclass(frozen=True)
 class VisionConfig:
     """Geometry of a CLIP vision tower; the defaults are ``openai/clip-vit-large-patch14-336``.
@@ -234,10 +238,10 @@ class IAAConfig:
         Raises:
             ConfigError: the file is no IAA config, or describes something that this runtime does not compute.
         """
-        if raw.get("model_type", "IAA") != "IAA":
+        if raw.get("model_type", MODEL_TYPE) != MODEL_TYPE:
             raise ConfigError(
-                f"{where} describes a {spelled(raw['model_type'])} model, not 'IAA'. Point to the folder of an IAA "
-                "checkpoint."
+                f"{where} describes a {spelled(raw['model_type'])} model, not '{MODEL_TYPE}'. Point to the folder of "
+                "an IAA checkpoint."
             )
         _require_supported(
             raw,

@@ -20,6 +20,10 @@ LARGEST = 4 << 20
 DEEPEST = 64
 """Lists and objects inside one another; the published configs have 4."""
 
+LFS_POINTER = b"version https://git-lfs"
+"""How the few lines begin that Git leaves in place of a large file."""
+NOT_FETCHED = "is a Git LFS pointer, not the file. Run 'git lfs pull' in its folder, or fetch the file with --download."
+
 
 def load_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
     """The object in a JSON file of at most ``largest`` bytes.
@@ -27,8 +31,11 @@ def load_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
     Raises:
         CheckpointError: there is no such file, it is no regular one or too large, or holds no JSON object.
     """
+    text = read_small(path, largest)
+    if text.startswith(LFS_POINTER):
+        raise CheckpointError(f"{path} {NOT_FETCHED}")
     try:
-        content: dict[str, Any] = json.loads(read_small(path, largest).decode("utf-8-sig"))
+        content: dict[str, Any] = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}). Fetch the file again.") from None
     if not isinstance(content, dict):

@@ -8,6 +8,8 @@ capture costs some steps; it serves all of an answer and the answers after it, a
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Protocol
 
@@ -146,7 +148,8 @@ class FixedSteps:
 class Graphs:
     """Makes steps that are captured, and keeps the newest capture of each stack with its cache.
 
-    A step that cannot be captured, for want of memory or since some kernel of it does not allow it, is run plainly.
+    A step that cannot be captured, for want of memory or since some kernel of it does not allow it, is run plainly; so
+    is one whose capture still serves another answer, of another thread or around this one.
 
     Args:
         kind: how a step runs.
@@ -155,9 +158,21 @@ class Graphs:
     def __init__(self, kind: type[FixedStep] = CapturedStep) -> None:
         self._kind = kind
         self._kept: dict[nn.Module, FixedStep] = {}  # by the stack's head: stacks themselves are made anew
+        self._running: dict[nn.Module, weakref.ref[FixedSteps]] = {}  # the answer that each serves, while it is wanted
+        self._lock = threading.Lock()
 
     def __call__(self, stack: Stack, cache: KVCache) -> Steps:
         """See ``MakeSteps``."""
+        with self._lock:
+            running = self._running.get(stack.lm_head)
+            if running is not None and running() is not None:
+                return EagerSteps(stack, cache)
+            steps = self._fixed(stack, cache)
+            if isinstance(steps, FixedSteps):
+                self._running[stack.lm_head] = weakref.ref(steps)
+            return steps
+
+    def _fixed(self, stack: Stack, cache: KVCache) -> Steps:
         step = self._kept.get(stack.lm_head)
         if step is not None and step.adapted_by != stack.adapted_by:
             step = None

@@ -15,8 +15,8 @@ def slashed(name: str) -> str:
 
 
 def unquoted(text: str) -> str:
-    """The text without single quotes around it, which Windows' cmd takes for a part of the name."""
-    is_quoted = len(text) > 2 and text[0] == text[-1] == "'" and not os.path.lexists(text)
+    """The text without quotes around it, which Windows takes for a part of the name or copies with it."""
+    is_quoted = len(text) > 2 and text[0] == text[-1] and text[0] in "'\"" and not os.path.lexists(text)
     return text[1:-1] if is_quoted else text
 
 

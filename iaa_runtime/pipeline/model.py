@@ -323,6 +323,8 @@ class IAAModel:
         config = GenerationConfig.for_task(task, **options)
         if config.format:
             raise InputError("A format is held over a tokenizer's tokens, and here are ids alone. Use IAAPipeline.")
+        if config.stop:
+            raise InputError("A text to stop at is looked for in text, and here are ids alone. Use IAAPipeline.")
         eos = [eos_token_id] if isinstance(eos_token_id, int) else list(eos_token_id)
         prompts = self._prompts(input_ids, pixel_values, task)
         answers = self.answer(prompts, task, config, eos, on_token=on_token, cancelled=cancelled)

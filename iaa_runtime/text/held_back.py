@@ -6,7 +6,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 _STDERR = 2
 _ONE_AT_A_TIME = threading.Lock()  # whoever restores it last would restore another's file
@@ -15,10 +15,11 @@ _ONE_AT_A_TIME = threading.Lock()  # whoever restores it last would restore anot
 @contextmanager
 def held_back(told_by: str) -> Iterator[None]:
     """What comes out meanwhile is shown afterwards, unless an error of the type named ``told_by`` tells it itself."""
-    with _ONE_AT_A_TIME, tempfile.TemporaryFile() as held:
+    with _ONE_AT_A_TIME, ExitStack() as stack:
         try:
+            held = stack.enter_context(tempfile.TemporaryFile())
             shown = os.dup(_STDERR)
-        except OSError:  # a program without a stderr
+        except OSError:  # nowhere to write, or a program without a stderr
             yield
             return
         os.dup2(held.fileno(), _STDERR)

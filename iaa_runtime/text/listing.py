@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -21,6 +22,7 @@ _SEPARATOR = re.compile(
     r"(?:[;、；]|[,，](?!(?<=\d[,，])\d{3}(?!\d)))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
     re.I,
 )
+_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
 _QUOTED = re.compile(r"[“”]|(?<![0-9A-Za-zÀ-ɏ])[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?![0-9A-Za-zÀ-ɏ])")
 """Marks in pairs; beside a Latin letter or a digit one may be an apostrophe or inches."""
@@ -39,11 +41,24 @@ def listed_objects(text: str) -> list[str]:
         Names without articles, each once, at most ``MOST_OBJECTS``; each has a letter of some script.
     """
     objects: dict[str, str] = {}
-    for line in text.splitlines():
-        for name in _items(line):
+    strings = _of_json(text)
+    for line in text.splitlines() if strings is None else strings:
+        for name in _items(line) if strings is None else (_name(line),):
             if any(map(str.isalpha, name)) and name.casefold() not in _NOTHING and len(name) <= LONGEST:
                 objects.setdefault(name.casefold(), name)
     return list(objects.values())[:MOST_OBJECTS]
+
+
+def _of_json(text: str) -> list[str] | None:
+    """The strings of a JSON list, alone, as an object's only value, or fenced; None where it is none."""
+    try:
+        value = json.loads(_FENCE.sub(r"\1", text))
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return value if is_list else None
 
 
 def _items(line: str) -> Iterator[str]:

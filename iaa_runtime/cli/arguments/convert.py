@@ -12,7 +12,7 @@ def add_arguments(parser: CommandParser) -> None:
     tasks = [task.value for task in Task]
     parser.add_argument("--precision", required=True, choices=PRECISIONS, help="of the large matrices")
     parser.add_argument(
-        "--task", nargs="+", default=tasks, choices=tasks, help="the tasks that it is to serve (default: all)"
+        "--task", nargs="+", action="extend", choices=tasks, help="the tasks that it is to serve (default: all)"
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; must be new or empty")
     add_dry_run_argument(parser)

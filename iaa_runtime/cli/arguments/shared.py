@@ -93,7 +93,7 @@ def add_checkpoint_arguments(
     group.add_argument(
         "--model",
         metavar="DIR",
-        default=os.environ.get("IAA_MODEL"),
+        default=os.environ.get("IAA_MODEL") or None,
         help=f"{model} (default: $IAA_MODEL, or the built-in demo checkpoint)",
     )
     group.add_argument(

@@ -108,7 +108,7 @@ class Session:
             raise InputError("Say to what: /format TEXT, or /format off.")
         self._settings = {name: value for name, value in self._settings.items() if name != "format"}
         if text != FREE:
-            self._settings["format"] = read_format(text)
+            self._settings["format"] = read_format(_path(text) if unquoted(text).endswith(".json") else text)
 
     def _clear(self) -> None:
         if self._prompt.is_typed:

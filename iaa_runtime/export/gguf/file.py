@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,5 +93,9 @@ def write_gguf(file: Path, architecture: str, describe: Callable[[Any], None], t
             if tensor.type == "f16" and values.abs().max() > torch.finfo(torch.float16).max:
                 raise CheckpointError(f"{tensor.title} holds weights beyond what f16 can. Write it as f32.")
             writer.write_tensor_data(gguf.quantize(values.numpy(), kind))
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # numpy's, of a file that took fewer bytes than it was given
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+        raise
     finally:
         writer.close()

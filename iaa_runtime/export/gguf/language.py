@@ -87,7 +87,8 @@ def add_vocabulary(writer: Any, folder: Path, task: Task, size: int) -> None:
             tokens[number], types[number] = token, kinds.NORMAL
     for added in content["added_tokens"]:
         if added["id"] < size:  # one without an embedding is never said
-            tokens[added["id"]], types[added["id"]] = added["content"], kinds.CONTROL
+            kind = kinds.CONTROL if added["special"] else kinds.USER_DEFINED
+            tokens[added["id"]], types[added["id"]] = added["content"], kind
     merges = content["model"]["merges"]
     writer.add_tokenizer_model("gpt2")  # byte-level BPE,
     writer.add_tokenizer_pre("llama-bpe")  # its text cut as Llama 3 cuts it

@@ -131,7 +131,7 @@ def _choose(task: Task | None, models: list[Endpoint]) -> list[tuple[Task, Endpo
     if task is None:
         chosen = named
     else:
-        chosen = [(task, models[0])] if len(models) == 1 else [pair for pair in named if pair[0] is task]
+        chosen = [(task, models[0])] if len(models) == 1 and not named else [pair for pair in named if pair[0] is task]
     if not chosen:
         names = one_line(", ".join(m.model for m in models))
         raise RemoteError(

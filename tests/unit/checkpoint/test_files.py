@@ -27,6 +27,7 @@ from iaa_runtime.checkpoint.files import WeightFiles
 from iaa_runtime.checkpoint.formats import open_weights
 from iaa_runtime.checkpoint.staging import Staging
 from iaa_runtime.cli import main
+from iaa_runtime.config.small_files import load_json
 from iaa_runtime.errors import CheckpointError
 
 TENSORS = {
@@ -172,12 +173,38 @@ def test_a_broken_index_is_named(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize("content", [b"", b"<html>Not found</html>\n"])
 def test_a_broken_file_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(CheckpointError) as caught:
         _ = WeightFiles.find(tmp_path).names
     assert f"{tmp_path / name} cannot be read" in str(caught.value)
+
+
+def test_what_git_left_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    """Said were its header's bytes, permissions, and to fetch again what a second clone would bring just so."""
+    for name in ("model.safetensors", "config.json"):
+        (tmp_path / name).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 9\n")
+    says = r"^\S*{} is a Git LFS pointer, not the file\. Run 'git lfs pull' in its folder, or .* --download\.$"
+    with pytest.raises(CheckpointError, match=says.format("model.safetensors")):
+        _ = WeightFiles.find(tmp_path).names
+    with pytest.raises(CheckpointError, match=says.format("config.json")):
+        load_json(tmp_path / "config.json")
+
+
+def test_a_header_too_long_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
+    says = r"^\S+ cannot be read as safetensors \([^()]*\)\. Fetch the file again\.$"
+    with pytest.raises(CheckpointError, match=says):
+        _ = WeightFiles.find(tmp_path).names
+
+
+def test_a_file_that_is_gone_is_called_so(tmp_path: Path) -> None:
+    save_file(TENSORS, tmp_path / "model.safetensors")
+    weights = open_weights(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="is not there any more"):
+        list(weights.entries())
 
 
 def test_a_bin_file_runs_no_code(tmp_path: Path) -> None:

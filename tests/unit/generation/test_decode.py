@@ -71,6 +71,22 @@ def test_fixed_steps_are_plain_steps(stack: Stack, ids: list[tuple[int, ...]]) -
         torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
 
 
+def test_an_answer_around_another_one_keeps_its_cache(stack: Stack, counted: type[Counted]) -> None:
+    """As in an application's threads, or where what hears each token asks again: both wrote into one cache."""
+    config = GenerationConfig(max_new_tokens=6)
+    first, second = [Prompt(RAGGED[0])], [Prompt(RAGGED[2])]
+    alone = [generate(stack, prompts, config, [], steps=EagerSteps)[0].ids for prompts in (first, second)]
+    graphs, inner = Graphs(counted), []
+
+    def asks_again(row: int, token: int) -> None:
+        inner.append(generate(stack, second, config, [], steps=graphs)[0].ids)
+
+    outer = generate(stack, first, config, [], steps=graphs, on_token=asks_again)[0].ids
+    assert [outer, inner[1]] == alone and all(ids == inner[1] for ids in inner)
+    generate(stack, first, config, [], steps=graphs)
+    assert counted.made == 1, "what is not in use any more serves the next"
+
+
 def test_one_capture_serves_later_answers(
     stack: Stack, counted: type[Counted], monkeypatch: pytest.MonkeyPatch
 ) -> None:
