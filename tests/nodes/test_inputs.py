@@ -433,6 +433,19 @@ def test_an_incomplete_checkpoint_says_what_it_lacks(client: Client, server: Ser
     assert f"model.safetensors is a link to {shared_models / 'unmounted'}, where nothing is." in run.error
 
 
+def test_a_checkpoint_hides_none_that_lie_in_its_folder(client: Client, server: Server, shared_models: Path) -> None:
+    """Files put straight into models/iaa hid every folder there, which were then offered for download."""
+    outer = server.base / "models" / "iaa" / "outer"
+    shutil.copytree(shared_models / "elsewhere" / "tiny", outer)
+    shutil.copytree(shared_models / "elsewhere" / "tiny", outer / "inner")
+    shutil.copytree(shared_models / "elsewhere" / "tiny", outer / "tower")
+    (outer / "tower" / "config.json").write_text('{"model_type": "clip_vision_model"}')
+    required = client.get_json("/object_info/IAA_Loader")["IAA_Loader"]["input"]["required"]
+    offered = required["checkpoint"][1]["options"]
+    assert {"outer", "outer/inner"} <= set(offered) and "outer/tower" not in offered
+    shutil.rmtree(outer)
+
+
 def test_names_in_a_checkpoint_do_not_steer_the_servers_terminal(
     client: Client, server: Server, shared_models: Path
 ) -> None:

@@ -130,6 +130,12 @@ ANSWERS: dict[str, tuple[str, str, list[Any]]] = {
         "xyxy",
         [("cat", 0.75), ("dog", 0.5)],
     ),
+    "Grounding DINO, NumPy 2": (
+        "[{'scores': [np.float32(0.75)], 'boxes': [[np.float64(64.0), np.int64(48), np.float64(320.), 240]], "
+        "'labels': ['cat']}]",
+        "xyxy",
+        [("cat", 0.75)],
+    ),
     "DETR": (
         "[{'score': 0.75, 'label': 'cat', 'box': {'xmin': 64, 'ymin': 48, 'xmax': 320, 'ymax': 240}}]",
         "xyxy",

@@ -119,6 +119,8 @@ def test_the_environment_names_what_is_always_the_same(
     assert main(["info"]) == 1
     assert "no checkpoint at nowhere" in capsys.readouterr().err
     assert main(["info", "--model", model]) == 0, "an option says more"
+    monkeypatch.setenv("IAA_MODEL", "")  # as a compose file sets what nobody gave
+    assert make_parser().parse_args(["text", "--prompt", "a"]).model is None
     monkeypatch.setenv("IAA_DTYPE", "fp9")
     assert exit_code(["text", "--prompt", "a"]) == 2
     assert "'fp9' (from IAA_DTYPE) is none of auto, fp32" in capsys.readouterr().err

@@ -99,6 +99,14 @@ def test_a_job_that_goes_on_says_how_much_is_done_and_another_is_refused(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_tasks_to_convert_are_those_of_all_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["convert", "--precision", "int8", "--out", str(tmp_path / "new"), "--dry-run", "--json"]
+    assert main([*words, "--task", "MM", "--task", "G"]) == 0 and main([*words, "--task", "MM", "G"]) == 0
+    assert main(words) == 0
+    repeated, listed, every = records(capsys)
+    assert repeated == listed and repeated["bytes"] < every["bytes"]
+
+
 def test_converting_writes_as_many_bytes_as_were_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["convert", "--precision", "int4", "--task", "Text", "--out", str(tmp_path / "new"), "--json"]
     assert main([*words, "--dry-run"]) == 0

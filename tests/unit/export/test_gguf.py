@@ -89,6 +89,17 @@ def test_the_vocabulary_is_the_tokenizers(source: Checkpoint, tmp_path: Path) ->
     assert settings["tokenizer.chat_template"] == chat_template(Task.TEXT, pictures_are_text=True)
 
 
+def test_words_that_were_added_are_no_control_tokens(tmp_path: Path) -> None:
+    """llama.cpp leaves those out of its text."""
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    word = next(token for token, number in content["model"]["vocab"].items() if number == 300)
+    content["added_tokens"].append(content["added_tokens"][0] | {"id": 300, "content": word, "special": False})
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    settings, _ = read(export_gguf(Checkpoint(folder), Task.TEXT, tmp_path / "out") / "iaa-text-f16.gguf")
+    assert settings["tokenizer.ggml.token_type"][300] == gguf.TokenType.USER_DEFINED
+
+
 MARKER = "<__media_x3v__>"
 
 

@@ -310,6 +310,14 @@ def test_boxes_need_probabilities(server: ModelServer, remote: RemotePipeline) -
         remote.ground(PICTURE, "cat")
 
 
+def test_addresses_that_were_swapped_are_refused() -> None:
+    """The only model of a server was taken whatever its name said, and captions were boxes."""
+    with serving("iaa-g") as server, pytest.raises(RemoteError, match=r"\(iaa-g\) tells .* that it is for MM"):
+        RemotePipeline.connect([f"MM={server.url}"])
+    with serving("mine") as server:
+        assert RemotePipeline.connect([f"MM={server.url}"]), "a name that says nothing is taken on trust"
+
+
 def test_a_list_of_models_that_is_none() -> None:
     for models, message in ((["gpt"], r"None of the models at .* \(gpt\)"), ([], "serves no model")):
         with serving(*models) as server, pytest.raises(RemoteError, match=message):
