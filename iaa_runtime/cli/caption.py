@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..boxes.bounding_box import as_boxes, label_of
 from ..config import Task
 from ..errors import InputError
@@ -13,20 +15,19 @@ from ..jobs.files import numbered_jsonl
 from .arguments.shared import generation_options
 from .opening import open_pipeline
 from .output import TokenCounter, print_json
-from .pictures import about_picture, check_images, load_images
+from .pictures import about_picture, answer_each, check_images
 from .stdin import asked
 
 
 def run(options: argparse.Namespace) -> int:
-    """Captions each image; fails in the end if one could not be opened."""
+    """Captions each image; fails in the end if there is one without an answer."""
     settings = generation_options(options)
     prompt = asked(options)
     boxes, failed = read_boxes(options.boxes, options.image) if options.boxes else ({}, {})
     pictures = check_images(options, failed)
     pipeline = open_pipeline(options, Task.MM)
-    done = 0
-    for number, path, image in load_images(options, pictures):
-        counter = TokenCounter(path)
+
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
         if options.boxes:
             question = about_picture(prompt, path)
             (said,) = pipeline.caption_boxes([image], [boxes[path]], question, on_token=counter, **settings)
@@ -35,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
             said = pipeline.caption([image], question, on_token=counter, **settings)
         counter.clear()
         _tell(options, path, said, boxes.get(path))
-        done += 1
-    return 0 if done == len(options.image) else 1
+
+    return answer_each(options, pictures, answer)
 
 
 def _tell(options: argparse.Namespace, path: str, said: list[str], boxes: list[dict[str, Any]] | None) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 
+from PIL import Image
+
 from ..config import Task
 from ..pipeline.choices import Choice
 from .opening import open_pipeline
-from .output import print_json
-from .pictures import about_picture, check_images, load_images
+from .output import TokenCounter, print_json
+from .pictures import about_picture, answer_each, check_images
 from .stdin import given_text
 
 
 def run(options: argparse.Namespace) -> int:
-    """Chooses for each image; fails in the end if one could not be opened."""
+    """Chooses for each image; fails in the end if there is one without an answer."""
     question = given_text(options.question)
     pictures = check_images(options)
     pipeline = open_pipeline(options, Task.MM if options.image else Task.TEXT)
@@ -21,12 +23,12 @@ def run(options: argparse.Namespace) -> int:
         (choice,) = pipeline.choose(None, question, options.choice)
         _tell(options, None, choice)
         return 0
-    done = 0
-    for number, path, image in load_images(options, pictures):
+
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
         (choice,) = pipeline.choose([image], about_picture(question, path, index=number), options.choice)
         _tell(options, path, choice)
-        done += 1
-    return 0 if done == len(options.image) else 1
+
+    return answer_each(options, pictures, answer)
 
 
 def _tell(options: argparse.Namespace, path: str | None, choice: Choice) -> None:

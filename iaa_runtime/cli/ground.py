@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import argparse
 
+from PIL import Image
+
+from ..boxes.grounding import GroundingAnswer
 from ..config import Task
 from ..text.prompts import distinct_phrases
 from .arguments.shared import generation_options
 from .found import FoundFiles, tell
 from .opening import open_pipeline
 from .output import TokenCounter
-from .pictures import about_picture, check_images, load_images
+from .pictures import about_picture, answer_each, check_images
 
 
 def run(options: argparse.Namespace) -> int:
-    """Grounds every phrase in each image; fails in the end if one could not be opened."""
+    """Grounds every phrase in each image; fails in the end if there is one without an answer."""
     settings = generation_options(options) | {"several": not options.one}
     files = FoundFiles(options)
     pictures = check_images(options)
     pipeline = open_pipeline(options, Task.G, *[Task.MM] * options.check)
-    done = 0
-    for number, path, image in load_images(options, pictures):
+
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
         phrases = distinct_phrases(about_picture(phrase, path, index=number) for phrase in options.phrase)
-        counter, answers = TokenCounter(path), []
+        answers: list[GroundingAnswer] = []
         if options.raw:
             (answers,) = pipeline.ground_answers([image], phrases, grammar=False, on_token=counter, **settings)
             least = pipeline.score_threshold if options.threshold is None else options.threshold
@@ -34,5 +37,5 @@ def run(options: argparse.Namespace) -> int:
         counter.clear()
         tell(options, path, image, found, phrases, answers)
         files.write(path, image, found, number)
-        done += 1
-    return 0 if done == len(options.image) else 1
+
+    return answer_each(options, pictures, answer)

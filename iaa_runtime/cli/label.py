@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import argparse
 
+from PIL import Image
+
 from .found import FoundFiles, tell
 from .opening import open_pipeline
 from .output import TokenCounter
-from .pictures import about_picture, check_images, load_images
+from .pictures import about_picture, answer_each, check_images
 from .stdin import given_text
 
 
 def run(options: argparse.Namespace) -> int:
-    """Labels each image; fails in the end if one could not be opened."""
+    """Labels each image; fails in the end if there is one without an answer."""
     files = FoundFiles(options)
     prompt = given_text(options.prompt)
     pictures = check_images(options)
     pipeline = open_pipeline(options)
-    done = 0
-    for number, path, image in load_images(options, pictures):
-        counter = TokenCounter(path)
+
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
         question = about_picture(prompt, path, index=number)
         (found,) = pipeline.label(
             [image], prompt=question, threshold=options.threshold, check=options.check, on_token=counter
@@ -27,5 +28,5 @@ def run(options: argparse.Namespace) -> int:
         counter.clear()
         tell(options, path, image, found)
         files.write(path, image, found, number)
-        done += 1
-    return 0 if done == len(options.image) else 1
+
+    return answer_each(options, pictures, answer)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from ..errors import IAAError, InputError
+from ..errors import ContextLengthError, CutOffError, IAAError, InputError
 from ..images.load import check_image, load_image
 from ..jobs.files import make_folder, write_atomically
 from ..text.prompts import filled, picture_fields
 from .arguments.ground import picture_path
 from .arguments.shared import STDIN
 from .failures import too_long
-from .output import complain, print_json
+from .output import TokenCounter, complain, print_json
 from .stdin import picture_file
 
 
@@ -46,20 +46,46 @@ def check_images(options: argparse.Namespace, failed: Mapping[str, InputError] |
     return good
 
 
-def load_images(options: argparse.Namespace, pictures: list[tuple[int, str]]) -> Iterator[tuple[int, str, Image.Image]]:
-    """Yields each path with its number and its picture; tells of one that cannot be opened."""
+def answer_each(
+    options: argparse.Namespace,
+    pictures: Sequence[tuple[int, str]],
+    answer: Callable[[int, str, Image.Image, TokenCounter], None],
+) -> int:
+    """Answers about each picture; tells of one that cannot be opened, or about which there is no answer.
+
+    Args:
+        options: of the command.
+        pictures: their numbers and paths.
+        answer: takes both, the picture, and what hears of tokens; prints.
+
+    Returns:
+        The exit status: 1 if there is one without an answer, of all that were given.
+
+    Raises:
+        ContextLengthError, CutOffError: of a single picture.
+    """
+    done = 0
     for number, path in pictures:
         try:
             image = load_image(picture_file() if path == STDIN else path)
         except InputError as error:
             _refuse(options, path, error)
-        else:
-            yield number, path, image
+            continue
+        counter = TokenCounter(path)
+        try:
+            answer(number, path, image, counter)
+            done += 1
+        except (ContextLengthError, CutOffError) as error:
+            if len(options.image) == 1:
+                raise
+            counter.clear()
+            _refuse(options, path, error, f"{path}: ")
+    return 0 if done == len(options.image) else 1
 
 
-def _refuse(options: argparse.Namespace, path: str, error: InputError) -> None:
+def _refuse(options: argparse.Namespace, path: str, error: InputError, about: str = "") -> None:
     """Says on stderr why there is no answer about a picture, and with ``--json`` in its line, too."""
-    complain(f"iaa {options.command}: {error}{too_long(error)}")
+    complain(f"iaa {options.command}: {about}{error}{too_long(error)}")
     if options.json:
         print_json({"image": path, "error": str(error)})
 

@@ -39,6 +39,22 @@ def test_an_expression(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Answer 1 was cut off" in told and "minimum and maximum" in told
 
 
+def test_an_answer_that_is_cut_off_costs_its_picture_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All pictures behind it had no answer, and nobody was told which it was."""
+    names = []
+    for count in (5, 1):
+        seed = next(seed for seed in range(99) if len(make_scene(seed).shapes) == count)
+        draw_scene(make_scene(seed)).save(tmp_path / f"{count}.png")
+        names.append(str(tmp_path / f"{count}.png"))
+    asks = ["caption", *names, "--prompt", "Describe this image.", "--format", r"[A-Za-z,: ]{10,400}\."]
+    assert main([*asks, "--max-new-tokens", "16", "--json", *FP32]) == 1
+    captured = capsys.readouterr()
+    assert f"iaa caption: {names[0]}: Answer 1 was cut off" in captured.err
+    first, second = map(json.loads, captured.out.splitlines())
+    assert first["image"] == names[0] and "cut off" in first["error"]
+    assert second["image"] == names[1] and second["caption"].startswith("One shape")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
