@@ -94,12 +94,12 @@ class CropBoxes(Node):
         given |= {"aspect": aspect, "multiple_of": multiple_of, "resize": resize, "size": size, "filter": filter}
         each = [of_each_batch(name, value, len(image)) for name, value in given.items()]
         crops, masks, regions, labels = [], [], [], list[Any]()
-        numbers = count(1)
+        numbers, total = count(1), sum(map(len, image))
         for images, found, policy, *options in zip(image, *each, strict=True):
             extent = size_of(images)
             with together("bboxes", "image"):
                 boxes = boxes_per_image(found, len(images), extent)
-            planned = plan_crops(boxes_or_whole(boxes, extent, policy, numbers), extent, _options(*options))
+            planned = plan_crops(boxes_or_whole(boxes, extent, policy, numbers, total), extent, _options(*options))
             regions.append(planned)
             for region in planned.items:
                 check_interrupt()
@@ -112,7 +112,7 @@ class CropBoxes(Node):
         return io.NodeOutput(crops or [SKIP], masks, regions, len(crops), labels or [SKIP], names or [SKIP])
 
 
-def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: Iterator[int]) -> Boxes:
+def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: Iterator[int], total: int) -> Boxes:
     """Applies ``nothing_found`` to images without boxes: no crop, the whole image, or an error.
 
     Args:
@@ -120,6 +120,7 @@ def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: It
         size: (width, height) of the images.
         policy: what ``nothing_found`` says.
         numbers: of the images among those of all batches, from this batch's first on.
+        total: how many images all batches hold.
 
     Raises:
         InputError: The policy is ``error`` and an image has no boxes.
@@ -127,8 +128,8 @@ def boxes_or_whole(boxes: Boxes, size: tuple[int, int], policy: str, numbers: It
     missing = [str(number) for found, number in zip(boxes, numbers, strict=False) if not found]
     if missing and policy == ERROR:
         raise InputError(
-            f"There are no boxes in image {', '.join(missing)}. Look for something else, or choose "
-            "another policy under 'nothing_found'."
+            f"There are no boxes in image {', '.join(missing)} of {total}. Look for something else, or "
+            "choose another policy under 'nothing_found'."
         )
     whole = {"x": 0, "y": 0, "width": size[0], "height": size[1], "label": "", "score": 0.0}
     return [found or [whole] for found in boxes] if policy == WHOLE else boxes

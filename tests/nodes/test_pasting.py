@@ -131,4 +131,4 @@ def test_a_picture_without_boxes_is_numbered_among_all_of_the_list(client: Clien
         "crop": node("IAA_CropBoxes", image=["listed", 0], bboxes=["boxes", 0], nothing_found="error"),
         "seen": node("PreviewImage", images=["crop", 0]),
     }
-    assert "There are no boxes in image 3." in client.run(graph).error
+    assert "There are no boxes in image 3 of 3." in client.run(graph).error
