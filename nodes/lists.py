@@ -138,7 +138,8 @@ def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:
     """What several runs gave as one: every output is a list, and what is shown consists of lists.
 
     What keeps a branch from running, where one run had nothing for it, counts only where no run had anything: the rest
-    of its list belongs to other lists without a gap, as labels do to crops.
+    of its list belongs to other lists without a gap, as labels do to crops. One with a message stays in its place and
+    is heard, and others keep theirs.
     """
     values = [
         _without_gaps([item for each in lists for item in each])
@@ -152,7 +153,7 @@ def joined(outputs: Sequence[io.NodeOutput]) -> io.NodeOutput:
 
 
 def _without_gaps(items: list[Any]) -> list[Any]:
-    return [item for item in items if not isinstance(item, ExecutionBlocker)] or items[:1]
+    return [item for item in items if not isinstance(item, ExecutionBlocker) or item.message is not None] or items[:1]
 
 
 def _numbered(texts: Sequence[Any], sizes: Sequence[int]) -> list[list[Any]]:

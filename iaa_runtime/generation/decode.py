@@ -159,7 +159,7 @@ class Graphs:
         self._kind = kind
         self._kept: dict[nn.Module, FixedStep] = {}  # by the stack's head: stacks themselves are made anew
         self._running: dict[nn.Module, weakref.ref[FixedSteps]] = {}  # the answer that each serves, while it is wanted
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __call__(self, stack: Stack, cache: KVCache) -> Steps:
         """See ``MakeSteps``."""
@@ -189,4 +189,6 @@ class Graphs:
 
     def clear(self) -> None:
         """Drops every capture: each remembers where its weights were."""
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
+            self._running.clear()  # whose keys are heads: 1 GB each at the published size

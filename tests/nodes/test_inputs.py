@@ -119,6 +119,15 @@ def test_too_many_masks_cost_the_masks_alone(client: Client) -> None:
     run = client.run(graph)
     assert run.outputs["count"]["text"] == ["65"] and "seen" not in run.outputs
     assert "IAA Boxes to Mask makes masks of those you keep" in run.error
+    graph["listed"] = node("CreateList", **{"inputs.input0": ["large", 0], "inputs.input1": ["scene", 0]})
+    graph["ground"]["inputs"]["image"] = ["listed", 0]
+    graph["pair"] = node("JoinImageWithAlpha", image=["ground", 2], alpha=["ground", 1])
+    graph["seen"]["inputs"]["images"] = ["pair", 0]
+    run = client.run(graph)
+    assert run.outputs["count"]["text"] == ["65", "65"]
+    assert "IAA Boxes to Mask makes masks of those you keep" in run.error
+    sizes = {client.image(place).size for place in run.outputs["seen"]["images"]}
+    assert sizes == {(64, 64)}, "masks of the small image stay beside it"
 
 
 def painted(found: list[dict[str, Any]], label: str = "") -> np.ndarray:

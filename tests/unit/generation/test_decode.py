@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from torch._subclasses import FakeTensorMode
 
 from iaa_runtime import GenerationConfig, IAAModel
 from iaa_runtime.generation import decode
-from iaa_runtime.generation.decode import EagerSteps, FixedStep, Graphs, MakeSteps
+from iaa_runtime.generation.decode import EagerSteps, FixedStep, FixedSteps, Graphs, MakeSteps
 from iaa_runtime.generation.loop import generate
 from iaa_runtime.generation.prefill import Prompt, prefill
 from iaa_runtime.model.fixed_kv_cache import FixedCache
@@ -83,8 +87,22 @@ def test_an_answer_around_another_one_keeps_its_cache(stack: Stack, counted: typ
 
     outer = generate(stack, first, config, [], steps=graphs, on_token=asks_again)[0].ids
     assert [outer, inner[1]] == alone and all(ids == inner[1] for ids in inner)
-    generate(stack, first, config, [], steps=graphs)
-    assert counted.made == 1, "what is not in use any more serves the next"
+    cache, _ = prefill(stack, first, 6)
+    assert isinstance(graphs(stack, cache), FixedSteps) and counted.made == 1, (
+        "what is not in use any more serves the next"
+    )
+
+
+def test_nothing_of_a_bank_is_kept_once_it_is_unloaded(counted: type[Counted], stack: Stack) -> None:
+    """The head stayed in memory: 1 GB at the published size, each time that ComfyUI asked for room."""
+    graphs, own = Graphs(counted), replace(stack, lm_head=copy.deepcopy(stack.lm_head))
+    with torch.no_grad():
+        run(graphs, own, ALIKE, 3)
+    head = weakref.ref(own.lm_head)
+    graphs.clear()
+    del own
+    gc.collect()
+    assert head() is None
 
 
 def test_one_capture_serves_later_answers(
