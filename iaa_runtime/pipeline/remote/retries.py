@@ -103,7 +103,11 @@ _MOVED = (301, 302, 303, 307, 308)
 
 def _refusal(url: str, failure: Refused) -> Exception:
     if failure.status == 400 and is_too_long(failure.message):
-        return ContextLengthError(f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it.")
+        return ContextLengthError(
+            f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it, ask for fewer new tokens "
+            "(--max-new-tokens), or start the server with a larger context (vLLM: --max-model-len, llama.cpp: --ctx-size "
+            "or --n_ctx), of which a picture takes the same part whatever its size."
+        )
     rule = f"{HOSTS_VARIABLE} as HOST:PORT? Over plain http it goes to this machine only: use https."
     hint = {
         401: f"Is the server's key in the environment as {KEY_VARIABLE}, and the server in {rule}",
