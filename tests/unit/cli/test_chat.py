@@ -123,6 +123,21 @@ def test_what_is_saved_after_a_clear_shows_its_picture_again(
     assert records(capsys) == said
 
 
+def test_a_saved_chat_finds_its_pictures_from_anywhere(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(Path(photo).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    pipe_in(monkeypatch, "What is it?", "/image 2.jpg", "And that?", f"/save {Path('there', 'saved.jsonl')}")
+    assert main(["chat", "--model", model, "--image", "1.jpg", "--json", *FEW]) == 0
+    said = records(capsys)
+    monkeypatch.chdir("there")
+    assert main(["chat", "--model", model, "--script", "saved.jsonl", "--json", *FEW]) == 0
+    assert records(capsys) == said and len(said) == 2
+
+
 def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
     done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
     assert done.returncode == 0
