@@ -33,6 +33,10 @@ class RemoteError(IAAError):
     """A server that answers for us cannot be reached, refuses, or says what is no answer."""
 
 
+class RefusedError(RemoteError):
+    """A server refuses a request for what stands in it, such as a picture that it cannot open; it may take others."""
+
+
 class InputError(IAAError, ValueError):
     """A prompt, image, phrase or option is not usable."""
 

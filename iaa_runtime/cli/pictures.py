@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..errors import ContextLengthError, CutOffError, IAAError, InputError
+from ..errors import ContextLengthError, CutOffError, IAAError, InputError, RefusedError
 from ..images.load import check_image, load_image
 from ..jobs.files import make_folder, write_atomically
 from ..text.prompts import filled, picture_fields
@@ -62,7 +62,7 @@ def answer_each(
         The exit status: 1 if there is one without an answer, of all that were given.
 
     Raises:
-        ContextLengthError, CutOffError: of a single picture.
+        ContextLengthError, CutOffError, RefusedError: of a single picture.
     """
     done = 0
     for number, path in pictures:
@@ -75,7 +75,7 @@ def answer_each(
         try:
             answer(number, path, image, counter)
             done += 1
-        except (ContextLengthError, CutOffError) as error:
+        except (ContextLengthError, CutOffError, RefusedError) as error:
             if len(options.image) == 1:
                 raise
             counter.clear()
@@ -83,7 +83,7 @@ def answer_each(
     return 0 if done == len(options.image) else 1
 
 
-def _refuse(options: argparse.Namespace, path: str, error: InputError, about: str = "") -> None:
+def _refuse(options: argparse.Namespace, path: str, error: IAAError, about: str = "") -> None:
     """Says on stderr why there is no answer about a picture, and with ``--json`` in its line, too."""
     complain(f"iaa {options.command}: {about}{error}{too_long(error)}")
     if options.json:

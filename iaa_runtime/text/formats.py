@@ -15,6 +15,7 @@ from typing import Any
 
 from ..config.formats import DATA, NAMED, is_schema
 from ..errors import CheckpointError, CutOffError, InputError
+from .json_answers import has_schema
 from .printable import printable
 
 KEPT = 8
@@ -35,20 +36,21 @@ _OPTIONS = {
 
 
 def format_check(format: str) -> Callable[[str], bool]:
-    """A function that tells whether a whole text has a format, however its JSON is spaced and its letters are spelled.
+    """A function that tells whether a whole text has a format.
+
+    JSON may be spaced, its properties ordered, and its letters and numbers spelled as whoever wrote it likes.
 
     Raises:
         InputError: the library is not installed, or cannot hold answers to this; says why.
     """
     compiled = _compiled(_library().LLTokenizer("byte"), format)
+    schema = closed_schema(format) if is_schema(format) else None
 
     def has_format(text: str) -> bool:
-        if is_schema(format):
-            try:
-                text = json.dumps(json.loads(text), ensure_ascii=False)
-            except (ValueError, RecursionError):
-                return False
-        matcher, data = compiled.deep_copy(), list(text.encode(errors="replace"))
+        matcher = compiled.deep_copy()
+        if schema is not None:
+            return has_schema(matcher, schema, text)
+        data = list(text.encode(errors="replace"))
         return bool(matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting())
 
     return has_format

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import FEW
+from PIL import Image
 
 from iaa_runtime.cli import main
 from iaa_runtime.cli.chat.script import read_script
@@ -36,7 +37,7 @@ def blocks(page: str) -> dict[str, list[str]]:
 
 def test_examples_are_read(blocks: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("photo.jpg").touch()
+    Image.new("RGB", (4, 4)).save("photo.jpg")
     for kind, (content, *_) in blocks.items():
         Path("existence.txt" if kind == "mme" else f"{kind}.jsonl").write_text(content, encoding="utf-8")
     first, second = read_script("chat.jsonl")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
-from ...config import Task
 from ...errors import IAAError
 from ...images.load import load_image
 from ..arguments.shared import STDIN, generation_options
@@ -14,7 +14,7 @@ from ..opening import open_pipeline
 from ..output import complain, log
 from ..stdin import picture_file
 from .completion import completions
-from .script import read_script
+from .script import ScriptTurn, read_script
 from .session import HELP, Session
 from .turns import take_turn
 
@@ -22,23 +22,26 @@ from .turns import take_turn
 def run(options: argparse.Namespace) -> int:
     """Chats until the script or the input ends."""
     settings = generation_options(options)
-    turns = read_script(options.script) if options.script else None
-    if turns is not None and options.script != STDIN:
-        turns = iter(list(turns))  # a file is checked to its end before anything is said
+    turns: Iterable[ScriptTurn] = ()
+    if options.script:
+        turns = read_script(options.script, options.task, settings)
+        if options.script != STDIN:
+            turns = list(turns)  # a file is checked to its end before anything is said
     image = load_image(picture_file() if options.image == STDIN else options.image) if options.image else None
-    chat = open_pipeline(options).chat(image)
-    if turns is None:
+    pipeline = open_pipeline(options)
+    chat = pipeline.chat(image)
+    if not options.script:
         prompt = Prompt(completions, remembers=not options.forget)
         return _converse(Session(chat, settings, options, prompt), prompt, options)
-    task: Task = options.task
+    if isinstance(turns, list):
+        for task in dict.fromkeys(turn.task for turn in turns):
+            pipeline.check_task(task)
     for turn in turns:
         if turn.image:
             chat.image = load_image(turn.image)
-        task = turn.task or task
         if not options.json:
-            print(f"[{task.value}] {turn.text}")
-        held = settings | {"format": turn.format} if turn.format else settings
-        take_turn(chat, turn.text, task, held, options.json)
+            print(f"[{turn.task.value}] {turn.text}")
+        take_turn(chat, turn.text, turn.task, turn.settings, options.json)
     return 0
 
 

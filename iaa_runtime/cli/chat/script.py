@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ...config import Task
+from ...config import GenerationConfig, Task
 from ...config.formats import checked_format
 from ...errors import IAAError, InputError, spelled
+from ...images.load import load_image
 from ...jobs.files import check_text, numbered_jsonl, numbered_rows
 from ...text.formats import format_check
 from ..arguments.shared import STDIN
@@ -17,22 +17,28 @@ from ..stdin import byte_stream
 
 
 class ScriptTurn(NamedTuple):
-    """What a line asks: a text, of a task and about a picture where it names others than the line before.
+    """What a line asks: a text, of a task, and about another picture than the line before where it names one.
 
-    Its answer is held to ``format``; empty where the line names none.
+    Its answer is made with ``settings``, the line's format among them where it names one.
     """
 
     text: str
-    task: Task | None
+    task: Task
     image: str
-    format: str
+    settings: dict[str, Any]
 
 
-def read_script(path: str) -> Iterator[ScriptTurn]:
+def read_script(path: str, task: Task = Task.MM, settings: dict[str, Any] | None = None) -> Iterator[ScriptTurn]:
     """Yields the turns of a script, those of stdin as they come.
 
+    Args:
+        path: of its file.
+        task: who answers until a line says otherwise.
+        settings: generation options of every turn.
+
     Raises:
-        InputError: a line is no turn; names it.
+        InputError: a line is no turn, its picture cannot be opened, or its format does not go with the settings; names
+            the line.
     """
     rows = numbered_rows(byte_stream(), "stdin") if path == STDIN else numbered_jsonl(Path(path))
     name = "stdin" if path == STDIN else path
@@ -43,19 +49,23 @@ def read_script(path: str) -> Iterator[ScriptTurn]:
         image = turn.get("image") or ""
         if not isinstance(image, str):
             raise InputError(f'{name}, line {number}: "image" is the path of a picture, not {spelled(image)}.')
-        if image and not os.path.exists(image):
-            raise InputError(f"{name}, line {number}: there is no image at {spelled(image, 200)}. Check the path.")
         try:
-            task = Task.parse(turn["task"]) if turn.get("task") else None
-            format = _format(turn.get("format") or "")
+            if image:
+                load_image(image)
+            task = Task.parse(turn["task"]) if turn.get("task") else task
+            held = _held(turn.get("format") or "", task, settings or {})
         except IAAError as error:
             raise InputError(f"{name}, line {number}: {error}") from None
-        yield ScriptTurn(turn["text"], task, image, format)
+        yield ScriptTurn(turn["text"], task, image, held)
 
 
-def _format(value: object) -> str:
-    """What a line says that its answer is held to; only a format that is given needs the library."""
+def _held(value: object, task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with what a line says that its answer is held to; only a format that is given needs the library."""
     format = checked_format(value)
-    if format:
-        format_check(format)
-    return format
+    if not format:
+        return settings
+    format_check(format)
+    held = settings | {"format": format}
+    if task is not Task.G:
+        GenerationConfig.for_task(task, **held)
+    return held

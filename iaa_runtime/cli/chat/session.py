@@ -51,7 +51,7 @@ class Session:
         self._chat, self._settings, self._prompt = chat, settings, prompt
         self._as_json: bool = options.json
         self._forgets: bool = options.forget
-        self._image: str | None = options.image
+        self._image = os.path.abspath(options.image) if options.image else None  # a script finds it from anywhere
         self._shown: str | None = None  # the picture that the turns so far tell a script to show
         self._said: list[dict[str, Any]] = []
         self._saved = 0
@@ -100,7 +100,7 @@ class Session:
     def _show(self, name: str) -> None:
         image = load_image(name)
         self._outputs.reads("/image", name)
-        self._chat.image, self._image = image, name
+        self._chat.image, self._image = image, os.path.abspath(name)
         log(f"{name}: {image.width}×{image.height}")
 
     def _hold(self, text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ...config.formats import is_schema
@@ -36,20 +36,19 @@ def format_fields(format: str, endpoint: Endpoint) -> dict[str, Any]:
     return {"structured_outputs": {"regex": format}}
 
 
-def check_formatted(answers: Sequence[Completion], has_format: Callable[[str], bool], endpoint: Endpoint) -> None:
-    """Checks that a server's answers have their format.
+def check_formatted(row: int, answer: Completion, has_format: Callable[[str], bool], endpoint: Endpoint) -> None:
+    """Checks that a server's answer has its format, with the blanks that it came with or without.
 
     Raises:
-        CutOffError: one was cut off.
-        RemoteError: the server did not hold one to it.
+        CutOffError: it was cut off.
+        RemoteError: the server did not hold it to its format.
     """
-    for row, answer in enumerate(answers):
-        if has_format(answer.text):
-            continue
-        if answer.finish == "length":
-            raise cut_off(row, answer.chunks, answer.chunks)
-        raise RemoteError(
-            f"{endpoint.model} at {endpoint.url} did not hold its answer to the format: '{one_line(answer.text)}'. "
-            "Leave out of the format what that server leaves aside (some do bounds of numbers), or ask one that knows "
-            "response_format and structured_outputs, such as a new vLLM."
-        )
+    if has_format(answer.text) or has_format(answer.text.strip()):
+        return
+    if answer.finish == "length":
+        raise cut_off(row, answer.chunks, answer.chunks)
+    raise RemoteError(
+        f"{endpoint.model} at {endpoint.url} did not hold its answer to the format: '{one_line(answer.text)}'. "
+        "Leave out of the format what that server leaves aside (some do bounds of numbers), or ask one that knows "
+        "response_format and structured_outputs, such as a new vLLM."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
 
@@ -26,6 +26,7 @@ from .workers import Workers, cancellable
 
 CONCURRENCY = 8
 """Requests under way at once. A server batches what comes together, so one at a time would leave it idle."""
+HasFormat = Callable[[str], bool] | None
 
 
 class RemotePipeline(Pipeline):
@@ -122,10 +123,7 @@ class RemotePipeline(Pipeline):
             check_boxes(endpoint, lambda known: self._known(known, request.listener))
             self._checked.add(endpoint)
         if not request.grammar:
-            answers = self._complete(questions, request)
-            if has_format is not None:
-                check_formatted(answers, has_format, endpoint)
-            return list(answers)
+            return list(self._complete(questions, request, has_format=has_format))
         rows = list(questions)  # some are asked again
         answers = self._complete(rows, request)
         self._ask_again(rows, answers, replace(request, listener=Listener(cancelled=request.listener.cancelled)))
@@ -173,7 +171,9 @@ class RemotePipeline(Pipeline):
             )
         return self.tasks[task]
 
-    def _complete(self, questions: Iterable[Question], request: Request, held: bool = False) -> list[Completion]:
+    def _complete(
+        self, questions: Iterable[Question], request: Request, held: bool = False, has_format: HasFormat = None
+    ) -> list[Completion]:
         task, listener = request.task, request.listener
         endpoint = self._endpoint(task)
         growth = Growth(listener.on_text, listener.on_token)
@@ -182,6 +182,8 @@ class RemotePipeline(Pipeline):
         answers = self._workers.complete(endpoint, bodies, growth, listener.cancelled)
         for row, answer in enumerate(answers):
             growth(row, answer.text, answer.chunks)
+            if has_format is not None:
+                check_formatted(row, answer, has_format, endpoint)
             answer.text = answer.text.strip()
             if task is Task.G and answer.text and not any(answer.tokens):
                 raise RemoteError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TypeVar
 
-from ...errors import ContextLengthError, RemoteError
+from ...errors import ContextLengthError, RefusedError, RemoteError
 from .keys import HOSTS_VARIABLE, KEY_VARIABLE
 from .said import one_line
 from .transport import CancelToken, Dropped, Refused
@@ -19,6 +20,11 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _TOO_LONG = ("context length", "maximum model length", "context size")
 """In what servers say of a prompt that is too long: vLLM and llama-cpp-python; vLLM's engine; llama.cpp's own."""
+
+_OF_CONTENT = frozenset({400, 413, 422})
+"""Statuses by which a server refuses what stands in a request: in another one, something else does."""
+_NO_MODEL = re.compile(r"no such model|\bmodel\b.*\bnot (found|exist|loaded)", re.IGNORECASE)
+"""What servers say behind such a status, too, of a model that they do not serve: llama.cpp's, which has several."""
 
 Result = TypeVar("Result")
 
@@ -69,7 +75,8 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
         cancel_token: ends a pause.
 
     Raises:
-        RemoteError: the last try failed, or another one is pointless.
+        RemoteError: the last try failed, or another one is pointless; a :class:`RefusedError` where that is because of
+            what the request says.
         ContextLengthError: the server says that the prompt is too long.
     """
     tried = 0
@@ -103,7 +110,11 @@ _MOVED = (301, 302, 303, 307, 308)
 
 def _refusal(url: str, failure: Refused) -> Exception:
     if failure.status == 400 and is_too_long(failure.message):
-        return ContextLengthError(f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it.")
+        return ContextLengthError(
+            f"The server {url} finds this too long: {failure.message.rstrip('.')}. Shorten it, ask for fewer new "
+            "tokens (--max-new-tokens), or start the server with a larger context (vLLM: --max-model-len, llama.cpp: "
+            "--ctx-size or --n_ctx), of which a picture takes the same part whatever its size."
+        )
     rule = f"{HOSTS_VARIABLE} as HOST:PORT? Over plain http it goes to this machine only: use https."
     hint = {
         401: f"Is the server's key in the environment as {KEY_VARIABLE}, and the server in {rule}",
@@ -111,4 +122,5 @@ def _refusal(url: str, failure: Refused) -> Exception:
         404: "Does the address end where the server's /v1 begins, and is the model still served?",
         **dict.fromkeys(_MOVED, "It sends elsewhere, where nothing is sent after it: give the last address itself."),
     }.get(failure.status, "Its log may say more.")
-    return RemoteError(f"The server {url} refused ({failure}). {hint}")
+    of_content = failure.status in _OF_CONTENT and not _NO_MODEL.search(failure.message)
+    return (RefusedError if of_content else RemoteError)(f"The server {url} refused ({failure}). {hint}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_line import FEW, pipe_in, records, run_module
+from model_server import serving
 
 from iaa_runtime.cli import main
 from iaa_runtime.text.printable import printable
@@ -122,6 +123,21 @@ def test_what_is_saved_after_a_clear_shows_its_picture_again(
     assert records(capsys) == said
 
 
+def test_a_saved_chat_finds_its_pictures_from_anywhere(
+    model: str, photo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(Path(photo).read_bytes())
+    monkeypatch.chdir(tmp_path)
+    pipe_in(monkeypatch, "What is it?", "/image 2.jpg", "And that?", f"/save {Path('there', 'saved.jsonl')}")
+    assert main(["chat", "--model", model, "--image", "1.jpg", "--json", *FEW]) == 0
+    said = records(capsys)
+    monkeypatch.chdir("there")
+    assert main(["chat", "--model", model, "--script", "saved.jsonl", "--json", *FEW]) == 0
+    assert records(capsys) == said and len(said) == 2
+
+
 def test_only_answers_stand_on_stdout_while_one_chats(model: str, project: Path) -> None:
     done = run_module(project, ["chat", "--model", model, "--task", "Text", "--json", *FEW], b"one\n\xff\ntwo\n")
     assert done.returncode == 0
@@ -160,16 +176,41 @@ def test_turns_from_stdin_are_answered_as_they_come(model: str, project: Path) -
         ('{"task": "MM"}', 'line 2: needs a "text"'),
         ('{"text": "a", "task": "Q"}', "'Q'"),
         ('{"text": "a", "image": 5}', 'line 2: "image" is the path'),
+        ('{"text": "a", "image": "none.png"}', "line 2: There is no image at none.png"),
+        ('{"text": "a", "image": "talk.jsonl"}', "line 2: talk.jsonl "),
         ('{"text": "a", "format": 5}', "line 2: format is 5"),
         ('{"text": "a", "format": "(a"}', "line 2: Answers cannot be held to this format"),
     ],
 )
 def test_a_script_is_checked_before_anything_is_said(
-    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, said: str
+    model: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+    said: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     script = tmp_path / "talk.jsonl"
     script.write_text('{"text": "fine", "task": "Text"}\n' + line + "\n")
     assert main(["chat", "--model", model, "--script", str(script), "--json"]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
     assert said in captured.err
+
+
+def test_what_a_later_line_of_a_script_cannot_have_is_found_before_anything_is_said(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A format beside beams, or a task without weights or a server, was found when its turn came."""
+    script = tmp_path / "talk.jsonl"
+    script.write_text('{"text": "fine", "task": "Text"}\n{"text": "a", "format": "yes|no"}\n')
+    assert main(["chat", "--model", model, "--script", str(script), "--json", "--beams", "2", *FEW]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and "line 2: An answer held to a format goes neither with beam search" in captured.err
+    script.write_text('{"text": "fine", "task": "Text"}\n{"text": "a"}\n{"text": "b", "task": "G"}\n')
+    with serving("iaa-text") as server:
+        assert main(["chat", "--server", server.url, "--script", str(script), "--json"]) == 1
+        assert not server.bodies
+    captured = capsys.readouterr()
+    assert captured.out == "" and "No server is known for task G" in captured.err

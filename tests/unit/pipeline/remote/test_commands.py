@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import BOX, Exchange, ModelServer, refuses, says
+from model_server import BOX, Behaviour, Exchange, ModelServer, refuses, says
 from PIL import Image
 
 from iaa_runtime.cli import main
+from iaa_runtime.images.load import load_image
+from iaa_runtime.pipeline.remote.messages import data_url
 
 
 @pytest.fixture
@@ -52,6 +54,62 @@ def test_a_failing_server_prints_no_answer(
     assert main(["caption", "--image", str(photos / "0.png"), "--server", server.url, "--json"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and "the model is out" in err
+
+
+REFUSALS = {
+    "a picture": (refuses(400, '{"error": {"message": "cannot identify image file"}}'), "cannot identify"),
+    "a large picture": (refuses(413, "<html>nginx</html>"), "status 413"),
+    "a long question": (refuses(400, '{"error": {"message": "maximum context length is 640"}}'), "too long"),
+}
+WRONG_SERVERS = {
+    "key": refuses(401),
+    "address": refuses(404, '{"error": {"message": "The model `iaa-mm` does not exist."}}'),
+    "model": refuses(400, '{"error": {"message": "model \'iaa-mm\' not found", "code": 400}}'),
+}
+
+
+def refuses_picture(path: str, refusal: Behaviour) -> Behaviour:
+    refused = data_url(load_image(path))
+    return lambda exchange, body: (refusal if refused in json.dumps(body) else answer)(exchange, body)
+
+
+@pytest.mark.parametrize("words", [["caption"], ["ground", "--phrase", "the bar"], ["label"]])
+@pytest.mark.parametrize(("refusal", "reason"), REFUSALS.values(), ids=REFUSALS)
+def test_what_a_server_refuses_costs_its_picture_alone(
+    server: ModelServer,
+    photos: Path,
+    words: list[str],
+    refusal: Behaviour,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All pictures behind it had no answer."""
+    asked = [str(photos / f"{number}.png") for number in range(3)]
+    server.behaves(refuses_picture(asked[1], refusal))
+    assert main([*words, *asked, "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["image"] for record in told] == asked
+    assert ["error" in record for record in told] == [False, True, False]
+    assert reason in told[1]["error"] and f"{asked[1]}: " in err
+
+
+def test_what_a_server_refuses_costs_its_record_alone(server: ModelServer, photos: Path, tmp_path: Path) -> None:
+    (photos / "4b.png").unlink()
+    server.behaves(refuses_picture(str(photos / "1.png"), REFUSALS["a picture"][0]))
+    assert main(["annotate", str(photos), "--caption", "--out", str(tmp_path / "out"), "--server", server.url]) == 0
+    (failed,) = (record for record in records(tmp_path / "out") if "error" in record)
+    assert failed["image"].endswith("1.png") and "cannot identify" in failed["error"]
+
+
+@pytest.mark.parametrize("refusal", WRONG_SERVERS.values(), ids=WRONG_SERVERS)
+def test_what_a_server_refuses_to_anybody_ends_the_run(
+    server: ModelServer, photos: Path, refusal: Behaviour, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaves(refusal)
+    assert main(["caption", *(str(photos / f"{n}.png") for n in range(3)), "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "refused" in err and len(server.bodies) == 1
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,8 @@ def test_too_long_makes_a_chat_forget(
     server.behaves(refuses(400, json.dumps({"object": "error", "message": words})))
     with pytest.raises(ContextLengthError, match="Shorten it"):
         remote.text("long " * 999)
+    with pytest.raises(ContextLengthError, match=r"--max-model-len.*a picture takes the same part whatever its size"):
+        remote.caption(PICTURE, "?")
 
 
 def test_too_few_tokens_for_a_box_are_not_the_servers_fault(server: ModelServer, remote: RemotePipeline) -> None:

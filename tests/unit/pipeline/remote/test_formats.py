@@ -30,6 +30,34 @@ def test_a_schema_is_asked_for_as_openai_does(server: ModelServer, remote: Remot
         assert "structured_outputs" not in body
 
 
+@pytest.mark.parametrize("format", ["[a-z]+", r"[a-z]+\n", "yes|no"])
+@pytest.mark.parametrize("answer", ["yes", "yes\n"])
+def test_blanks_around_an_answer_may_be_the_formats_or_not(
+    server: ModelServer, remote: RemotePipeline, format: str, answer: str
+) -> None:
+    server.behaves(says(answer))
+    if answer.endswith("\n") or not format.endswith(r"\n"):
+        assert remote.text("Code?", format=format) == "yes"
+    else:
+        with pytest.raises(RemoteError, match="did not hold its answer to the format: 'yes'"):
+            remote.text("Code?", format=format)
+
+
+ORDERED = {"type": "object", "properties": {"a": {"type": "integer"}, "n": {"type": "number", "maximum": 1}}}
+
+
+@pytest.mark.parametrize("answer", ['{"n": 0.5, "a": 5}', '{"a": 5, "n": 0.00001}', '{"n": 2e-7}', '{"a": 5e0}'])
+def test_an_answer_has_its_format_however_a_server_writes_it(
+    server: ModelServer, remote: RemotePipeline, answer: str
+) -> None:
+    """llama.cpp's grammar writes properties that are required before all others, and numbers with exponents."""
+    server.behaves(says(answer))
+    assert remote.text("How many?", format=ORDERED) == answer
+    server.behaves(says(answer.replace("5", "7.5").replace("e-7", "e7")))
+    with pytest.raises(RemoteError, match="did not hold its answer to the format"):
+        remote.text("How many?", format=ORDERED | {"required": ["a", "n"]})
+
+
 def test_an_expression_is_asked_for_as_vllm_does(server: ModelServer, remote: RemotePipeline) -> None:
     server.behaves(says("AB", "-12"))
     assert remote.text("Code?", format="[A-Z]{2}-[0-9]{2}") == "AB-12"
