@@ -20,6 +20,8 @@ _SCHEMES = ("http", "https")
 _SECRET = re.compile("[@?#]")
 """Begins, or ends, the parts of a URL that a server's address has none of; what stands there may be a key."""
 _ENDING = re.compile(r"(?:^|[^a-z0-9])(mm|g|text)(?:-\w+\.gguf)?$")
+_OURS = re.compile(r"(?:^|/)iaa-(mm|g|text)(?:-\w+\.gguf)?$")
+"""Names of exports as the pages write them; any other may end in such a word for reasons of its own."""
 _LONGEST_NAME = 4096
 _RETRIES, _TIMEOUTS = Retries(tries=3), Timeouts(connect=10, silence=10, whole=30)
 """Short, so that a mistyped address is noticed soon."""
@@ -82,8 +84,8 @@ def find_tasks(servers: Sequence[str], cancel_token: CancelToken) -> dict[Task, 
 
     Args:
         servers: each ``URL``, or ``TASK=URL``. Without a task, the names of the server's models tell it: they end in
-            ``mm``, ``g`` or ``text``, as in ``iaa-g``. With a task, its only model is taken, or the one whose name ends
-            like that.
+            ``mm``, ``g`` or ``text``, as in ``iaa-g``. With a task, its only model is taken, whatever its name but that
+            of an export for another task, or the one whose name ends like that.
         cancel_token: ends it early.
 
     Raises:
@@ -127,16 +129,27 @@ def _name_and_context(model: dict[str, Any]) -> tuple[str, int]:
 
 
 def _choose(task: Task | None, models: list[Endpoint]) -> list[tuple[Task, Endpoint]]:
-    named = [(Task.parse(match[1]), m) for m in models if (match := _ENDING.search(m.model.lower().rstrip("/")))]
+    named = _named(_ENDING, models)
     if task is None:
         chosen = named
+    elif len(models) == 1:
+        if (ours := _named(_OURS, models)) and ours[0][0] is not task:
+            raise RemoteError(
+                f"The model at {models[0].url} is {one_line(models[0].model)}, an export for {ours[0][0].value}, and "
+                f"the address says {task.value}. Are two addresses swapped?"
+            )
+        chosen = [(task, models[0])]
     else:
-        chosen = [(task, models[0])] if len(models) == 1 and not named else [pair for pair in named if pair[0] is task]
+        chosen = [pair for pair in named if pair[0] is task]
     if not chosen:
         names = one_line(", ".join(m.model for m in models))
         raise RemoteError(
             f"None of the models at {models[0].url} ({names}) tells by the end of its name that it is for "
             f"{task.value if task else 'MM, G or Text'}. Serve it as iaa-mm, iaa-g or iaa-text (vLLM: "
-            "--served-model-name), or say what it is for: G=http://…"
+            f"--served-model-name){'' if task else ', or say what it is for: G=http://…'}."
         )
     return chosen
+
+
+def _named(pattern: re.Pattern[str], models: list[Endpoint]) -> list[tuple[Task, Endpoint]]:
+    return [(Task.parse(match[1]), m) for m in models if (match := pattern.search(m.model.lower().rstrip("/")))]

@@ -314,10 +314,12 @@ def test_boxes_need_probabilities(server: ModelServer, remote: RemotePipeline) -
 
 def test_addresses_that_were_swapped_are_refused() -> None:
     """The only model of a server was taken whatever its name said, and captions were boxes."""
-    with serving("iaa-g") as server, pytest.raises(RemoteError, match=r"\(iaa-g\) tells .* that it is for MM"):
-        RemotePipeline.connect([f"MM={server.url}"])
-    with serving("mine") as server:
-        assert RemotePipeline.connect([f"MM={server.url}"]), "a name that says nothing is taken on trust"
+    for name in ("iaa-g", "exports/iaa-text-q8_0.gguf"):
+        with serving(name) as server, pytest.raises(RemoteError, match=r"says MM\. Are two addresses swapped"):
+            RemotePipeline.connect([f"MM={server.url}"])
+    for name in ("mine", "photo-to-text", "/data/exports/captions-text", "lora-g"):
+        with serving(name) as server:
+            assert RemotePipeline.connect([f"MM={server.url}"]), "the user says what it is for"
 
 
 def test_a_list_of_models_that_is_none() -> None:
