@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
 from ...config.formats import checked_format
 from ...errors import IAAError, InputError, UsageError, spelled
+from ...images.names import at_home
 from ...jobs.files import read_text
 from ..parser import CommandParser
 
@@ -267,7 +268,7 @@ def read_format(text: str) -> str:
     """
     from ...text.formats import format_check
 
-    format = checked_format(read_text(Path(text)) if text.lower().endswith(".json") else text)
+    format = checked_format(read_text(Path(at_home(text))) if text.lower().endswith(".json") else text)
     if not format:
         raise InputError("it is empty. Leave it out for free answers.")
     format_check(format)
