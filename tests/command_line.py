@@ -56,6 +56,18 @@ def pipe_in(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
 
+def run_where_nothing_can_be_written(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs ``iaa`` in a process whose files may not grow, as on a full disk. Not on Windows."""
+    code = (
+        "import resource, sys, tempfile\n"
+        "tempfile.gettempdir()\n"  # which tries it out
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "from iaa_runtime.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
 def run_module(project: Path, arguments: list[str], typed: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     """Runs ``python -m iaa_runtime`` in a process of its own."""
     path = os.pathsep.join(filter(None, [str(project), os.environ.get("PYTHONPATH", "")]))

@@ -58,11 +58,15 @@ class Adaptors:
 
         Raises:
             AdaptorError: a file is broken, or was taught on another model.
-            InputError: a strength is no number.
+            InputError: what is given names none, or a strength is no number.
         """
         found: list[Chosen] = []
         for one in given:
-            what, strength = one if isinstance(one, tuple) else (one, 1.0)
+            what, strength = one if isinstance(one, tuple) and len(one) == 2 else (one, 1.0)
+            if not isinstance(what, (str, os.PathLike, Adaptor)):
+                raise InputError(
+                    f"{spelled(what)} names no adaptor. Give a file or (file, strength), and no list of them."
+                )
             strength = checked_strength(strength)
             adaptor = what if isinstance(what, Adaptor) else read_adaptor(os.path.expanduser(what))
             where = "The adaptor" if isinstance(what, Adaptor) else f"The adaptor {what}"

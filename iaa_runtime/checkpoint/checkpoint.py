@@ -33,6 +33,9 @@ DEMO_CHECKPOINT = Path(__file__).parents[1] / "demo_checkpoint"
 PRECISION = "iaa_precision"
 """The setting of config.json that says to what a checkpoint's large matrices were converted."""
 
+FULL = "full"
+"""Asks for large matrices as they were published, in the dtype of all others."""
+
 CONVERT_AGAIN = (
     "It was converted for other tasks: convert the checkpoint it was made from for this one too (iaa convert --task)."
 )
@@ -49,7 +52,8 @@ class Checkpoint:
     """An IAA checkpoint in the published layout.
 
     Args:
-        path: the folder, or one weight file that holds everything, with config.json and tokenizer.json beside it.
+        path: the folder (or a .json file in it), or one weight file that holds everything, with config.json and
+            tokenizer.json beside it.
         vision_tower: folder of the CLIP tower, when it is neither in the shards nor where the config says.
 
     Attributes:
@@ -73,6 +77,8 @@ class Checkpoint:
                 f"There is no checkpoint at {path}. Give a folder with config.json and the weights."
                 + fetch * (re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()) is not None)
             )
+        if path.is_file() and path.suffix.lower() == ".json":  # config.json, or an index
+            path = path.parent
         self.folder = path.parent if path.is_file() else path
         self.config_raw = load_json(self.folder / "config.json")
         self.precision: str | None = self.config_raw.get(PRECISION)
@@ -141,15 +147,18 @@ class Checkpoint:
     def resolve_precision(self, wanted: str | None) -> str | None:
         """The precision to open it in: the one it was converted to, else ``wanted``.
 
+        Args:
+            wanted: None for what it was converted to, if it was; ``FULL`` only for what was not.
+
         Raises:
             ConfigError: it was converted to another than ``wanted``.
         """
         if self.precision is not None and wanted not in (None, self.precision):
             raise ConfigError(
                 f"{self.folder} was converted to {self.precision}, of which nothing else can be made. Open it as "
-                f"it is, or convert the checkpoint that it was made from to {wanted}."
+                f"it is, or the checkpoint that it was made from in {wanted}."
             )
-        return self.precision or wanted
+        return self.precision or (None if wanted == FULL else wanted)
 
     def merged_for(self, task: Task) -> Any:
         """The setting ``MERGED`` as far as it is about a task; None if nothing was merged for it.

@@ -34,7 +34,7 @@ def find_tower(
         name: what its config calls the tower (``mm_vision_tower``): a path below the checkpoint's folder or beside
             it, or the name of a repository. A stranger wrote it, so it names no other place: of an absolute path, as
             configs bring along from their author's machine, the last name counts.
-        given: the folder that the user names; only there and in the shards is looked then.
+        given: the folder, or a file in it, that the user names; only there and in the shards is looked then.
 
     Returns:
         The tower, or None; and the places where it is not, in words.
@@ -46,6 +46,7 @@ def find_tower(
     prefix = find_tower_prefix(files.names)
     if given is not None:
         given = Path(os.path.expanduser(given))  # which leaves a user that does not exist as it is
+        given = given.parent if os.path.isfile(given) else given
         tower = _tower_in(given, searched)
         if tower is None and prefix is not None and _has_config(given):
             tower = Tower(files, prefix, _vision_config(given))

@@ -248,8 +248,8 @@ def new_folder(out: Path) -> Iterator[Path]:
             out.mkdir(exist_ok=True)
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise InputError(
-                f"{out} cannot be written ({error.strerror}); nothing is left of it. Free space there, or choose an "
-                "--out on another disk."
+                f"{out} cannot be written ({error.strerror}); nothing is left of it. Free space there, or choose a "
+                "place on another disk."
             ) from error
         raise
     finally:

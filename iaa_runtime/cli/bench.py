@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import torch
 
@@ -64,14 +65,20 @@ def run(options: argparse.Namespace) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     results = benchmark.run(settings, log)
-    if options.out is not None:
-        make_folder(options.out.parent)
-        write_bytes(options.out, json.dumps(results, indent=1).encode() + b"\n", overwrite=options.overwrite)
-    if options.json:
+    try:
+        if options.out is not None:
+            make_folder(options.out.parent)
+            write_bytes(options.out, json.dumps(results, indent=1).encode() + b"\n", overwrite=options.overwrite)
+    finally:  # what took minutes is told, too, where it cannot be written
+        _tell(results, options.json)
+    return 0
+
+
+def _tell(results: dict[str, Any], as_json: bool) -> None:
+    if as_json:
         print_json(results)
-        return 0
+        return
     print(report.machine_lines(results["machine"]))
     print(report.memory_line(results["memory"]) + "\n")
     print(report.table(results["rows"]))
     print("".join(f"\n{note}" for note in results["notes"]))
-    return 0

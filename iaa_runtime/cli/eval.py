@@ -211,9 +211,15 @@ def _score_shapes(options: argparse.Namespace, pipeline: Pipeline) -> None:
     progress.finish(options.scenes)
     origin = _origin(options, pipeline, options.scenes, {"scenes": options.scenes})
     result = as_dict(tally) | {"details": details(tally), "origin": origin}
-    if options.report:
-        write_shapes_page(Path(options.report), result, overwrite=options.overwrite)
-    if options.json:
+    try:
+        if options.report:
+            write_shapes_page(Path(options.report), result, overwrite=options.overwrite)
+    finally:  # what took minutes is told, too, where it cannot be written
+        _tell_shapes(result, options.json)
+
+
+def _tell_shapes(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
         print_json(result)
     else:
         for name, value in result["measures"].items():

@@ -49,11 +49,16 @@ def run_boxes(options: argparse.Namespace, outputs: Outputs) -> None:
 
 
 def _report(options: argparse.Namespace, cases: Sequence[BoxCase], origin: Mapping[str, Any]) -> None:
-    summary = summarize_boxes(cases)
-    if options.out:
-        make_folder(Path(options.out).parent)
-        write_jsonl(Path(options.out), map(case_record, cases), overwrite=options.overwrite)
-        write_origin(Path(options.out), origin)
+    try:
+        if options.out:
+            make_folder(Path(options.out).parent)
+            write_jsonl(Path(options.out), map(case_record, cases), overwrite=options.overwrite)
+            write_origin(Path(options.out), origin)
+    finally:  # what took minutes is told, too, where it cannot be written
+        _tell(options, summarize_boxes(cases), origin)
+
+
+def _tell(options: argparse.Namespace, summary: dict[str, Any], origin: Mapping[str, Any]) -> None:
     if options.json:
         print_json(summary | {"origin": origin})
         return

@@ -19,6 +19,7 @@ from ..model.dtypes import dtype_name, embedding_dtype, pick_dtype
 from ..model.linear.kinds import stored_kinds
 from ..model.store import kinds_in
 from ..text.printable import printable
+from ..text.tokenizer_file import checked_tokenizer
 from .opening import open_checkpoint
 from .output import print_json, size_text
 
@@ -54,6 +55,8 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         stored = bank_shapes(bank, config, vision, kinds), whole_numbers(bank, config, vision, kinds)
         if problem := _reason(partial(checkpoint.check, bank, *stored)):
             missing.append(problem)
+    if problem := _reason(partial(checked_tokenizer, checkpoint.folder)):
+        missing.append(problem)
     tasks = [task for task in Task if parameters.keys() >= set(task.banks) - {"vision"}]
     formats = {task: _formats(checkpoint, task) for task in tasks}
     return {

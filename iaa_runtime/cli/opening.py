@@ -45,7 +45,7 @@ def open_model(options: argparse.Namespace, *tasks: Task) -> IAAPipeline:
         _folder(options),
         dtype=options.dtype,
         device=options.device,
-        precision=None if options.precision == "full" else options.precision,
+        precision=options.precision,
         vision_tower=_place("--vision-tower", options.vision_tower),
         download=options.download and not getattr(options, "dry_run", False),
     )
@@ -60,9 +60,8 @@ def open_to_teach(options: argparse.Namespace) -> IAAPipeline:
     from ..teaching.frozen import open_frozen
 
     folder = _fetched(options)
-    precision = None if options.precision == "full" else options.precision
     tower = _place("--vision-tower", options.vision_tower)
-    pipeline = open_frozen(folder, options.dtype, options.device, precision, tower)
+    pipeline = open_frozen(folder, options.dtype, options.device, options.precision, tower)
     tell_of_demo(pipeline)
     return pipeline
 

@@ -8,6 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UsageError
+from ..images.names import at_home
+
+PATHS = ("FILE", "DIR", "PICTURE", "DATA")
+"""How the names of values begin that are paths."""
 
 Rule = Callable[[argparse.Namespace], object]
 """Raises :class:`UsageError` for arguments that do not go together."""
@@ -86,6 +90,11 @@ class CommandParser(argparse.ArgumentParser):
             self.print_usage(sys.stderr)
             raise
         return options, []
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Converts an argument; of a path, ``~`` is the home folder: in ``--out=~/x`` no shell says so."""
+        is_path = isinstance(action.metavar, str) and action.metavar.startswith(PATHS)
+        return super()._get_value(action, at_home(arg_string) if is_path else arg_string)
 
     def _take(self, options: argparse.Namespace, words: Sequence[str]) -> None:
         """Appends words to the argument of several values."""

@@ -20,6 +20,11 @@ def unquoted(text: str) -> str:
     return text[1:-1] if is_quoted else text
 
 
+def at_home(text: str) -> str:
+    """The path with the home folder for its ``~``, which a shell leaves there in quotes, behind ``=``, or at all."""
+    return text if os.path.lexists(text) else os.path.expanduser(text)
+
+
 def slug(text: str) -> str:
     """``text`` as a part of a file name: at most 40 characters of words in any script, joined by hyphens."""
     return "-".join(re.findall(r"\w+", text.lower()))[:40].strip("-") or "box"

@@ -23,7 +23,7 @@ from .asking import Request as Request
 from .asking import TextAnswer as TextAnswer
 from .chat import Chat, Reply
 from .choices import Choice, best_of, checked_choices
-from .given import Images, as_list, as_pictures, one_each, plain_boxes
+from .given import Images, as_list, as_pictures, plain_boxes, text_of_each
 from .grounding import Grounder, choosing, grounding
 from .options import OnText as OnText
 from .options import OnToken as OnToken
@@ -69,7 +69,7 @@ class Pipeline(Grounder):
         """
         config = GenerationConfig.for_task(Task.MM, **options)
         each = as_list(images)
-        prompts = [prompt] * len(each) if isinstance(prompt, str) else one_each(prompt, len(each), "prompts")
+        prompts = text_of_each(prompt, len(each), "prompt")
         questions = (Question.about(to_picture(image), text) for image, text in zip(each, prompts, strict=True))
         request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)
         return [answer.text for answer in self.answer(questions, request)]
@@ -102,7 +102,7 @@ class Pipeline(Grounder):
         """
         wanted = checked_choices(choices)
         each: list[AnyImage | None] = [None] if images is None else [*as_list(images)]
-        asked = [question] * len(each) if isinstance(question, str) else one_each(question, len(each), "questions")
+        asked = text_of_each(question, len(each), "question")
         task = Task.TEXT if images is None else Task.MM
         questions = (
             Question.about(None if image is None else to_picture(image), text)
@@ -161,7 +161,7 @@ class Pipeline(Grounder):
         self,
         images: Images,
         boxes: object,
-        prompt: str = CAPTION_PROMPTS["caption"],
+        prompt: str | Sequence[str] = CAPTION_PROMPTS["caption"],
         *,
         padding: float = 20,
         unit: Unit = "percent",
@@ -176,7 +176,8 @@ class Pipeline(Grounder):
         Args:
             images: one or several.
             boxes: a list of boxes (``x, y, width, height``; or detections) an image, or one list for all.
-            prompt: ``{label}`` stands for the box's label, ``{index}`` for its number in the image, from 1.
+            prompt: for all, or one an image; ``{label}`` stands for the box's label, ``{index}`` for its number in the
+                image, from 1.
             padding: how much of the surroundings is cut out with it, on each side.
             unit: of ``padding``: ``"percent"`` of the box's width and height, or ``"pixels"``.
             on_text: called with (row, new text), rows counted image by image and box by box.
@@ -189,23 +190,22 @@ class Pipeline(Grounder):
             For each image a text a box; an empty one for a box of which the image shows nothing.
 
         Raises:
-            InputError: what is given are no boxes, or there are neither one list of them nor one an image.
+            InputError: what is given are no boxes, or there are neither one list of them nor one an image; or several
+                prompts, but not one an image.
         """
         pictures = as_pictures(images)
         listed = boxes_per_image(plain_boxes(boxes), len(pictures))
+        prompts = text_of_each(prompt, len(pictures), "prompt")
         crops = CropOptions(padding=padding, unit=unit)
         seen = [
-            (picture, box, number)
-            for picture, own in zip(pictures, listed, strict=True)
+            (picture, box, filled(asked, {"label": label_of(box), "index": number}))
+            for picture, own, asked in zip(pictures, listed, prompts, strict=True)
             for number, box in enumerate(own, 1)
             if shown([box], picture.size)
         ]
         questions = (
-            Question.about(
-                picture.crop(crop_rectangle(box, picture.size, crops)),
-                filled(prompt, {"label": label_of(box), "index": number}),
-            )
-            for picture, box, number in seen
+            Question.about(picture.crop(crop_rectangle(box, picture.size, crops)), asked)
+            for picture, box, asked in seen
         )
         config = GenerationConfig.for_task(Task.MM, **options)
         request = Request(Task.MM, config, Listener(on_text, on_token, cancelled), batch_rows=batch_rows)

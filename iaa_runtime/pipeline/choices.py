@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError, spelled
+from ..text.texts import texts
 
 MOST_CHOICES = 64
 """More is a search, not a choice."""
@@ -49,11 +50,11 @@ def checked_choices(choices: Sequence[str]) -> list[str]:
     """The choices without blanks around them.
 
     Raises:
-        InputError: there are fewer than two or more than ``MOST_CHOICES``, or one is empty or given twice.
+        InputError: there are fewer than two or more than ``MOST_CHOICES``, or one is no text, empty or given twice.
     """
     if isinstance(choices, str):
         raise InputError(f"The choices are the text {spelled(choices)}. Give a list of them.")
-    cleaned = [choice.strip() for choice in choices]
+    cleaned = [choice.strip() for choice in texts(choices, "A choice")]
     if not 2 <= len(cleaned) <= MOST_CHOICES:
         raise InputError(f"There are {len(cleaned)} choices. Give 2 to {MOST_CHOICES}.")
     if "" in cleaned:

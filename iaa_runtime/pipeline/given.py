@@ -12,27 +12,39 @@ from ..boxes.answers import Detection
 from ..errors import InputError
 from ..images.load import AnyImage, to_picture
 from ..images.picture import Picture
+from ..text.texts import several, texts
 
 Images = AnyImage | Sequence[AnyImage]
-Phrases = str | Sequence[str] | Sequence[Sequence[str]]
-"""What to look for: one phrase or several, in every image; or a list of them an image."""
+Phrases = str | Sequence[str | Sequence[str]]
+"""What to look for: one phrase or several, in every image; or a list of them, or one alone, an image."""
 
 
-def phrases_of_each(phrases: Phrases, count: int) -> list[Sequence[str]]:
-    """The phrases of each of ``count`` images."""
-    wanted: list[Any] = [phrases] if isinstance(phrases, str) else list(phrases)
+def phrases_of_each(phrases: Phrases, count: int) -> list[list[str]]:
+    """The phrases of each of ``count`` images; raises :class:`InputError` for what are none, or not one list each."""
+    wanted = several(phrases)
     if not wanted and count:
         raise InputError("There is no phrase to look for. Give at least one.")
-    if all(isinstance(phrase, str) for phrase in wanted):
+    lists = [texts(own, "A phrase") for own in wanted]
+    if all(isinstance(own, str) for own in wanted):
         return [wanted] * count
-    return one_each(wanted, count, "lists of phrases")
+    return _one_each(lists, count, "lists of phrases")
 
 
-def one_each(given: Sequence[Any], count: int, what: str) -> list[Any]:
+def text_of_each(given: str | Sequence[str], count: int, what: str) -> list[str]:
+    """One text for all of ``count`` images, or one an image; ``what`` it is, such as ``"prompt"``, is in errors.
+
+    Raises:
+        InputError: it is neither.
+    """
+    each = texts(given, f"A {what}")
+    return each * count if isinstance(given, str) else _one_each(each, count, f"{what}s")
+
+
+def _one_each(given: list[Any], count: int, what: str) -> list[Any]:
     """What is given for each of ``count`` images; raises :class:`InputError` for another number."""
     if len(given) != count:
         raise InputError(f"There are {len(given)} {what} for {count} images. Give one for all, or one an image.")
-    return list(given)
+    return given
 
 
 def plain_boxes(boxes: Any) -> Any:

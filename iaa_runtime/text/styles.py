@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from ..errors import InputError, spelled
 from .prompts import CAPTION_PROMPTS
+from .texts import texts
 
 ENGLISH, CHINESE = "English", "Chinese"
 LANGUAGES = (ENGLISH, CHINESE)
@@ -104,8 +105,8 @@ OPENINGS: dict[str, tuple[str, ...]] = {
 def caption_prompt(
     kind: str = "caption",
     length: str = ANY,
-    extras: Iterable[str] = (),
-    forbid: Iterable[str] = (),
+    extras: str | Iterable[str] = (),
+    forbid: str | Iterable[str] = (),
     language: str = ENGLISH,
     call: str = "",
 ) -> str:
@@ -135,8 +136,8 @@ def caption_prompt(
 def styled(
     question: str,
     length: str = ANY,
-    extras: Iterable[str] = (),
-    forbid: Iterable[str] = (),
+    extras: str | Iterable[str] = (),
+    forbid: str | Iterable[str] = (),
     language: str = ENGLISH,
     call: str = "",
 ) -> str:
@@ -145,20 +146,20 @@ def styled(
     Args:
         question: any.
         length: one of ``LENGTHS``.
-        extras: names of ``EXTRAS``, in any order.
-        forbid: words and phrases that the answer must not contain; the model mostly heeds that.
+        extras: a name of ``EXTRAS``, or several, in any order.
+        forbid: a word or phrase, or several, that the answer must not contain; the model mostly heeds that.
         language: of what is added, one of ``LANGUAGES``.
         call: the name of the person or character that is shown, for captions that teach an image model this name.
 
     Raises:
-        InputError: there is no such length, extra or language.
+        InputError: there is no such length, extra or language; or what is forbidden is no text.
     """
     _check("length", length, tuple(LENGTHS))
     _check("language", language, LANGUAGES)
-    wanted = set(extras)
+    wanted = set(texts(extras, "An extra"))
     for name in sorted(wanted):
         _check("extra", name, tuple(EXTRAS))
-    words = [*forbid, *(OPENINGS[language] if "no opening" in wanted else ())]
+    words = [*texts(forbid, "What is forbidden"), *(OPENINGS[language] if "no opening" in wanted else ())]
     sentences = [
         question,
         LENGTHS[length][language],

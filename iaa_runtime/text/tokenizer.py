@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..config.settings import load_settings
-from ..config.small_files import load_json
 from ..errors import CheckpointError
 from .held_back import held_back
-from .tokenizer_file import LARGEST, check_tokenizer
+from .tokenizer_file import checked_tokenizer
 
 _PANIC = "PanicException"
 _USUAL, _MOST = 16, 256
@@ -28,8 +27,7 @@ def load_tokenizer(folder: Path) -> Any:
         CheckpointError: the file is missing, unreadable, or asks for what may never end.
         ConfigError: a setting of the other two is of the wrong kind.
     """
-    file = folder / "tokenizer.json"
-    check_tokenizer(load_json(file, LARGEST), file)
+    file = checked_tokenizer(folder)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         load_settings(folder / name)
     from transformers import PreTrainedTokenizerFast  # seconds to import

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..config.small_files import load_json
 from ..errors import CheckpointError
 
 LARGEST = 32 << 20
@@ -37,12 +38,19 @@ _UNBOUNDED = re.compile(r"[*+]|\{\d*,\}")
 _MOST_UNBOUNDED = 3
 
 
-def check_tokenizer(content: Mapping[str, Any], file: Path) -> None:
-    """Refuses what would not end, or fill the memory, on texts that are harmless.
+def checked_tokenizer(folder: Path) -> Path:
+    """The ``tokenizer.json`` of a checkpoint's folder, known to be harmless.
 
     Raises:
-        CheckpointError: says which part of the file.
+        CheckpointError: it is missing, unreadable, or would not end, or fill the memory, on texts that are harmless.
     """
+    file = folder / "tokenizer.json"
+    _check(load_json(file, LARGEST), file)
+    return file
+
+
+def _check(content: Mapping[str, Any], file: Path) -> None:
+    """Raises :class:`CheckpointError` that says which part of the file would not end."""
     longest = max(map(len, _tokens(content)), default=0)
     if longest > LONGEST_TOKEN:
         raise CheckpointError(f"A token of {file} has {longest} characters; {LONGEST_TOKEN} are the most. {_REMEDY}")

@@ -47,7 +47,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: own seconds, for a busy machine")
     parser.add_argument("--peer", choices=("none", *PEERS), action="append", help="repeatable (default: all)")
     parser.add_argument("--seed", type=checked(_seed), default=0, metavar="S", help="of the weights and images")
-    parser.add_argument("--folder", metavar="DIR", type=Path, help="keep the checkpoint there, and take it from there")
+    folder = "keep the checkpoint there, and take it from there (default: a temporary folder)"
+    parser.add_argument("--folder", metavar="DIR", type=Path, help=folder)
     parser.add_argument("--out", metavar="FILE.json", type=Path, help="write the figures there")
     add_overwrite_argument(parser)
     add_message_arguments(parser)

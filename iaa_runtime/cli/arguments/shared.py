@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from ...config import DTYPE_NAMES, PRECISIONS, GenerationConfig
 from ...config.formats import checked_format
 from ...errors import IAAError, InputError, UsageError, spelled
+from ...images.names import at_home
 from ...jobs.files import read_text
 from ..parser import CommandParser
 
@@ -120,6 +122,7 @@ def add_model_arguments(parser: CommandParser) -> None:
         "--precision",
         ("full", *PRECISIONS),
         "keep the large matrices in fewer bits than --dtype, for less memory",
+        default=None,
     )
 
 
@@ -148,6 +151,10 @@ def parse_adaptor(text: str) -> tuple[str, float]:
     try:
         strength = float(number)
     except ValueError:
+        if re.fullmatch(r"[+-]?\d*,\d+", number):
+            raise InputError(
+                f"{spelled(number)} is no strength. Write it with a point: {number.replace(',', '.')}."
+            ) from None
         file, strength = text, 1.0
     if not file:
         raise InputError(f"{spelled(text)} names no file. Write FILE, or FILE:STRENGTH.")
@@ -164,11 +171,13 @@ def add_device_arguments(group: argparse._ActionsContainer) -> None:
         help="auto, cpu, cuda, cuda:1, mps, … (default: $IAA_DEVICE, or auto)",
     )
     purpose = "auto is 16 bit where the device computes in it, else fp32"
-    _add_choice(group, "--dtype", ("auto", *DTYPE_NAMES), purpose)
+    _add_choice(group, "--dtype", ("auto", *DTYPE_NAMES), purpose, default="auto")
 
 
-def _add_choice(group: argparse._ActionsContainer, option: str, choices: tuple[str, ...], purpose: str) -> None:
-    """Adds an option whose default, the first choice, the environment may change."""
+def _add_choice(
+    group: argparse._ActionsContainer, option: str, choices: tuple[str, ...], purpose: str, default: str | None
+) -> None:
+    """Adds an option whose default, a choice or None for what the checkpoint has, the environment may change."""
     variable = f"IAA_{option[2:].upper()}"
 
     def choice(text: str) -> str:
@@ -180,9 +189,9 @@ def _add_choice(group: argparse._ActionsContainer, option: str, choices: tuple[s
     group.add_argument(
         option,
         type=checked(choice),
-        default=os.environ.get(variable) or choices[0],
+        default=os.environ.get(variable) or default,
         metavar=f"{{{','.join(choices)}}}",
-        help=f"{purpose} (default: ${variable}, or {choices[0]})",
+        help=f"{purpose} (default: ${variable}, or {default or 'as stored'})",
     )
 
 
@@ -267,7 +276,7 @@ def read_format(text: str) -> str:
     """
     from ...text.formats import format_check
 
-    format = checked_format(read_text(Path(text)) if text.lower().endswith(".json") else text)
+    format = checked_format(read_text(Path(at_home(text))) if text.lower().endswith(".json") else text)
     if not format:
         raise InputError("it is empty. Leave it out for free answers.")
     format_check(format)

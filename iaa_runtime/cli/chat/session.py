@@ -10,7 +10,7 @@ from typing import Any
 from ...config import Task
 from ...errors import InputError
 from ...images.load import load_image
-from ...images.names import unquoted
+from ...images.names import at_home, unquoted
 from ...jobs.files import write_jsonl
 from ...pipeline.chat import Chat
 from ..arguments.chat import SENTENCE_OF_G
@@ -139,5 +139,4 @@ class Session:
 
 def _path(text: str) -> str:
     """A path as one types it where no shell reads it first: in quotes, or in the home folder."""
-    text = unquoted(text)
-    return text if os.path.lexists(text) else os.path.expanduser(text)
+    return at_home(unquoted(text))

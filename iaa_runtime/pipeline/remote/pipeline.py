@@ -12,6 +12,7 @@ from ...config import GenerationConfig, Task
 from ...errors import Cancel, InputError, RemoteError
 from ...text.conversation import Conversation
 from ...text.formats import format_check
+from ...text.texts import texts
 from ..base import Listener, Pipeline, Question, Request, TextAnswer
 from .client import Growth, request_body
 from .formats import check_formatted
@@ -60,7 +61,7 @@ class RemotePipeline(Pipeline):
     @classmethod
     def connect(
         cls,
-        servers: Sequence[str],
+        servers: str | Sequence[str],
         concurrency: int = CONCURRENCY,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
@@ -69,14 +70,14 @@ class RemotePipeline(Pipeline):
         """Asks servers which tasks they have.
 
         Args:
-            servers: as for :func:`.servers.find_tasks`, whose errors this raises.
+            servers: one, or several: as for :func:`.servers.find_tasks`, whose errors this raises.
             concurrency: requests at once.
             timeouts: how long is waited for an answer, later on.
             retries: how often it is asked again, later on.
             cancelled: True raises :class:`iaa_runtime.errors.Cancelled` at once.
         """
         cancel_token = CancelToken()
-        tasks = cancellable(lambda: find_tasks(servers, cancel_token), cancel_token, cancelled)
+        tasks = cancellable(lambda: find_tasks(texts(servers, "A server"), cancel_token), cancel_token, cancelled)
         return cls(tasks, concurrency, timeouts, retries)
 
     @property

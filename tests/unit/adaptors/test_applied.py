@@ -337,4 +337,7 @@ def test_files_are_read_by_name(folder: Path, tmp_path: Path, monkeypatch: pytes
             assert chosen[0][0].task is Task.G
     with pytest.raises(InputError), model.adaptors.using((file, float("nan"))):
         pass
+    for wrong in ([file], (file, 0.5, 1), None, 3):
+        with pytest.raises(InputError, match="names no adaptor"), model.adaptors.using(wrong):  # type: ignore[arg-type]
+            pass
     assert model.adaptors.active == ()

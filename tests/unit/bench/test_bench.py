@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import cast
 
 import pytest
 import torch
+from command_line import run_where_nothing_can_be_written
 
 from iaa_runtime import IAAModel
 from iaa_runtime.bench import report, roofline
@@ -151,6 +153,17 @@ def test_a_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     served = importlib.util.find_spec("vllm") is not None
     assert ("vLLM x1" in rows) == ("vLLM text" in rows) == served
     assert results["notes"] == ([] if served else ["vLLM is not installed here: pip install vllm"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a limit of files that Windows does not have")
+def test_figures_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    kept_checkpoint(tmp_path, "tiny", 0, print)
+    words = ["bench", "--size", "tiny", "--only", "load", "--folder", str(tmp_path), "--out", str(tmp_path / "a.json")]
+    run = run_where_nothing_can_be_written([*words, "--json"])
+    assert run.returncode == 1 and "a.json cannot be written (File too large). Free space there" in run.stderr
+    assert len(json.loads(run.stdout)["rows"]) == 3 and not (tmp_path / "a.json").exists()
+    told = run_where_nothing_can_be_written(["bench", "--size", "tiny", "--folder", str(tmp_path / "new")]).stderr
+    assert "choose a place on another disk" in told and "--out" not in told
 
 
 def test_a_torch_that_is_too_old_for_transformers_is_told_of(

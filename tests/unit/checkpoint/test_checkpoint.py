@@ -56,6 +56,13 @@ def test_a_folder_without_config(tmp_path: Path) -> None:
     assert "no config.json in" in complaint(tmp_path)
 
 
+def test_a_file_stands_for_its_folder(folder: Path) -> None:
+    """As a file dialog or TAB completes it; of weight files, each may be a checkpoint of its own."""
+    opened = Checkpoint(folder / "config.json", folder / "clip" / "config.json")
+    assert opened.folder == folder and opened.files.files == [folder / "model.safetensors"]
+    assert opened.vision == Checkpoint(folder).vision is not None
+
+
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe\x00"])
 def test_broken_json(folder: Path, content: bytes) -> None:
     (folder / "config.json").write_bytes(content)

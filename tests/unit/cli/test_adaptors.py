@@ -43,7 +43,13 @@ def test_a_file_and_its_strength(text: str, file: str, strength: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("", "names no file"), (":0.5", "names no file"), ("a:nan", "strength"), ("a:1e999", "strength")],
+    [
+        ("", "names no file"),
+        (":0.5", "names no file"),
+        ("a:nan", "strength"),
+        ("a:1e999", "strength"),
+        ("a:0,5", "with a point: 0.5"),
+    ],
 )
 def test_what_is_neither(text: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):

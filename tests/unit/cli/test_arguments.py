@@ -100,6 +100,34 @@ def test_what_has_an_effect_is_none(words: list[str]) -> None:
     make_parser().parse_args(["text", "--prompt", "a", *words])
 
 
+AT_HOME = [
+    [*GROUND, "--draw=~/a.png", "--mask=~/b.png", "--crops=~/c", "--model=~/m", "--vision-tower=~/t"],
+    ["ground", "~/a.png", "--image=~/b.png", "--phrase", "a"],
+    [*ANNOTATE[:2], "--out=~/job", "--caption", "--coco=~/a.json", "--page=~/a.html", "--imagefolder=~/i"],
+    ["eval", "refcoco", "--annotations=~/a", "--images=~/i", "--out=~/o", "--report=~/r"],
+    ["teach", "~/data", "--images=~/i", "--task", "MM", "--out=~/a.safetensors"],
+    ["bench", "--out=~/a.json", "--folder=~/f"],
+    ["caption", "a.png", "--adaptor=~/it.safetensors:0.5", "--boxes=~/b.json"],
+]
+
+
+@pytest.mark.parametrize("words", AT_HOME, ids=lambda words: words[0])
+def test_a_home_folder_that_no_shell_puts_there(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a sign of equality."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, os.path.abspath("somebody"))
+    read = str(vars(make_parser().parse_args(words)))
+    assert read.count("somebody") == "".join(words).count("~") and "~" not in read
+
+
+def test_what_is_called_like_the_home_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~" / "a.png").touch()
+    options = make_parser().parse_args(["caption", "~/a.png", "--prompt=~/a", "--stop", "~"])
+    assert (options.image, options.prompt, options.stop) == (["~/a.png"], "~/a", ["~"])
+
+
 def test_pictures_are_words_and_the_old_option_works_too() -> None:
     words = ["caption", "a.png", "--json", "b.png", "c.png", "--image", "d.png"]
     assert make_parser().parse_args(words).image == ["a.png", "d.png", "b.png", "c.png"]

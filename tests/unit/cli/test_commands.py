@@ -262,7 +262,20 @@ def test_info_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["info", "--model", str(folder), "--json"]) == 1
     (about,) = records(capsys)
     assert about["vision"] is None
-    assert "missing/clip" in about["missing"][0]
+    assert len(about["missing"]) == 1 and "missing/clip" in about["missing"][0]
+
+
+def test_info_says_that_a_tokenizer_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without which no command opens the folder."""
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    assert main(["info", "--model", str(folder)]) == 0
+    (folder / "tokenizer.json").write_text("{")
+    assert main(["info", "--model", str(folder)]) == 1
+    assert f"Missing: {folder / 'tokenizer.json'} is not valid JSON" in capsys.readouterr().out
+    (folder / "tokenizer.json").unlink()
+    assert main(["info", "--model", str(folder), "--json"]) == 1
+    (missing,) = records(capsys)[0]["missing"]
+    assert missing.startswith(f"There is no tokenizer.json in {folder}.")
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,20 @@ COUNT = {"type": "integer", "minimum": 0, "maximum": 9}
 SCHEMA = {"type": "object", "properties": {"count": COUNT}, "required": ["count"]}
 
 
-def test_a_schema_typed_or_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schema_typed_or_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     picture, schema = tmp_path / "scene.png", tmp_path / "schema.JSON"
     draw_scene(make_scene(3)).save(picture)
     schema.write_text(json.dumps(SCHEMA, indent=1))
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
     told = []
-    for given in (str(schema), json.dumps(SCHEMA)):
+    for given in (str(schema), json.dumps(SCHEMA), "~/schema.JSON"):
         asks = ["caption", str(picture), "--prompt", "How many shapes are there?", "--format", given, "--json", *FP32]
         assert main(asks) == 0
         told += records(capsys)
-    assert told[0] == told[1]
+    assert told[0] == told[1] == told[2]
     assert list(json.loads(told[0]["caption"])) == ["count"] and json.loads(told[0]["caption"])["count"] in range(10)
 
 

@@ -159,6 +159,16 @@ def test_a_folder_that_was_converted_with_more_in_4_bits(
     assert json.loads(capsys.readouterr().out)["missing"] == []
 
 
+def test_no_full_precision_is_made_of_what_was_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It ran in int8 without a word."""
+    made = convert(Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY)), "int8", tmp_path / "int8")
+    asks = ["text", "--prompt", "a", "--max-new-tokens", "1", "--model"]
+    assert main([*asks, str(made)]) == main([*asks, str(made), "--precision", "int8"]) == 0
+    assert main([*asks, str(tmp_path / "source"), "--precision", "full"]) == 0
+    assert main([*asks, str(made), "--precision", "full"]) == 1
+    assert "converted to int8, of which nothing else can be made" in capsys.readouterr().err
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     source = Checkpoint(make_checkpoint(tmp_path / "source", GEOMETRY))
     made = Checkpoint(convert(source, "int8", tmp_path / "int8"))

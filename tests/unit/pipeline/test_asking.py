@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -45,6 +46,25 @@ def test_each_image_may_have_its_own_question(demo: IAAPipeline, scenes: list[Im
         assert alone.probabilities == pytest.approx(choice.probabilities, abs=1e-5)
     with pytest.raises(InputError, match="2 questions for 3 images"):
         demo.choose(scenes, questions[:2], ["yes", "no"])
+
+
+def test_an_image_may_have_one_phrase_and_another_a_list(demo: IAAPipeline, scenes: list[Image.Image]) -> None:
+    mixed = demo.presence(scenes[:2], ["the circle", ["the square", "the star"]])
+    alone = [demo.presence(scenes[0], "the circle")[0], demo.presence(scenes[1], ["the square", "the star"])[0]]
+    assert mixed == [pytest.approx(own, abs=1e-5) for own in alone]
+    with pytest.raises(InputError, match="2 lists of phrases for 3 images"):
+        demo.ground(scenes, ["the circle", ["the square"]])
+
+
+@pytest.mark.parametrize("given", [None, 3, [3], [["the circle", None]], b"the circle"])
+def test_what_is_no_text_is_no_phrase_and_no_question(demo: IAAPipeline, given: Any) -> None:
+    for find in (demo.ground, demo.presence):
+        with pytest.raises(InputError, match=r"A phrase is a text, and .* is none. Give a text, or a list of texts\."):
+            find(WHITE, given)
+    with pytest.raises(InputError, match=r"A prompt is a text, and .* is none"):
+        demo.caption(WHITE, given)
+    with pytest.raises(InputError, match=r"A question is a text, and .* is none"):
+        demo.choose(WHITE, given, ["yes", "no"])
 
 
 def test_without_a_picture_the_language_model_chooses(demo: IAAPipeline) -> None:
@@ -109,6 +129,10 @@ def test_boxes_are_cut_out_and_asked_about(demo: IAAPipeline, scenes: list[Image
     assert texts[0] == demo.caption(crop, "What is 1, the thing?")
     (alike,) = demo.caption_boxes(scenes[0], boxes[0], padding=5, unit="pixels")
     assert alike == demo.caption(scenes[0].crop((5, 5, 65, 55)))
+    each = demo.caption_boxes(scenes, boxes, ["What is {index}, the {label}?", "unasked", "unasked"])
+    assert each == texts
+    with pytest.raises(InputError, match="2 prompts for 3 images"):
+        demo.caption_boxes(scenes, boxes, ["What is it?"] * 2)
 
 
 @pytest.mark.parametrize("asks", ["choose", "presence", "label", "caption_boxes"])

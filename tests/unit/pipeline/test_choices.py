@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -47,11 +48,13 @@ def test_yes_counts_in_every_spelling() -> None:
         ("yes", "Give a list"),
         ([], "0 choices"),
         (["yes"], "1 choices"),
+        ([1, 2], "A choice is a text, and 1 is none"),
+        (None, "A choice is a text, and None is none"),
         (["yes", " "], "Choice 2 is empty"),
         (["yes", "no", "yes "], "'yes' is given twice"),
         ([str(n) for n in range(MOST_CHOICES + 1)], "Give 2 to"),
     ],
 )
-def test_what_is_no_choice_is_refused(choices: list[str], said: str) -> None:
+def test_what_is_no_choice_is_refused(choices: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         checked_choices(choices)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_where_nothing_can_be_written
 
 from iaa_runtime.boxes.answers import Detection
 from iaa_runtime.cli import main
@@ -97,6 +99,16 @@ def test_a_record_of_somebody_else_is_not_replaced(
     assert main(["eval", "boxes", *asks]) == 1
     assert "no record of a run" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["a.jsonl.about.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a limit of files that Windows does not have")
+@pytest.mark.parametrize("asks", ["boxes", "shapes"])
+def test_scores_that_cannot_be_written_are_told(folder: Path, tmp_path: Path, asks: str) -> None:
+    boxes = ["boxes", str(folder / SHARD), "--images", str(folder), "--out", str(tmp_path / "a")]
+    shapes = ["shapes", "--scenes", "1", "--report", str(tmp_path / "a")]
+    run = run_where_nothing_can_be_written(["eval", *(boxes if asks == "boxes" else shapes), "--json"])
+    assert run.returncode == 1 and "cannot be written (File too large). Free space there" in run.stderr
+    assert json.loads(run.stdout)["origin"]["count"] and not list(tmp_path.iterdir())
 
 
 def case(boxes: int, found: int, picture: str = "a.png") -> BoxCase:

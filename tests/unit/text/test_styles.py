@@ -55,6 +55,10 @@ def test_length_extras_and_forbidden_words_follow_in_a_fixed_order() -> None:
     )
 
 
+def test_one_word_or_extra_alone_is_not_taken_letter_by_letter() -> None:
+    assert caption_prompt(extras="lighting", forbid="photo") == caption_prompt(extras=["lighting"], forbid=["photo"])
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_opening_forbids_the_usual_ones(language: str) -> None:
     quoted = "“{}”" if language == CHINESE else '"{}"'
@@ -83,6 +87,8 @@ def test_any_question_can_be_styled() -> None:
         ({"length": "endless"}, "There is no length 'endless'. Choose one of: any, very short"),
         ({"extras": ["smell"]}, "There is no extra 'smell'. Choose one of: lighting, camera"),
         ({"language": "Latin"}, "There is no language 'Latin'. Choose one of: English, Chinese"),
+        ({"extras": [3, "lighting"]}, "An extra is a text, and 3 is none. Give a text, or a list of texts."),
+        ({"forbid": None}, "What is forbidden is a text, and None is none. Give a text, or a list of texts."),
         ({"kind": "tags", "length": "long"}, "'tags' is a list, which is as long as there is something to list"),
     ],
 )

@@ -220,6 +220,8 @@ def test_nobody_there() -> None:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(RemoteError, match=r"gave no answer, asked 3 times.*refused.*Is it up"):
         RemotePipeline.connect([address])
+    with pytest.raises(RemoteError, match=f"The server {address}/v1 gave no answer"):
+        RemotePipeline.connect(address)  # alone, not in a list
 
 
 def test_a_server_that_comes_back_is_found_again(server: ModelServer) -> None:
