@@ -58,6 +58,11 @@ def as_it_is(file: Path) -> tuple[str, int, int] | None:
     return (str(file), about.st_mtime_ns, about.st_size)
 
 
+def stem_of(name: str) -> str:
+    """A new adaptor's name as its file has it, without the suffix."""
+    return name.strip().removesuffix(SUFFIX)
+
+
 def new_adaptor_file(name: str) -> Path:
     """Where an adaptor that is to be taught goes: right into :func:`own_folder`, whatever is there already.
 
@@ -67,7 +72,7 @@ def new_adaptor_file(name: str) -> Path:
     Raises:
         InputError: it is no such name, or another folder has an adaptor of that name.
     """
-    stem = name.strip().removesuffix(SUFFIX)
+    stem = stem_of(name)
     if not stem or not stem.isprintable() or _NO_NAME.search(stem) or len(os.fsencode(stem)) > LONGEST_NAME:
         raise InputError(
             f"'name' is {spelled(name)}, which is no name of one file, or takes more than {LONGEST_NAME} bytes. Give a "

@@ -22,7 +22,7 @@ from ..iaa_runtime.teaching.results import Taught, taught_before
 from ..iaa_runtime.teaching.scores import told
 from ..iaa_runtime.teaching.teach import teach
 from ..iaa_runtime.text.prompts import CAPTION_PROMPTS, grounding_question
-from .adaptor_files import as_it_is, new_adaptor_file
+from .adaptor_files import as_it_is, new_adaptor_file, stem_of
 from .boxes_common import SKIP, box_input
 from .host import ModelHandle, check_interrupt, intermediate
 from .inputs import Node
@@ -146,8 +146,9 @@ def check_only_one(hidden: Any, name: Any) -> None:
     if own is None:
         return
     for node in graph.values():
-        alike = node["class_type"] == own["class_type"] and node["inputs"].get("name") == own["inputs"].get("name")
-        if alike and node["inputs"] != own["inputs"]:
+        names = [each["inputs"].get("name") for each in (node, own)]
+        first, second = (stem_of(name) if isinstance(name, str) else name for name in names)  # a link is a list
+        if node["class_type"] == own["class_type"] and first == second and node["inputs"] != own["inputs"]:
             raise InputError(
                 f"'name': two IAA Teach of this graph are called {spelled(first_of(name))}, and the one would replace "
                 "the file of the other. Give each a name of its own."

@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..config.small_files import LFS_POINTER, NOT_FETCHED
+from ..config.small_files import LFS_POINTER, NOT_FETCHED, is_lfs_pointer
 from ..errors import CheckpointError
 from .pickles import is_tame, is_zip
 from .staging import Staging
@@ -322,6 +322,8 @@ class _PickledFile(WeightFile):
 
     def entries(self) -> Iterator[Entry]:
         if not is_tame(self.file):
+            if is_lfs_pointer(self.file):
+                raise CheckpointError(f"{self.file} {NOT_FETCHED}")
             raise CheckpointError(
                 f"{self.file} cannot be read as PyTorch weights: it is broken, compressed, or holds more than tensors, "
                 "which could run code or never end and is never opened. Fetch the file again, or use safetensors."

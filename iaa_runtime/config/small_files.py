@@ -22,7 +22,16 @@ DEEPEST = 64
 
 LFS_POINTER = b"version https://git-lfs"
 """How the few lines begin that Git leaves in place of a large file."""
-NOT_FETCHED = "is a Git LFS pointer, not the file. Run 'git lfs pull' in its folder, or fetch the file with --download."
+NOT_FETCHED = "is a Git LFS pointer, not the file. Run 'git lfs pull' in its folder, or download the file itself."
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether Git left a pointer in place of the file; False for what cannot be read."""
+    try:
+        with path.open("rb") as opened:
+            return opened.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def load_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def at_home(text: str) -> str:
 
 def slug(text: str) -> str:
     """``text`` as a part of a file name: at most 40 characters of words in any script, joined by hyphens."""
-    return "-".join(re.findall(r"\w+", text.lower()))[:40].strip("-") or "box"
+    composed = unicodedata.normalize("NFC", text.lower())
+    # Vowels of many scripts are marks, of which a regular expression's \w knows nothing.
+    kept = (c if c == "_" or unicodedata.category(c)[0] in "LMN" else " " for c in composed)
+    return "-".join("".join(kept).split())[:40].strip("-") or "box"
 
 
 def is_pattern(text: str) -> bool:

@@ -22,12 +22,12 @@ _SEPARATOR = re.compile(
     r"(?:[;、；]|[,，](?!(?<=\d[,，])\d{3}(?!\d)))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
     re.I,
 )
-_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL | re.IGNORECASE)
+_JSON = re.compile(r"[\[{]")
 _AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
 _QUOTED = re.compile(r"[“”]|(?<![0-9A-Za-zÀ-ɏ])[\"'‘*_`]{1,3}([^\"'‘’*_`]*)[\"'’*_`]{1,3}(?![0-9A-Za-zÀ-ɏ])")
 """Marks in pairs; beside a Latin letter or a digit one may be an apostrophe or inches."""
 _ARTICLE = re.compile(r"(?:an?|the|some|and)\s+", re.IGNORECASE)
-_AROUND = " \t\"'`*_.!?…:-–—•“”‘’。！？"
+_AROUND = " \t\"'`[]{}*_.!?…:-–—•“”‘’。！？"
 _NOTHING = {"none", "nothing", "n/a", "etc"}
 
 
@@ -50,9 +50,10 @@ def listed_objects(text: str) -> list[str]:
 
 
 def _of_json(text: str) -> list[str] | None:
-    """The strings of a JSON list, alone, as an object's only value, or fenced; None where it is none."""
+    """The strings of the first JSON list, alone or as an object's only value, whatever is said around; or None."""
+    begin = _JSON.search(text)
     try:
-        value = json.loads(_FENCE.sub(r"\1", text))
+        value, _ = json.JSONDecoder().raw_decode(text, begin.start()) if begin else (None, 0)
     except (ValueError, RecursionError):
         return None
     if isinstance(value, dict) and len(value) == 1:

@@ -96,8 +96,9 @@ def test_two_nodes_do_not_write_one_file(client: Client) -> None:
     twice = graph("twice", steps=1, overwrite=True)
     twice["same"] = twice["teach"]
     assert client.run(twice).error == ""
-    twice["same"] = {"class_type": "IAA_Teach", "inputs": twice["teach"]["inputs"] | {"steps": 2}}
-    assert "two IAA Teach of this graph are called 'twice'" in client.run(twice).error
+    for name in ("twice", " twice", "twice.safetensors"):
+        twice["same"] = {"class_type": "IAA_Teach", "inputs": twice["teach"]["inputs"] | {"steps": 2, "name": name}}
+        assert "two IAA Teach of this graph are called 'twice'" in client.run(twice).error.replace(name, "twice")
 
 
 def test_pictures_that_were_damaged_or_deleted_make_no_other_adaptor_of_it(client: Client) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iaa_runtime.images.names import expanded, matching
+from iaa_runtime.images.names import expanded, matching, slug
 
 FILES = ("a.png", "d/b.png", "d/e/c.png", "d/e/.hidden.png", ".dark/x.png", "d/[odd] name/*.png", "other/deep/er/z.png")
 
@@ -43,3 +43,19 @@ def test_links_that_lead_back_are_gone_through_once(tree: Path) -> None:
     assert expanded("d/**/c.png") == ["d/e/c.png"]
     assert len([name for name in expanded("**/*.png") if name.endswith("z.png")]) == 1
     assert expanded("linked/**/*.png") == ["linked/deep/er/z.png"]
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("The Red/Blue car!", "the-red-blue-car"),
+        ("a_b 12", "a_b-12"),
+        ("लाल कार", "लाल-कार"),
+        ("ผู้ชาย", "ผู้ชาย"),
+        ("a\u0301rbol", "\u00e1rbol"),  # as macOS spells it
+        ("☃ ", "box"),
+        ("x" * 39 + " y", "x" * 39),
+    ],
+)
+def test_a_label_in_a_file_name_keeps_words_of_any_script(label: str, name: str) -> None:
+    assert slug(label) == name
