@@ -104,7 +104,8 @@ and 1,500 more at a fifth of the rates once other things were among what it was 
 fifth, among them tags, whether a phrase is about the picture, and close-ups of one shape. The tower learned 3,000 steps
 at a fifth, half of each batch unnamed things, and MM 2,000 and G 1,600 to read it. At last MM learned captions in many
 styles, 1,750 steps at half of the rates; the tower 5,000 at 0.3, with narrow things as often as square ones; then G
-1,300 at 0.3 and MM 2,500 at 0.3 to 0.15, to read it.
+1,300 at 0.3 and MM 2,500 at 0.3 to 0.15, to read it. Last, MM learned captions in forms made up, 3,000 steps at half of
+the rates in which they were four of eighteen lessons, and 4,000 in which they were eight of twenty-two.
 
 ## To go on
 

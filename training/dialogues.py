@@ -224,16 +224,16 @@ def styled_turn(scene: Scene, rng: random.Random) -> Question:
 
 
 def seeing_turn(scene: Scene, rng: random.Random) -> Question:
-    """Of eighteen: two captions, tags, two styled captions, four in a form made up, two whether a phrase is about the
+    """Of twenty-two: two captions, tags, two styled captions, eight in a form made up, two whether a phrase is about the
     picture, and questions.
 
-    Of a close-up nine in twelve are captions and tags, and the rest asks for color and kind alone.
+    Of a close-up thirteen in sixteen are captions and tags, and the rest asks for color and kind alone.
     """
     close_up = scene.shapes[0].size is None
-    chance = rng.random() * (12 if close_up else 18)
-    if chance < 4:
+    chance = rng.random() * (16 if close_up else 22)
+    if chance < 8:
         return formed_turn(scene, rng)
-    chance -= 4
+    chance -= 8
     if chance < 2:
         order = left_to_right(scene, range(len(scene.shapes)))
         return Question(rng.choice(CAPTION_QUESTIONS), caption(scene), "caption", order, counted=order)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from iaa_runtime.shapes.language import NUMBER_WORDS, Question, full_noun, left_to_right
 from iaa_runtime.shapes.scenes import Scene, Shape, make_scene
+from iaa_runtime.text.prompts import form_question
 
 FORMED = "formed"
-REQUEST = "Describe the image in this form: "
 _WORDS = (
     *("left", "right", "the", "this", "that", "there", "they", "and", "are", "all", "image", "objects", "places"),
     *("tag", "short", "sentence", "subjects", "mood", "curious", "polite", "down", "answers", "as", "by", "for"),
@@ -125,4 +125,4 @@ def formed_turn(scene: Scene, rng: random.Random) -> FormedCaption:
     form = make_form(rng)
     example, _, _ = form.caption(make_scene(rng.getrandbits(29)))
     answer, order, starts = form.caption(scene)
-    return FormedCaption(REQUEST + example, answer, FORMED, order, counted=order, starts=starts)
+    return FormedCaption(form_question(example), answer, FORMED, order, counted=order, starts=starts)

@@ -7,6 +7,7 @@ picture, W width of the tower, V views of all pictures together.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,11 @@ SIDES_SEEN = 4
 it, still have more pixels than the tower sees."""
 WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
+CUT = 2
+"""Every so many-th view is cut of a picture that MM learns a form of captions from. What is taught of the whole picture
+may not hold there, but what the model says itself does (:mod:`.by_example`)."""
+LEAST = 8
+"""Tokens of an answer that has a form; of shorter ones, such as yes or a name, another is no example."""
 _ABSENT_BOX = (0.1, 0.4)
 """Sides of the box that stands for an absent thing, in fractions; no coordinate of it is preferred to another."""
 
@@ -125,6 +131,19 @@ class Writer:
         ids = self._ids(self._conversation(asked, before))
         return ids[ids.index(IMAGE_TOKEN_INDEX) + 1 :]
 
+    def in_forms(self, pictures: Sequence[Shown]) -> set[str]:
+        """The prompts that are answered at length about several pictures."""
+        answered = Counter(
+            asked
+            for shown in pictures
+            for asked in {
+                example.asked
+                for example in shown.examples
+                if len(encode(self._pipeline.tokenizer, example.answer)) + 1 >= LEAST
+            }
+        )
+        return {asked for asked, times in answered.items() if times > 1}
+
     def _ids(self, conversation: Conversation) -> tuple[int, ...]:
         return tuple(conversation.encode(self._pipeline.tokenizer, self._task))
 
@@ -159,6 +178,7 @@ def write_lessons(
     writer = Writer(pipeline, task)
     numbers = number_ids(pipeline) if task is Task.G else None
     recolor = task is Task.G and colors_vary(pictures, cancelled)
+    in_forms = writer.in_forms(pictures)
     features: list[Tensor] = []
     taught: list[list[Row]] = []
     kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
@@ -166,12 +186,14 @@ def write_lessons(
         picture = shown.load()
         small = bounded(picture, SIDES_SEEN * pipeline.model.vision.image_size, cancelled)
         in_small = shown.resized(picture.size, small.size)
-        others = choose_views(in_small, small.size, task, views - 1, f"{seed} {at}", recolor)
+        formed = any(example.asked in in_forms for example in shown.examples)
+        others = choose_views(in_small, small.size, task, views - 1, f"{seed} {at}", recolor, formed)
         chosen = [(whole(picture.size), picture, shown), *((view, small, in_small) for view in others)]
         rng = random.Random(f"{seed} {at} absent")
-        for view, _, own in chosen:
+        for of_picture, (view, _, own) in enumerate(chosen):
             number = len(taught)
-            rows = [_row(writer, number, example, view, rng) for example in own.examples]
+            told = () if formed and is_cut(of_picture) else own.examples
+            rows = [_row(writer, number, example, view, rng) for example in told]
             # Without tokens for coordinates no answer stands for all of them alike.
             taught.append([row for row in rows if row is not None and not (row.absent and numbers is None)])
         for start in range(0, len(chosen), SEEN_AT_ONCE):
@@ -189,11 +211,14 @@ def _pixels(pipeline: IAAPipeline, seen: Image.Image, cancelled: Cancel) -> Tens
     return preprocess([seen], vision.image_size, vision.image_mean, vision.image_std, cancelled)
 
 
-def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str, recolor: bool) -> list[View]:
+def choose_views(
+    shown: Shown, size: tuple[int, int], task: Task, count: int, seed: str, recolor: bool, formed: bool = False
+) -> list[View]:
     """``count`` views of a picture of ``size`` in which what is said about it holds.
 
-    Answers of MM may speak of anything in the picture and in any order, so nothing is cut off or mirrored there. For
-    G, some views are without the things, which are absent then.
+    Answers of MM may speak of anything in the picture and in any order, so nothing is mirrored there, or cut off but in
+    views of which nothing is taught, where a form is (``formed``). For G, some views are without the things, which are
+    absent then.
     """
     boxes = [box for example in shown.examples for box in example.boxes]
     mirror = task is Task.G and can_mirror(example.asked for example in shown.examples)
@@ -203,8 +228,14 @@ def choose_views(shown: Shown, size: tuple[int, int], task: Task, count: int, se
         if boxes and rng.random() < WITHOUT:
             chosen.append(view_without(size, boxes, rng, mirror=mirror, recolor=recolor))
         else:
-            chosen.append(random_view(size, boxes, rng, mirror=mirror, cut=task is Task.G, recolor=recolor))
+            cut = task is Task.G or (formed and is_cut(number))
+            chosen.append(random_view(size, boxes, rng, mirror=mirror, cut=cut, recolor=recolor))
     return chosen
+
+
+def is_cut(number: int) -> bool:
+    """Whether a view, by its number among those of its picture, is cut where a form is taught."""
+    return number % CUT == CUT - 1
 
 
 def _row(writer: Writer, number: int, example: Example, view: View, rng: random.Random) -> Row | None:

@@ -7,7 +7,7 @@ it was sure of or in doubt about, it stays so. No one has to know what is right.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,7 @@ from ..text.prompts import asked_phrase, grounding_question, presence_question
 from ..text.styles import ANY, EXTRAS, LENGTHS, LISTS, caption_prompt
 from ..text.styles import KINDS as CAPTIONS
 from .batches import Project, run_rows
+from .by_example import Examples
 from .lessons import Lessons, Row, Writer
 from .losses import Memory
 
@@ -151,17 +152,22 @@ def remember(
     model = pipeline.model
     stack = model.stack(task)
     grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, True) if task is Task.G else None
+    examples = Examples(pipeline, lessons, writer)
     most = 2 * a_view * at_once  # a picture may have any number of taught prompts
     for start in range(0, len(views), at_once):
         some = views[start : start + at_once]
         images = model.project(lessons.features[some], task)
+        told = {view: examples.told(view) for view in some}
+        pairs = [pair for view in some for pair in examples.pairs(view, random.Random(f"{seed} example {view}"))]
+        shown = {(asked.view, asked.prompt): row for asked, row in pairs if not row.answer}
         rows: list[Row] = []
         prompts: list[Prompt] = []
         for view, image in zip(some, images, strict=True):
             rng = random.Random(f"{seed} replay {view}")
             asked = [writer.prompt(text) for text in other_questions(task, pipeline.is_demo, taught, a_view, rng)]
             if task is Task.MM:
-                asked += [row.prompt for row in lessons.taught[view]]
+                asked += [row.prompt for row in told[view]]
+                asked += [prompt for of_view, prompt in shown if of_view == view]
             rows += [Row(view, ids, ()) for ids in asked]
             prompts += [Prompt((*lessons.head, IMAGE_TOKEN_INDEX, *ids), image) for ids in asked]
         answered = [
@@ -172,29 +178,39 @@ def remember(
             )
         ]
         said = [replace(row, answer=tuple(a.ids)) for row, a in zip(rows, answered, strict=True) if a.ids]
-        known = said if task is Task.G else _others(said, lessons)
+        own = {(row.view, row.prompt): row for row in said if (row.view, row.prompt) in shown}
+        known = [(row, row) for row in _others(said, told) if (row.view, row.prompt) not in shown]
+        known += [(row, replace(row, prompt=shown[key].prompt)) for key, row in own.items()]
+        known += [pair for pair in pairs if pair[1].answer]
         for some_rows in batches(known, most):
             _memorize(stack, lessons, some_rows, model.project)
         on_view(min(start + at_once, len(views)), len(views))
 
 
-def _memorize(stack: Stack, lessons: Lessons, known: Sequence[Row], project: Project) -> None:
-    """Adds answers to lessons, with what the model says of each token of them."""
+def _memorize(stack: Stack, lessons: Lessons, known: Sequence[tuple[Row, Row]], project: Project) -> None:
+    """Adds answers to lessons, with what the model says of each token of them.
+
+    Args:
+        stack: of the model as it is.
+        lessons: ``known`` grows.
+        known: rows as they are asked now, and as they are added.
+        project: of the model.
+    """
     with torch.no_grad():
-        ran = run_rows(stack, lessons, known, project)
-    at = 0
-    for row in ran.rows:
-        part = ran.logits[at : at + len(row.answer)]
-        at += len(row.answer)
-        lessons.known.setdefault(row.view, []).append(replace(row, memory=Memory.of(part, KEPT)))
+        ran = run_rows(stack, lessons, [asked for asked, _ in known], project)
+    added, at = dict(known), 0
+    for asked in ran.rows:
+        part = ran.logits[at : at + len(asked.answer)]
+        at += len(asked.answer)
+        lessons.known.setdefault(asked.view, []).append(replace(added[asked], memory=Memory.of(part, KEPT)))
 
 
-def _others(said: Sequence[Row], lessons: Lessons) -> list[Row]:
-    """Answers of MM without those to taught prompts, and without those to prompts that are the same to the model.
+def _others(said: Sequence[Row], told: Mapping[int, Sequence[Row]]) -> list[Row]:
+    """Answers without those to taught prompts of MM, and without those to prompts that are the same to the model.
 
     To the demo model "Describe this image in detail" is another word for "Describe this image": held to the old answer
     to the one, it does not learn a new one to the other.
     """
-    taught = {(row.view, row.prompt) for rows in lessons.taught for row in rows}
+    taught = {(view, row.prompt) for view, rows in told.items() for row in rows}
     old = {(row.view, row.answer) for row in said if (row.view, row.prompt) in taught and len(row.answer) >= TELLING}
     return [row for row in said if (row.view, row.prompt) not in taught and (row.view, row.answer) not in old]

@@ -43,6 +43,11 @@ def grounding_question(phrase: str, *, full_stop: bool = True) -> str:
     return question if full_stop else question.removesuffix(".")
 
 
+def form_question(example: str) -> str:
+    """The question for a description of the picture in the form of another picture's."""
+    return f"Describe the image in this form: {example}"
+
+
 def presence_question(phrase: str) -> str:
     """The question whether what a phrase describes is in the picture, which MM answers with yes or no.
 

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import random
 
+import torch
+from PIL import Image
+
+from iaa_runtime import IAAPipeline
+from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.config import Task
-from iaa_runtime.teaching.replay import other_questions
+from iaa_runtime.teaching.batches import run_rows
+from iaa_runtime.teaching.examples import Example, by_picture
+from iaa_runtime.teaching.frozen import open_frozen
+from iaa_runtime.teaching.lessons import Lessons, Writer, is_cut, write_lessons
+from iaa_runtime.teaching.losses import Memory
+from iaa_runtime.teaching.replay import KEPT, other_questions, remember
+from iaa_runtime.text.prompts import form_question
 from iaa_runtime.text.styles import ENGLISH, EXTRAS, LENGTHS
 
 
@@ -27,3 +38,48 @@ def test_captions_in_every_style_are_among_what_is_replayed() -> None:
     assert all(
         any(sentence[ENGLISH] in prompt for prompt in prompts) for sentence in (*LENGTHS.values(), *EXTRAS.values())
     )
+
+
+def remembered(answers: dict[str, str], views: int = 1) -> tuple[IAAPipeline, Lessons]:
+    """Lessons of pictures that are described so, by their colors, and what the model said of each view of them."""
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    pictures = [
+        Example(Image.new("RGB", (64, 64), color), "Describe it.", answer=said) for color, said in answers.items()
+    ]
+    lessons = write_lessons(pipeline, Task.MM, by_picture(pictures), views, 0)
+    remember(pipeline, lessons, ["Describe it."], 64, 4, 0)
+    return pipeline, lessons
+
+
+def test_a_form_is_learned_from_what_the_model_says_where_it_sees_an_example() -> None:
+    """Taught forty captions word by word, it lost what is in other pictures."""
+    said = {"red": "One shape: red circle. That is all.", "blue": "Two shapes: blue star, red ring. That is all."}
+    pipeline, lessons = remembered(said)
+    (taught,) = lessons.taught[0]
+    held = [row for row in lessons.known[0] if row.prompt == taught.prompt]
+    assert [row.answer for row in held] == [taught.answer]
+    asked = Writer(pipeline, Task.MM).row(0, Example("", form_question(said["blue"])), said["red"])
+    with torch.no_grad():
+        wanted = Memory.of(run_rows(pipeline.model.stack("MM"), lessons, [asked], pipeline.model.project).logits, KEPT)
+    assert held[0].memory is not None
+    torch.testing.assert_close(held[0].memory.shares, wanted.shares, atol=2e-3, rtol=0)
+
+
+def test_an_answer_of_a_word_is_no_form_and_one_alone_has_no_example() -> None:
+    for said in ({"red": "yes", "blue": "no"}, {"red": "One shape: red circle. That is all."}):
+        _, lessons = remembered(said, views=2)
+        assert all(lessons.taught), "and nothing is cut"
+        taught = {row.prompt for rows in lessons.taught for row in rows}
+        assert not [row for rows in lessons.known.values() for row in rows if row.prompt in taught]
+
+
+def test_of_a_picture_that_is_cut_the_model_says_itself_what_is_there_in_the_form() -> None:
+    """What was said of the whole picture may not hold there."""
+    said = {"red": "One shape: red circle. That is all.", "blue": "Two shapes: blue star, red ring. That is all."}
+    _, lessons = remembered(said, views=5)
+    (taught,) = lessons.taught[0]
+    for view, rows in enumerate(lessons.taught):
+        held = [row for row in lessons.known[view] if row.prompt == taught.prompt]
+        assert held and all(row.memory is not None and row.view == view for row in held)
+        assert bool(rows) != is_cut(view % lessons.a_picture)
+        assert all(row.answer == rows[0].answer for row in held) if rows else held[0].answer
