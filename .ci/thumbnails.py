@@ -76,8 +76,9 @@ QUEUED = """async () => {
     return queue.queue_running.length + queue.queue_pending.length;
 }"""
 PLACE = """() => {
-    const boxes = app.graph._nodes.map(node => node.boundingRect), at = i => boxes.map(box => box[i]);
-    const [left, top] = [Math.min(...at(0)) - 20, Math.min(...at(1)) - 80];
+    const shown = [...app.graph._nodes, ...app.graph._groups], boxes = shown.map(each => each.boundingRect);
+    const at = i => boxes.map(box => box[i]);
+    const [left, top] = [Math.min(...at(0)) - 20, Math.min(...at(1)) - 20];
     const right = Math.max(...boxes.map(box => box[0] + box[2])) + 20;
     const bottom = Math.max(...boxes.map(box => box[1] + box[3])) + 20;
     const { scale, offset } = app.canvas.ds;
@@ -167,7 +168,7 @@ def take_readme_picture(server: Any) -> None:
     with sync_playwright() as playwright:
         chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1700, "height": 1100})
+        page = browser.new_page(viewport={"width": 1700, "height": 1300})
         for _ in range(2):  # the first visit opens the templates' dialog, at a time of its own
             page.goto(f"http://{server.client.address}")
             page.wait_for_function("Boolean(window.app?.graph && window.LiteGraph?.registered_node_types.IAA_Ground)")

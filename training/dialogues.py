@@ -224,8 +224,8 @@ def styled_turn(scene: Scene, rng: random.Random) -> Question:
 
 
 def seeing_turn(scene: Scene, rng: random.Random) -> Question:
-    """Of twenty-two: two captions, tags, two styled captions, eight in a form made up, two whether a phrase is about the
-    picture, and questions.
+    """Of twenty-two: two captions, tags, two styled captions, eight in a form made up, two whether a phrase is about
+    the picture, and questions.
 
     Of a close-up thirteen in sixteen are captions and tags, and the rest asks for color and kind alone.
     """
