@@ -246,7 +246,8 @@ def test_a_check_lowers_scores(client: Client) -> None:
     assert all(after < before for before, after in zip(plain, checked, strict=True))
 
 
-SCHEMA = {"type": "object", "properties": {"count": {"type": "integer", "maximum": 9}}, "required": ["count"]}
+COUNT = {"type": "integer", "minimum": 0, "maximum": 9}  # without a minimum an answer may be digits without end
+SCHEMA = {"type": "object", "properties": {"count": COUNT}, "required": ["count"]}
 
 
 def imports_llguidance(comfyui: Path, python_path: str = "") -> bool:
