@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ..config.small_files import LFS_POINTER, NOT_FETCHED, is_lfs_pointer
+from ..config.small_files import LFS_POINTER, check_fetched
 from ..errors import CheckpointError
 from .pickles import is_tame, is_zip
 from .staging import Staging
@@ -243,9 +243,8 @@ class _SafetensorsFile(WeightFile):
             with self.file.open("rb") as opened:
                 begin = opened.read(8)
                 length = int.from_bytes(begin, "little")
-                if LFS_POINTER.startswith(begin) and begin:
-                    raise CheckpointError(f"{self.file} {NOT_FETCHED}")
                 if length > LONGEST_HEADER:
+                    check_fetched(self.file, begin + opened.read(len(LFS_POINTER)))
                     raise self._broken(f"its header would have {length} bytes, and {LONGEST_HEADER} are the most")
                 header = json.loads(opened.read(length))
         except CheckpointError:  # which is an OSError, too
@@ -322,8 +321,8 @@ class _PickledFile(WeightFile):
 
     def entries(self) -> Iterator[Entry]:
         if not is_tame(self.file):
-            if is_lfs_pointer(self.file):
-                raise CheckpointError(f"{self.file} {NOT_FETCHED}")
+            with self.file.open("rb") as opened:
+                check_fetched(self.file, opened.read(len(LFS_POINTER)))
             raise CheckpointError(
                 f"{self.file} cannot be read as PyTorch weights: it is broken, compressed, or holds more than tensors, "
                 "which could run code or never end and is never opened. Fetch the file again, or use safetensors."

@@ -22,16 +22,14 @@ DEEPEST = 64
 
 LFS_POINTER = b"version https://git-lfs"
 """How the few lines begin that Git leaves in place of a large file."""
-NOT_FETCHED = "is a Git LFS pointer, not the file. Run 'git lfs pull' in its folder, or download the file itself."
 
 
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether Git left a pointer in place of the file; False for what cannot be read."""
-    try:
-        with path.open("rb") as opened:
-            return opened.read(len(LFS_POINTER)) == LFS_POINTER
-    except OSError:
-        return False
+def check_fetched(path: Path, begin: bytes) -> None:
+    """Raises :class:`CheckpointError` where Git left a pointer in place of the file, by how that begins."""
+    if begin.startswith(LFS_POINTER):
+        raise CheckpointError(
+            f"{path} is a Git LFS pointer, not the file. Run 'git lfs pull' in its folder, or download the file itself."
+        )
 
 
 def load_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
@@ -41,8 +39,7 @@ def load_json(path: Path, largest: int = LARGEST) -> dict[str, Any]:
         CheckpointError: there is no such file, it is no regular one or too large, or holds no JSON object.
     """
     text = read_small(path, largest)
-    if text.startswith(LFS_POINTER):
-        raise CheckpointError(f"{path} {NOT_FETCHED}")
+    check_fetched(path, text)
     try:
         content: dict[str, Any] = json.loads(text.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

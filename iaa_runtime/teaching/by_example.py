@@ -30,10 +30,11 @@ class Examples:
         pipeline: whose tokenizer and context it is.
         lessons: of MM.
         writer: of the same task.
+        longest: tokens for which answers that the model gives itself need room.
     """
 
-    def __init__(self, pipeline: IAAPipeline, lessons: Lessons, writer: Writer) -> None:
-        self._lessons, self._writer = lessons, writer
+    def __init__(self, pipeline: IAAPipeline, lessons: Lessons, writer: Writer, longest: int) -> None:
+        self._lessons, self._writer, self._longest = lessons, writer, longest
         self._room = pipeline.context - pipeline.model.num_image_tokens - len(lessons.head)
         self._texts: dict[tuple[int, ...], dict[int, str]] = defaultdict(dict)  # by prompt and picture
         for view in range(0, len(lessons.taught), lessons.a_picture):
@@ -60,5 +61,5 @@ class Examples:
             others = [text for other, text in texts.items() if other != picture]
             for text in rng.sample(others, min(SHOWN, len(others))):
                 asked = replace(row, prompt=self._writer.prompt(form_question(text)))
-                if len(asked.prompt) + max(len(row.answer), LEAST) <= self._room:
+                if len(asked.prompt) + (len(row.answer) or self._longest) <= self._room:
                     yield asked, row

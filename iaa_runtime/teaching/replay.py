@@ -152,7 +152,7 @@ def remember(
     model = pipeline.model
     stack = model.stack(task)
     grammar = grammar_for(pipeline.tokenizer, model.config.vocab_size, pipeline.eos, True) if task is Task.G else None
-    examples = Examples(pipeline, lessons, writer)
+    examples = Examples(pipeline, lessons, writer, LONGEST)
     most = 2 * a_view * at_once  # a picture may have any number of taught prompts
     for start in range(0, len(views), at_once):
         some = views[start : start + at_once]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 MOST_OBJECTS = 50
 """More is a model that repeats itself."""
@@ -42,10 +43,10 @@ def listed_objects(text: str) -> list[str]:
     """
     objects: dict[str, str] = {}
     strings = _of_json(text)
-    for line in text.splitlines() if strings is None else strings:
-        for name in _items(line) if strings is None else (_name(line),):
-            if any(map(str.isalpha, name)) and name.casefold() not in _NOTHING and len(name) <= LONGEST:
-                objects.setdefault(name.casefold(), name)
+    names = chain.from_iterable(map(_items, text.splitlines())) if strings is None else map(_name, strings)
+    for name in names:
+        if any(map(str.isalpha, name)) and name.casefold() not in _NOTHING and len(name) <= LONGEST:
+            objects.setdefault(name.casefold(), name)
     return list(objects.values())[:MOST_OBJECTS]
 
 
