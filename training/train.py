@@ -67,6 +67,7 @@ class Run:
     scenes: int
     questions: int
     refine: bool
+    seed: int = 0
     taken: Path | None = None
 
     @cached_property
@@ -255,7 +256,7 @@ class Run:
         """Trains what a stage learns; its state and the run's curve are in the run's folder."""
         files = Files(self.out / f"{name}.pt", self.out / "curve.jsonl", name)
         told = Watch(on_report=lambda line: logging.getLogger("shapes").info("%s", line))
-        train(module, loss_of, self.schedules[name], files, told)
+        train(module, loss_of, self.schedules[name], files, told, self.seed)
 
     def _open(self, bank: AdaptorBank) -> None:
         features = torch.from_numpy(np.load(self.out / "features.npy", mmap_mode="r")[:500].astype(np.float32))
@@ -295,6 +296,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--take", nargs="+", choices=("text", "tower", "mm", "g"), default=["text", "tower"], help="what of it"
     )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of what each step draws; another one to go on, for lessons that are new"
+    )
     for name, steps in (("text", 1600), ("tower", 3500), ("mm", 6500), ("g", 6500)):
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     return parser.parse_args()
@@ -319,6 +323,7 @@ def main() -> None:
         arguments.scenes,
         arguments.questions,
         arguments.refine is not None,
+        arguments.seed,
     )
     if arguments.start_from:
         run.take(arguments.take, arguments.start_from)
