@@ -3,8 +3,9 @@
 Who has some dozen captions teaches a form. What is in the pictures the model knows already; learning the captions by
 heart, it forgets that. Asked to write like one of the others, it sees as well as ever, and its own probabilities tell
 what of an answer is form and what it would see there itself. The taught model is held to them, without the example
-(context distillation: Snell et al., "Learning by Distilling Context", arXiv 2209.15189). Of parts of the pictures, of
-which nothing is taught, it is held to what it says there in the form. benchmarks/results has what both bring.
+(context distillation: Snell et al., "Learning by Distilling Context", arXiv 2209.15189). Of parts of the pictures, two
+in one view, of which nothing is taught, it is held to what it says there in the form. benchmarks/results has what each
+of these brings.
 """
 
 from __future__ import annotations

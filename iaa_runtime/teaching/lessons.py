@@ -27,7 +27,7 @@ from ..text.tokenizer import encode
 from .colors import colors_vary
 from .examples import Example, Shown, box_answer
 from .losses import Memory
-from .views import View, can_mirror, random_view, view_without, whole
+from .views import View, can_mirror, mixed, random_view, view_without, whole
 
 SEEN_AT_ONCE = 16
 """Views that go through the tower together."""
@@ -36,9 +36,9 @@ SIDES_SEEN = 4
 it, still have more pixels than the tower sees."""
 WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
-CUT = 2
-"""Every so many-th view is cut of a picture that MM learns a form of captions from. What is taught of the whole picture
-may not hold there, but what the model says itself does (:mod:`.by_example`)."""
+CUT = 3
+"""Every so many-th view of a picture that MM learns a form of captions from is cut, and mixed with the picture before.
+What is taught of the whole picture may not hold there, but what the model says itself does (:mod:`.by_example`)."""
 LEAST = 8
 """Tokens of an answer that has a form; of shorter ones, such as yes or a name, another is no example."""
 _ABSENT_BOX = (0.1, 0.4)
@@ -90,6 +90,14 @@ class Lessons:
     def values(self) -> dict[int, int]:
         """What the tokens of numbers are worth in thousandths, by their ids; none for MM."""
         return {} if self.numbers is None else {token: value for value, token in enumerate(self.numbers.tolist())}
+
+    @cached_property
+    def recalled(self) -> set[tuple[int, ...]]:
+        """Prompts that are taught, and of which it is known what the model says by example (:mod:`.by_example`)."""
+        taught, known = (
+            {row.prompt for rows in of_views for row in rows} for of_views in (self.taught, self.known.values())
+        )
+        return taught & known
 
 
 def number_ids(pipeline: IAAPipeline) -> Tensor | None:
@@ -181,26 +189,35 @@ def write_lessons(
     in_forms = writer.in_forms(pictures)
     features: list[Tensor] = []
     taught: list[list[Row]] = []
+    before: Image.Image | None = None
     kept = torch.float16 if pipeline.model.dtype != torch.bfloat16 else torch.bfloat16
     for at, shown in enumerate(pictures):
         picture = shown.load()
         small = bounded(picture, SIDES_SEEN * pipeline.model.vision.image_size, cancelled)
         in_small = shown.resized(picture.size, small.size)
         formed = any(example.asked in in_forms for example in shown.examples)
+        cut = [formed and is_cut(of_picture) for of_picture in range(views)]
         others = choose_views(in_small, small.size, task, views - 1, f"{seed} {at}", recolor, formed)
         chosen = [(whole(picture.size), picture, shown), *((view, small, in_small) for view in others)]
         rng = random.Random(f"{seed} {at} absent")
         for of_picture, (view, _, own) in enumerate(chosen):
             number = len(taught)
-            told = () if formed and is_cut(of_picture) else own.examples
+            told = () if cut[of_picture] else own.examples
             rows = [_row(writer, number, example, view, rng) for example in told]
             # Without tokens for coordinates no answer stands for all of them alike.
             taught.append([row for row in rows if row is not None and not (row.absent and numbers is None)])
         for start in range(0, len(chosen), SEEN_AT_ONCE):
             part = chosen[start : start + SEEN_AT_ONCE]
-            pixels = torch.cat([_pixels(pipeline, view.show(source), cancelled) for view, source, _ in part])
+            seen = (
+                mixed(view.show(source), before, random.Random(f"{seed} {at} {of_picture} mixed"))
+                if cut[of_picture] and before is not None
+                else view.show(source)
+                for of_picture, (view, source, _) in enumerate(part, start)
+            )
+            pixels = torch.cat([_pixels(pipeline, picture, cancelled) for picture in seen])
             features.append(pipeline.model.vision_features(pixels).to("cpu", kept))
             on_view(at * views + start + len(part))
+        before = small
     return Lessons(task, writer.head, torch.cat(features), taught, {}, numbers, views)
 
 

@@ -31,7 +31,7 @@ from .identity import begin, identity_of, short_digest
 from .kept import load_lessons, save_lessons
 from .lessons import Lessons, Row, write_lessons
 from .loop import Files, HeldOut, Schedule, Watch, train
-from .objective import NARROWEST, Objective, box_overlaps, rows_loss
+from .objective import Objective, box_overlaps, rows_loss
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
 from .pointing import looking_heads
 from .replay import remember
@@ -310,7 +310,7 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, obj
             ]
             if rows:
                 ran = run_rows(stack, tests, rows, objective.project)
-                of_picture.append(float(rows_loss(ran, tests, NARROWEST)[0]))
+                of_picture.append(float(rows_loss(ran, tests, settled=1.0)[0]))
                 overlaps += box_overlaps(ran, tests)
         if of_picture:
             losses.append(fmean(of_picture))

@@ -20,6 +20,8 @@ KEPT, LOST = 0.7, 0.1
 """Of a box this share must stay in sight, or at most that, and then it counts as gone; what lies between is no view."""
 _TRIES = 12
 _LIGHT = (0.75, 1.3)
+_OTHERS = (0.3, 0.7)
+"""Share of a mixed view that the other picture takes."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,26 @@ def view_without(
         if view.boxes(boxes) == ():
             return view
     return replace(random_view(size, boxes, rng, mirror=mirror, recolor=recolor), hidden=tuple(boxes))
+
+
+def mixed(seen: Image.Image, other: Image.Image, rng: random.Random) -> Image.Image:
+    """A view of which one side shows a part of another picture (after CutMix: Yun et al., arXiv 1905.04899).
+
+    So a few pictures become many, of which some hold more things than any of them.
+
+    Args:
+        seen: the view.
+        other: the other picture, of any size.
+        rng: the source.
+    """
+    width, height = seen.size
+    share = rng.uniform(*_OTHERS)
+    size = rng.choice(((max(1, round(width * share)), height), (width, max(1, round(height * share)))))
+    corner = rng.choice(((0, 0), (width - size[0], height - size[1])))
+    of_other = random_view(other.size, [], rng, mirror=False).show(other)
+    canvas = seen.copy()
+    canvas.paste(ImageOps.fit(of_other, size, centering=(rng.random(), rng.random())), corner)
+    return canvas
 
 
 def _draw(size: tuple[int, int], rng: random.Random, mirror: bool, cut: bool, recolor: bool) -> View:

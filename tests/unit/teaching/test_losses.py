@@ -43,6 +43,8 @@ def test_words_cost_their_cross_entropy(sigma: float | None) -> None:
     loss, report = answer_loss(logits, targets, torch.zeros(6, dtype=torch.bool), numbers, sigma)
     assert float(loss) == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets)), rel=1e-5)
     assert report == {"right": pytest.approx(1 / 6)}
+    half, _ = answer_loss(logits, targets, torch.zeros(6, dtype=torch.bool), numbers, sigma, torch.full((6,), 0.5))
+    assert float(half) == pytest.approx(float(loss) / 2, rel=1e-5)
 
 
 def test_a_memory_of_everything_is_the_divergence() -> None:

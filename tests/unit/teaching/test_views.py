@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from iaa_runtime.boxes.geometry import iou
-from iaa_runtime.teaching.views import View, can_mirror, random_view, whole
+from iaa_runtime.teaching.views import View, can_mirror, mixed, random_view, whole
 
 BOX = (30.0, 20.0, 55.0, 50.0)
 
@@ -65,3 +65,19 @@ def test_what_is_hidden_is_neither_seen_nor_boxed() -> None:
 )
 def test_nothing_is_mirrored_whose_words_speak_of_sides(text: str, mirror: bool) -> None:
     assert can_mirror([text]) is mirror
+
+
+@pytest.mark.parametrize("size", [(100, 70), (3, 400), (1, 1)])
+def test_a_mixed_view_shows_both_pictures_each_on_a_side(size: tuple[int, int]) -> None:
+    seen, other = Image.new("RGB", size, (0, 0, 255)), Image.new("RGB", (50, 90), (255, 0, 0))
+    cut = set()
+    for seed in range(40):
+        both = mixed(seen, other, random.Random(seed))
+        assert both.size == size and seen.getcolors() == [(size[0] * size[1], (0, 0, 255))]
+        own = (np.asarray(both) == (0, 0, 255)).all(-1)
+        share = 1 - own.mean()
+        assert share > 0 and (min(size) == 1 or 0.25 < share < 0.75)
+        in_rows, in_columns = (np.unique(own, axis=axis).shape[axis] == 1 for axis in (0, 1))
+        assert in_rows or in_columns, "the border runs straight through"
+        cut.add((in_rows, in_columns))
+    assert min(size) < 4 or cut == {(True, False), (False, True)}
