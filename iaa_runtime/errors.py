@@ -37,6 +37,18 @@ class RefusedError(RemoteError):
     """A server refuses a request for what stands in it, such as a picture that it cannot open; it may take others."""
 
 
+class NoAnswerError(RemoteError):
+    """A server gave no answer, however often it was asked: it is down, or stumbles over what stands in the request.
+
+    Attributes:
+        among_others: the message where it is known to answer other requests.
+    """
+
+    def __init__(self, message: str, among_others: str) -> None:
+        super().__init__(message)
+        self.among_others = among_others
+
+
 class InputError(IAAError, ValueError):
     """A prompt, image, phrase or option is not usable."""
 

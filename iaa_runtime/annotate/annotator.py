@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..boxes.grounding import parse_answer
 from ..config import BATCH_ROWS, GenerationConfig, Task
-from ..errors import CutOffError, IAAError, InputError
+from ..errors import CutOffError, IAAError, InputError, NoAnswerError
 from ..jobs.job import Row
 from ..pipeline.base import Pipeline, Question, Request
 from ..text.conversation import Conversation
@@ -160,7 +160,8 @@ class Annotator:
             self._fill([(record, row, picture)])
         except IAAError as error:
             self._check_any_is_answered()
-            return _new_record(row) | {"error": str(error)}
+            why = error.among_others if isinstance(error, NoAnswerError) else str(error)
+            return _new_record(row) | {"error": why}
         return record
 
     def _check_any_is_answered(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,14 @@ def run(options: argparse.Namespace) -> int:
     pictures = check_images(options, failed)
     pipeline = open_pipeline(options, Task.MM)
 
-    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> Callable[[], None]:
         if options.boxes:
             question = about_picture(prompt, path)
             (said,) = pipeline.caption_boxes([image], [boxes[path]], question, on_token=counter, **settings)
         else:
             question = about_picture(prompt, path, index=number)
             said = pipeline.caption([image], question, on_token=counter, **settings)
-        counter.clear()
-        _tell(options, path, said, boxes.get(path))
+        return lambda: _tell(options, path, said, boxes.get(path))
 
     return answer_each(options, pictures, answer)
 

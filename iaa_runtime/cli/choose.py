@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -24,9 +25,9 @@ def run(options: argparse.Namespace) -> int:
         _tell(options, None, choice)
         return 0
 
-    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> Callable[[], None]:
         (choice,) = pipeline.choose([image], about_picture(question, path, index=number), options.choice)
-        _tell(options, path, choice)
+        return lambda: _tell(options, path, choice)
 
     return answer_each(options, pictures, answer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -23,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     pictures = check_images(options)
     pipeline = open_pipeline(options, Task.G, *[Task.MM] * options.check)
 
-    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> Callable[[], None]:
         phrases = distinct_phrases(about_picture(phrase, path, index=number) for phrase in options.phrase)
         answers: list[GroundingAnswer] = []
         if options.raw:
@@ -34,8 +35,11 @@ def run(options: argparse.Namespace) -> int:
             (found,) = pipeline.ground(
                 [image], phrases, threshold=options.threshold, check=options.check, on_token=counter, **settings
             )
-        counter.clear()
-        tell(options, path, image, found, phrases, answers)
-        files.write(path, image, found, number)
+
+        def tell_and_write() -> None:
+            tell(options, path, image, found, phrases, answers)
+            files.write(path, image, found, number)
+
+        return tell_and_write
 
     return answer_each(options, pictures, answer)

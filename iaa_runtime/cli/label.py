@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from PIL import Image
 
@@ -20,13 +21,16 @@ def run(options: argparse.Namespace) -> int:
     pictures = check_images(options)
     pipeline = open_pipeline(options)
 
-    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> None:
+    def answer(number: int, path: str, image: Image.Image, counter: TokenCounter) -> Callable[[], None]:
         question = about_picture(prompt, path, index=number)
         (found,) = pipeline.label(
             [image], prompt=question, threshold=options.threshold, check=options.check, on_token=counter
         )
-        counter.clear()
-        tell(options, path, image, found)
-        files.write(path, image, found, number)
+
+        def tell_and_write() -> None:
+            tell(options, path, image, found)
+            files.write(path, image, found, number)
+
+        return tell_and_write
 
     return answer_each(options, pictures, answer)

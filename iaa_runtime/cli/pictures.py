@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
-from ..errors import ContextLengthError, CutOffError, IAAError, InputError, RefusedError
+from ..errors import ContextLengthError, CutOffError, IAAError, InputError, NoAnswerError, RefusedError
 from ..images.load import check_image, load_image
 from ..jobs.files import make_folder, write_atomically
 from ..text.prompts import filled, picture_fields
@@ -18,6 +19,13 @@ from .arguments.shared import STDIN
 from .failures import too_long
 from .output import TokenCounter, complain, print_json
 from .stdin import picture_file
+
+Answer = Callable[[int, str, Image.Image, TokenCounter], Callable[[], None]]
+"""Asks about a picture: takes its number, its path, the picture, and what hears of tokens. Returns what tells of the
+answer."""
+
+_OF_A_PICTURE = (ContextLengthError, CutOffError, RefusedError)
+"""Errors that say of themselves that they are about one question, and not about all."""
 
 
 def check_images(options: argparse.Namespace, failed: Mapping[str, InputError] | None = None) -> list[tuple[int, str]]:
@@ -49,22 +57,26 @@ def check_images(options: argparse.Namespace, failed: Mapping[str, InputError] |
 def answer_each(
     options: argparse.Namespace,
     pictures: Sequence[tuple[int, str]],
-    answer: Callable[[int, str, Image.Image, TokenCounter], None],
+    answer: Answer,
 ) -> int:
     """Answers about each picture; tells of one that cannot be opened, or about which there is no answer.
+
+    Where a server gives none, such as by status 500, the same is asked about a grey picture: once that is answered,
+    the picture alone is at fault.
 
     Args:
         options: of the command.
         pictures: their numbers and paths.
-        answer: takes both, the picture, and what hears of tokens; prints.
+        answer: asks about one.
 
     Returns:
         The exit status: 1 if there is one without an answer, of all that were given.
 
     Raises:
         ContextLengthError, CutOffError, RefusedError: of a single picture.
+        NoAnswerError: of a single picture; or a server answers about none.
     """
-    done = 0
+    done, single = 0, len(options.image) == 1
     for number, path in pictures:
         try:
             image = load_image(picture_file() if path == STDIN else path)
@@ -73,13 +85,21 @@ def answer_each(
             continue
         counter = TokenCounter(path)
         try:
-            answer(number, path, image, counter)
-            done += 1
-        except (ContextLengthError, CutOffError, RefusedError) as error:
-            if len(options.image) == 1:
-                raise
+            tell = answer(number, path, image, counter)
+        except (*_OF_A_PICTURE, NoAnswerError) as error:
             counter.clear()
+            if single:
+                raise
+            if isinstance(error, NoAnswerError):
+                with suppress(*_OF_A_PICTURE):  # which a server that is up says, too
+                    answer(number, path, Image.new("RGB", image.size, "grey"), counter)
+                counter.clear()
+                error = RefusedError(error.among_others)
             _refuse(options, path, error, f"{path}: ")
+        else:
+            counter.clear()
+            tell()
+            done += 1
     return 0 if done == len(options.image) else 1
 
 

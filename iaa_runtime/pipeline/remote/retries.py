@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from time import time
 from typing import TypeVar
 
-from ...errors import ContextLengthError, RefusedError, RemoteError
+from ...errors import ContextLengthError, NoAnswerError, RefusedError, RemoteError
 from .keys import HOSTS_VARIABLE, KEY_VARIABLE
 from .said import one_line
 from .transport import CancelToken, Dropped, Refused
@@ -75,8 +75,8 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
         cancel_token: ends a pause.
 
     Raises:
-        RemoteError: the last try failed, or another one is pointless; a :class:`RefusedError` where that is because of
-            what the request says.
+        RemoteError: another try is pointless; a :class:`RefusedError` where that is because of what the request says.
+        NoAnswerError: the last try failed.
         ContextLengthError: the server says that the prompt is too long.
     """
     tried = 0
@@ -93,9 +93,12 @@ def with_retries(send: Callable[[], Result], url: str, retries: Retries, cancel_
             reason = str(failure)
         if pause is None:
             times = "once" if tried == 1 else f"{tried} times"
-            raise RemoteError(
-                f"The server {url} gave no answer, asked {times}. The last failure: {one_line(reason)}. Is it up, and "
-                "is the address right? Run again when it is."
+            reason = one_line(reason)
+            raise NoAnswerError(
+                f"The server {url} gave no answer, asked {times}. The last failure: {reason}. Is it up, and is the "
+                "address right? Run again when it is.",
+                f"The server {url} gave no answer, asked {times}, though it answers others. The last failure: "
+                f"{reason}. Its log may say more.",
             )
         cancel_token.sleep(pause)
 

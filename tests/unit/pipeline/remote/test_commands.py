@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_server import BOX, Behaviour, Exchange, ModelServer, refuses, says
+from model_server import BOX, Behaviour, Exchange, ModelServer, drops, refuses, says
 from PIL import Image
 
 from iaa_runtime.cli import main
@@ -31,8 +31,11 @@ def photos(tmp_path: Path) -> Path:
 
 
 def answer(exchange: Exchange, body: dict[str, Any]) -> None:
-    """Boxes from G, words from the others."""
-    (says(*BOX) if body["model"] == "iaa-g" else says("A", " bar", "."))(exchange, body)
+    """Boxes from G, words from the others; and how likely an answer is that it is given."""
+    if not body["stream"]:
+        told = [{"1": {"logprob": -1.0, "decoded_token": body["messages"][-1]["content"]}}]
+        return exchange.send(200, json.dumps({"prompt_logprobs": told}))
+    return (says(*BOX) if body["model"] == "iaa-g" else says("A", " bar", "."))(exchange, body)
 
 
 def test_single_commands(server: ModelServer, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +95,66 @@ def test_what_a_server_refuses_costs_its_picture_alone(
     assert [record["image"] for record in told] == asked
     assert ["error" in record for record in told] == [False, True, False]
     assert reason in told[1]["error"] and f"{asked[1]}: " in err
+
+
+FAILURES = {"500": refuses(500, '{"error": {"message": "cannot decode"}}'), "a drop": drops()}
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tries follow each other without a pause."""
+    monkeypatch.setattr("iaa_runtime.pipeline.remote.retries.random.uniform", lambda low, high: 0.0)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["caption"],
+        ["ground", "--phrase", "the bar"],
+        ["label"],
+        ["choose", "--question", "?", "--choice", "a", "--choice", "b"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_a_picture_that_a_server_stumbles_over_costs_itself_alone(
+    server: ModelServer, photos: Path, words: list[str], failure: Behaviour, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A status of 500 ended the run, since it is also what a server says that answers nobody."""
+    asked = [str(photos / f"{number}.png") for number in range(3)]
+    server.behaves(refuses_picture(asked[1], failure))
+    assert main([*words, *asked, "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["image"] for record in told] == asked
+    assert ["error" in record for record in told] == [False, True, False]
+    assert "asked 6 times, though it answers others" in told[1]["error"] and f"{asked[1]}: " in err
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+def test_a_server_that_answers_about_no_picture_ends_the_run(
+    server: ModelServer, photos: Path, failure: Behaviour, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.behaves(answer, failure)
+    asked = [str(photos / f"{number}.png") for number in range(10)]
+    assert main(["caption", *asked, "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    (told,) = map(json.loads, out.splitlines())
+    assert told["caption"] and "gave no answer, asked 6 times" in err and "Is it up" in err
+    assert len(server.bodies) == 1 + 6 + 6, "the second picture, and a grey one"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_picture_that_a_server_stumbles_over_costs_its_record_alone(
+    server: ModelServer, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "4b.png").unlink()
+    server.behaves(refuses_picture(str(photos / "1.png"), FAILURES["500"]))
+    assert main(["annotate", str(photos), "--caption", "--out", str(tmp_path / "out"), "--server", server.url]) == 0
+    (failed,) = (record for record in records(tmp_path / "out") if "error" in record)
+    assert failed["image"].endswith("1.png") and "though it answers others" in failed["error"]
 
 
 def test_what_a_server_refuses_costs_its_record_alone(server: ModelServer, photos: Path, tmp_path: Path) -> None:
