@@ -18,6 +18,17 @@ _LEAD_IN = re.compile(
     r"(?:the|this) (?:image|picture|photo) (?:shows|contains|features|depicts|displays|includes)\b)\s*",
     re.IGNORECASE,
 )
+_ASIDE = re.compile(r"(?<=\S)\s*(?:\([^()]*\)|（[^（）]*）)")
+_BOLD = re.compile(r"\s*(\*\*|__)[^*_]+(?:\1\s*[:：–—-]|[:：]\1)")
+_DESCRIBED = re.compile(r"([^:：,，、;；–—]{1,100}?)(?::[*_]*(?=\s|$)|：[*_]*|\s[–—]+\s|(?<=[*_])\s-\s)")
+"""What stands before the mark is an object's name, and what stands behind it says more of it."""
+_HEADING = re.compile(
+    r"[\s*_]*(?:(?:in|on|at|to|from|here|there|(?:the|this) (?:image|picture|photo))\b.*|"
+    r"(?:.*\s)?(?:objects?|items?|things?|shapes?|people|animals|vehicles|furniture)|"
+    r"(?:the )?(?:foreground|background|left|right|middle|cent(?:er|re)|top|bottom)(?: side)?)[\s*_]*",
+    re.IGNORECASE,
+)
+"""What stands there, too, and names no object, but where those are that follow, or what they have in common."""
 # A comma before three digits is part of a number; before others it is not, as in Chinese lists (桌子1，2把椅子).
 _SEPARATOR = re.compile(
     r"(?:[;、；]|[,，](?!(?<=\d[,，])\d{3}(?!\d)))(?:\s*and\b)?|\.(?=\s)|\s(?:and|&)(?=\s(?:an?|the|some|one|two|three|[0-9]+)\s)",
@@ -34,6 +45,8 @@ _NOTHING = {"none", "nothing", "n/a", "etc"}
 
 def listed_objects(text: str) -> list[str]:
     """The objects of a list: ``1. A dog`` a line, ``a dog, a cat and two birds``, with a sentence around or without.
+
+    Of an item that says more, such as ``1. **Dog**: asleep``, the name is taken.
 
     Args:
         text: a model's answer.
@@ -64,7 +77,12 @@ def _of_json(text: str) -> list[str] | None:
 
 
 def _items(line: str) -> Iterator[str]:
-    line = _BULLET.sub("", line, count=1) if _BULLET.match(line) else line
+    bullet = _BULLET.match(line)
+    line = _ASIDE.sub("", line[bullet.end() :] if bullet else line)
+    # A sentence with a colon in front of a list is no item of one, nor bold; on a line of its own it may be a heading.
+    alone = line.rstrip().endswith((":", "："))
+    if (bullet or alone or _BOLD.match(line)) and (described := _DESCRIBED.match(line)):
+        line = line[described.end() :] if _HEADING.fullmatch(described[1]) else described[1]
     while lead_in := _LEAD_IN.match(line):
         line = line[lead_in.end() :]
     parts = _SEPARATOR.split(_QUOTED.sub(r"\1", line))

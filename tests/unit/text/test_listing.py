@@ -44,6 +44,20 @@ from iaa_runtime.text.listing import LONGEST, MOST_OBJECTS, listed_objects
         ('Sure!\n```json\n{"objects": ["dog", "cat"]}\n```\nHope it helps.', ["dog", "cat"]),
         ('["dog", "cat", "do', ["dog", "cat", "do"]),
         ("['dog', 'cat']", ["dog", "cat"]),
+        ("1. **Red car**: parked by the tree\n2. **A tree**: tall, green", ["Red car", "tree"]),
+        ("- **Red car** – parked\n- **Tree** - tall, green\n- bench — empty", ["Red car", "Tree", "bench"]),
+        ("* Red car: parked, empty\n* **Tree:** tall\n* *Bench*: old", ["Red car", "Tree", "Bench"]),
+        ("1) Red car (parked, empty)\n2) **Tree** (tall)\n(3) a bench (old): empty", ["Red car", "Tree", "bench"]),
+        ("**Red car**: parked\n**Tree** - tall\n__Bench:__ old", ["Red car", "Tree", "Bench"]),
+        ("a dog (left), a cat（右） and a red-white T-shirt", ["dog", "cat", "red-white T-shirt"]),
+        ("- **红色的车**：停在树旁\n2. 狗（黑色）：睡着", ["红色的车", "狗"]),
+        ("**Tables and chairs**: wooden\n1. Salt & a shaker: old", ["Tables", "chairs", "Salt", "shaker"]),
+        (
+            "**Objects:** laptop, mouse\n- Foreground: a dog\n- **Other animals**: cat",
+            ["laptop", "mouse", "dog", "cat"],
+        ),
+        ("1. In the image: a dog, a cat\n- clock at 10:30", ["dog", "cat", "clock at 10:30"]),
+        ("Here are the objects:\n1. **Car**: red\nRed bench:\n- old", ["Car", "Red bench", "old"]),
         ("None.", []),
         ("", []),
         (" , ,\n-\n1.", []),
@@ -74,6 +88,10 @@ def test_long_texts_take_no_time() -> None:
         "- " * 50_000,
         "'a " * 50_000,
         "'" * 100_000,
+        "1. " + "(" * 100_000,
+        "- **" * 30_000,
+        "**a" * 30_000,
+        "- a" + " " * 100_000 + "b",
     ):
         listed_objects(text)
     assert time.process_time() - begin < 1
