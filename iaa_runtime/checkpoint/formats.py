@@ -172,6 +172,22 @@ class WeightFile(ABC):
         for start in range(0, entry.shape[0], step):
             yield start, min(start + step, entry.shape[0])
 
+    def _size(self) -> int:
+        return self.file.stat().st_size
+
+    def _unreadable(self, error: OSError | MemoryError) -> CheckpointError:
+        """The file may well be whole: it is the system that says no."""
+        if isinstance(error, MemoryError) or error.errno == errno.ENOMEM or getattr(error, "winerror", 0) == PAGE_FILE:
+            return CheckpointError(
+                f"{self.file} cannot be mapped: the system has no room for its {self._size() / 1e9:.1f} GB. Free "
+                "memory, or on Windows let the page file grow; a checkpoint in fewer bits (iaa convert) is smaller."
+            )
+        if error.errno == errno.ENOENT:
+            return CheckpointError(
+                f"{self.file} is not there any more. Was its folder moved, or its disk disconnected?"
+            )
+        return CheckpointError(f"{self.file} cannot be read ({error.strerror or error}). Check its permissions.")
+
 
 class _SafetensorsFile(WeightFile):
     """A length, so much JSON, and the tensors' bytes."""
@@ -266,24 +282,8 @@ class _SafetensorsFile(WeightFile):
             raise self._broken(f"what its header says of {name[:80]} is no dtype, shape and place")
         return kind, tuple(shape), (place[0], place[1])
 
-    def _size(self) -> int:
-        return self.file.stat().st_size
-
     def _broken(self, why: str) -> CheckpointError:
         return CheckpointError(f"{self.file} cannot be read as safetensors ({why}). Fetch the file again.")
-
-    def _unreadable(self, error: OSError | MemoryError) -> CheckpointError:
-        """The file may well be whole: it is the system that says no."""
-        if isinstance(error, MemoryError) or error.errno == errno.ENOMEM or getattr(error, "winerror", 0) == PAGE_FILE:
-            return CheckpointError(
-                f"{self.file} cannot be mapped: the system has no room for its {self._size() / 1e9:.1f} GB. Free "
-                "memory, or on Windows let the page file grow; a checkpoint in fewer bits (iaa convert) is smaller."
-            )
-        if error.errno == errno.ENOENT:
-            return CheckpointError(
-                f"{self.file} is not there any more. Was its folder moved, or its disk disconnected?"
-            )
-        return CheckpointError(f"{self.file} cannot be read ({error.strerror or error}). Check its permissions.")
 
 
 PAGE_FILE = 1455
@@ -320,15 +320,14 @@ class _PickledFile(WeightFile):
         self._unmapped: dict[str, Tensor] | None = None
 
     def entries(self) -> Iterator[Entry]:
-        if not is_tame(self.file):
-            with self.file.open("rb") as opened:
-                check_fetched(self.file, opened.read(len(LFS_POINTER)))
-            raise CheckpointError(
-                f"{self.file} cannot be read as PyTorch weights: it is broken, compressed, or holds more than tensors, "
-                "which could run code or never end and is never opened. Fetch the file again, or use safetensors."
-            )
-        content = self._content()
-        size, described = self.file.stat().st_size, sum(tensor.nbytes for tensor in content.values())
+        try:
+            self._check_tame()
+            content, size = self._content(), self._size()
+        except CheckpointError:  # which is an OSError, too
+            raise
+        except OSError as error:
+            raise self._unreadable(error) from None
+        described = sum(tensor.nbytes for tensor in content.values())
         # Two names for one tensor are usual, a tensor of strides of 0 is larger than all of its file.
         if described > 2 * size:
             raise CheckpointError(
@@ -345,6 +344,15 @@ class _PickledFile(WeightFile):
     def rows(self, entry: Entry, start: int, end: int) -> Tensor:
         return self._content()[entry.name][start:end]
 
+    def _check_tame(self) -> None:
+        if not is_tame(self.file):
+            with self.file.open("rb") as opened:
+                check_fetched(self.file, opened.read(len(LFS_POINTER)))
+            raise CheckpointError(
+                f"{self.file} cannot be read as PyTorch weights: it is broken, compressed, or holds more than tensors, "
+                "which could run code or never end and is never opened. Fetch the file again, or use safetensors."
+            )
+
     def _content(self) -> dict[str, Tensor]:
         """The file's tensors, in a new mapping; all in memory where the file was written before torch 1.6."""
         if self._unmapped is not None:
@@ -354,6 +362,8 @@ class _PickledFile(WeightFile):
             content = torch.load(self.file, map_location="cpu", weights_only=True, mmap=mapped)
             if not mapped:
                 self._unmapped = content
+        except OSError as error:
+            raise self._unreadable(error) from None
         except Exception as error:
             # Not torch's own words: they advise to switch off what keeps a file's code from running.
             raise CheckpointError(

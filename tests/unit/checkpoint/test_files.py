@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from iaa_runtime.checkpoint import formats
 from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.checkpoint.files import WeightFiles
-from iaa_runtime.checkpoint.formats import open_weights
+from iaa_runtime.checkpoint.formats import Target, open_weights
 from iaa_runtime.checkpoint.staging import Staging
 from iaa_runtime.cli import main
 from iaa_runtime.config.small_files import load_json
@@ -197,12 +197,38 @@ def test_a_header_too_long_is_said_once(tmp_path: Path) -> None:
         _ = WeightFiles.find(tmp_path).names
 
 
-def test_a_file_that_is_gone_is_called_so(tmp_path: Path) -> None:
-    save_file(TENSORS, tmp_path / "model.safetensors")
-    weights = open_weights(tmp_path / "model.safetensors")
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="is not there any more"):
+def test_a_file_that_is_gone_is_called_so(file: Path) -> None:
+    weights = open_weights(file)
+    file.unlink()
+    with pytest.raises(CheckpointError, match=rf"^{re.escape(str(file))} is not there any more\. Was its folder moved"):
         list(weights.entries())
+
+
+def test_a_file_that_goes_while_it_is_read_is_called_so(file: Path) -> None:
+    """Of a .bin file was said that it is broken, and to fetch it again."""
+    weights = open_weights(file)
+    entries = list(weights.entries())
+    kept = file.rename(file.with_suffix(".kept"))
+    again = open_weights(file)  # which has nothing of it in memory
+    with pytest.raises(CheckpointError, match="is not there any more"):
+        list(again.load(entries, Target(torch.float32, torch.device("cpu"))))
+    kept.rename(file)
+    assert list(weights.load(entries, Target(torch.float32, torch.device("cpu"))))
+
+
+def test_a_bin_file_that_goes_while_it_is_looked_through_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(TENSORS, tmp_path / "pytorch_model.bin")
+    reader = torch._C.PyTorchFileReader
+
+    def late(name: str) -> object:
+        (tmp_path / "pytorch_model.bin").unlink()
+        return reader(name)
+
+    monkeypatch.setattr(torch._C, "PyTorchFileReader", late)
+    with pytest.raises(CheckpointError, match="is not there any more"):
+        _ = WeightFiles.find(tmp_path).names
 
 
 def test_a_bin_file_runs_no_code(tmp_path: Path) -> None:
