@@ -29,7 +29,7 @@ from ..origin import origin_of
 from ..output import complain, log, print_json
 from ..outputs import Outputs
 from ..stdin import asked
-from .exports import Export, asked_exports, check_exports, put_sidecars
+from .exports import Export, asked_exports, check_exports, write_exports
 
 FORMATS: dict[str, Callable[[], ShardFormat]] = {"jsonl": Jsonl, "parquet": Parquet}
 
@@ -190,7 +190,7 @@ def _tell(options: argparse.Namespace, settings: AnnotateSettings, exports: list
 
 
 def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int:
-    """Writes what was asked for and tells what came of it; returns 1 where any of it failed for all pictures."""
+    """Writes what was asked for and tells what came of it; returns 1 where any of it failed whole."""
     boxes, failed = 0, 0
     for record in job.records():
         boxes += len(record.get("detections", ()))
@@ -202,12 +202,7 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         complain(f"iaa annotate: … {failed - 3:,} more failed; their records say why.")
     if failed:
         log(f"Failed: {failed:,} of {job.count:,} images. Once repaired, they are tried again with --retry-failed.")
-    written: dict[str, Any] = {}
-    for export in exports:
-        lacking = export.write(job, options.overwrite)
-        written |= {export.name: export.where} | ({f"{export.name}_failed": lacking} if lacking else {})
-    if options.sidecars:
-        written |= put_sidecars(options, job)
+    written, problems = write_exports(options, exports, job)
     answered = job.count - failed
     nothing = not answered or any(name.endswith("_failed") and count == answered for name, count in written.items())
     summary = {"out": options.out, "images": job.count, "failed": failed, "boxes": boxes, "shards": job.shards}
@@ -217,4 +212,6 @@ def _finish(options: argparse.Namespace, exports: list[Export], job: Job) -> int
         print(f"{job.count:,} images, {failed:,} failed, {boxes:,} boxes; {job.shards} shards in {options.out}")
         for name, value in written.items():
             print(f"{name}: {value}")
-    return int(nothing)  # records and messages tell of single ones
+    for problem in problems:
+        complain(f"iaa annotate: {problem}")
+    return int(nothing or bool(problems))  # records and messages tell of single ones

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ...annotate.annotator import AnnotateSettings, has_failed
 from ...annotate.coco import write_coco_boxes, write_coco_captions
@@ -14,9 +16,10 @@ from ...annotate.listed import Listed
 from ...annotate.pages import page_files, write_pages
 from ...annotate.sidecars import Existing, Sidecars, places, write_sidecars
 from ...annotate.tars import check_webdataset, shard_file, write_webdataset
-from ...errors import InputError
+from ...errors import IAAError, InputError
 from ...jobs.job import Job, Row
 from ...jobs.origin import read_origin
+from ..failures import explain, too_long
 from ..output import complain, log
 from ..outputs import Outputs
 
@@ -152,6 +155,29 @@ def _check_sidecars(items: Items) -> None:
                 f"{where.twins:,} pictures differ from another in nothing but their ending, such as "
                 f"{' and '.join(where.example)}: their captions go to {Path(where.example[0]).name}.txt and so on."
             )
+
+
+def write_exports(options: argparse.Namespace, exports: list[Export], job: Job) -> tuple[dict[str, Any], list[str]]:
+    """Writes all that was asked for, also where some of it fails.
+
+    Returns:
+        What the summary says of what was written; and of what was not, which option asked for it, and why.
+    """
+    written: dict[str, Any] = {}
+    problems: list[str] = []
+
+    def one(export: Export) -> dict[str, Any]:
+        lacking = export.write(job, options.overwrite)
+        return {export.name: export.where} | ({f"{export.name}_failed": lacking} if lacking else {})
+
+    parts = [(export.option, partial(one, export)) for export in exports]
+    for option, write in (*parts, *[("--sidecars", partial(put_sidecars, options, job))] * options.sidecars):
+        try:
+            written |= write()
+        except (IAAError, OSError) as error:
+            reason = str(error) if isinstance(error, IAAError) else explain(error, options)
+            problems.append(f"{option} was not written. {reason}{too_long(error, options)}")
+    return written, problems
 
 
 def put_sidecars(options: argparse.Namespace, job: Job) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from iaa_runtime.checkpoint.checkpoint import Checkpoint
 from iaa_runtime.cli import main
+from iaa_runtime.errors import InputError
 from iaa_runtime.export.convert import convert
 
 
@@ -175,6 +177,30 @@ def test_what_could_be_written_for_no_picture_is_a_failure(annotate: Any, photos
     assert "a.txt is a folder" in err
     texts[0].rmdir()
     assert annotate("--caption", "--sidecars")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("No room."), OSError(errno.ENOSPC, "No space left on device", "coco.json")]
+)
+def test_an_export_that_fails_leaves_the_others(
+    annotate: Any, photos: Path, tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind it were not written, and there was no summary."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    coco, page, text = tmp_path / "coco.json", tmp_path / "look.html", photos / "a.txt"
+    words = ["--caption", "--phrase", "cat", "--coco", str(coco), "--page", str(page), "--sidecars"]
+    with monkeypatch.context() as broken:
+        broken.setattr("iaa_runtime.cli.annotate.exports.write_coco_boxes", fails)
+        code, summary, err = annotate(*words)
+    assert code == 1 and "coco" not in summary and summary["coco_captions"] and summary["page"] == str(page)
+    assert page.exists() and text.exists() and not coco.exists()
+    told = "No room." if isinstance(error, InputError) else "coco.json: No space left on device"
+    assert f"iaa annotate: --coco was not written. {told}" in err.splitlines()[-1]
+    code, summary, _ = annotate(*words)
+    assert code == 0 and coco.exists()
 
 
 def test_a_list_with_phrases(annotate: Any, photos: Path, tmp_path: Path) -> None:
