@@ -108,17 +108,19 @@ class Pages:
     def page(self) -> ComfyPage:
         """The open one, or a new one."""
         if self.opened is None:
+            self.close()  # what is left of one that did not open
             self.context = self.browser.new_context(viewport={"width": 1700, "height": 1000})
             self.context.grant_permissions(["clipboard-read", "clipboard-write"])
-            self.opened = ComfyPage(self.context.new_page(), self.server, self.vue)
-            self.opened.open()
+            page = ComfyPage(self.context.new_page(), self.server, self.vue)
+            page.open()
+            self.opened = page
         return self.opened
 
     def close(self) -> None:
         """Forgets it, and what its browser kept."""
-        if self.opened is not None:
+        if self.context is not None:
             self.context.close()
-            self.opened = None
+        self.context = self.opened = None
 
 
 class ComfyPage:
