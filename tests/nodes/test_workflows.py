@@ -26,6 +26,8 @@ NOT_HERE = {
     "ground_impact_detailer": {"CheckpointLoaderSimple": "v1-5", "DetailerForEach": "ComfyUI-Impact-Pack"},
 }
 """Workflows that need other packs or models: which nodes do, and how the workflow's note calls what they need."""
+TITLE_HEIGHT = 30
+"""Of a node, above its place, in ComfyUI's units."""
 COMPLETE = [path for path in API if path.stem not in NOT_HERE]
 
 
@@ -375,6 +377,21 @@ def test_a_card_is_square_and_sharp(path: Path) -> None:
 def test_a_note_says_what_to_press_in_english_and_chinese(path: Path) -> None:
     note = note_of(path)
     assert "*Run*" in note and note.rpartition("<br>")[2].startswith("中文：")
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_no_node_lies_over_the_frame_of_a_group(path: Path) -> None:
+    """Where the group's title is: a node lies in a group with its own title, or apart from it."""
+    template = json.loads(path.read_text(encoding="utf-8"))
+    for group in template["groups"]:
+        left, top, width, height = group["bounding"]
+        right, bottom = left + width, top + height
+        for node in template["nodes"]:
+            (x, y), (wide, high) = node["pos"], node["size"]
+            above = y - TITLE_HEIGHT
+            apart = x >= right or x + wide <= left or above >= bottom or y + high <= top
+            inside = left <= x and x + wide <= right and top <= above and y + high <= bottom
+            assert apart or inside, (group["title"], node.get("title", node["type"]))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
