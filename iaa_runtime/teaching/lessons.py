@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import torch
 from PIL import Image
@@ -139,18 +140,18 @@ class Writer:
         ids = self._ids(self._conversation(asked, before))
         return ids[ids.index(IMAGE_TOKEN_INDEX) + 1 :]
 
-    def in_forms(self, pictures: Sequence[Shown]) -> set[str]:
-        """The prompts that are answered at length about several pictures."""
-        answered = Counter(
-            asked
-            for shown in pictures
-            for asked in {
-                example.asked
+    def in_forms(self, pictures: Sequence[Shown]) -> list[bool]:
+        """Of each picture, whether an answer has a form: it is long, as is one to its prompt about another picture."""
+        at_length = [
+            {
+                self.prompt(example.asked, example.before)
                 for example in shown.examples
                 if len(encode(self._pipeline.tokenizer, example.answer)) + 1 >= LEAST
             }
-        )
-        return {asked for asked, times in answered.items() if times > 1}
+            for shown in pictures
+        ]
+        times = Counter(chain.from_iterable(at_length))
+        return [any(times[prompt] > 1 for prompt in prompts) for prompts in at_length]
 
     def _ids(self, conversation: Conversation) -> tuple[int, ...]:
         return tuple(conversation.encode(self._pipeline.tokenizer, self._task))
@@ -195,7 +196,7 @@ def write_lessons(
         picture = shown.load()
         small = bounded(picture, SIDES_SEEN * pipeline.model.vision.image_size, cancelled)
         in_small = shown.resized(picture.size, small.size)
-        formed = any(example.asked in in_forms for example in shown.examples)
+        formed = in_forms[at]
         cut = [formed and is_cut(of_picture) for of_picture in range(views)]
         others = choose_views(in_small, small.size, task, views - 1, f"{seed} {at}", recolor, formed)
         chosen = [(whole(picture.size), picture, shown), *((view, small, in_small) for view in others)]

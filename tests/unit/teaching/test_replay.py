@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -97,6 +98,21 @@ def test_of_a_picture_that_is_cut_the_model_says_itself_what_is_there_in_the_for
         assert held and all(row.memory is not None and row.view == view for row in held)
         assert bool(rows) != is_cut(view % lessons.a_picture)
         assert all(row.answer == rows[0].answer for row in held) if rows else held[0].answer
+
+
+def test_only_pictures_with_an_answer_in_a_form_are_cut() -> None:
+    """Of parts of others the model has nothing to say in the form, and what is taught would be left out there."""
+    pipeline = open_frozen(DEMO_CHECKPOINT, "fp32", "cpu", None)
+    said = "Two shapes: blue star, red ring. That is all."
+    red, blue, black = (Image.new("RGB", (64, 64), color) for color in ("red", "blue", "black"))
+    captions = [Example(red, "Describe it.", answer=said), Example(blue, "Describe it.", answer=said)]
+    lessons = write_lessons(
+        pipeline, Task.MM, by_picture([*captions, Example(black, "Describe it.", answer="no")]), views=3, seed=0
+    )
+    assert [bool(rows) for rows in lessons.taught] == [True, True, False] * 2 + [True] * 3, "a word has no form"
+    behind = [replace(one, before=(f"Who is {n}?", "Ann.")) for n, one in enumerate(captions)]
+    lessons = write_lessons(pipeline, Task.MM, by_picture(behind), views=3, seed=0)
+    assert all(lessons.taught), "nor is what is asked behind one message an example of what is asked behind another"
 
 
 def test_a_picture_that_is_cut_is_mixed_with_the_one_before() -> None:
