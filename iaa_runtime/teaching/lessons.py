@@ -100,6 +100,10 @@ class Lessons:
         )
         return taught & known
 
+    def in_form(self, row: Row) -> bool:
+        """Whether a row's answer is one in a form, of which it is known what the model says by example."""
+        return len(row.answer) >= LEAST and row.prompt in self.recalled
+
 
 def number_ids(pipeline: IAAPipeline) -> Tensor | None:
     """(1000,) ids of the tokens ``000`` to ``999``; None where the tokenizer does not write three digits as one."""

@@ -144,10 +144,10 @@ def rows_loss(
     loss, report = logits.new_zeros(()), dict[str, float]()
     if not is_known.all():
         sigma = WIDEST * (NARROWEST / WIDEST) ** settled if lessons.numbers is not None else None
-        recalled = torch.tensor([row.prompt in lessons.recalled for row in rows], device=device)[owners]
+        in_form = torch.tensor([lessons.in_form(row) for row in rows], device=device)[owners]
         numbers = lessons.numbers if lessons.numbers is not None else torch.empty(0, dtype=torch.long)
         new = ~is_known
-        worth = 1 - (1 - RECALLED) * settled * recalled[new]
+        worth = 1 - (1 - RECALLED) * settled * in_form[new]
         loss, report = answer_loss(logits[new], targets[new], absent[new], numbers.to(device), sigma, worth)
         report["taught"] = loss.item()
         loss = loss * weights[0]
