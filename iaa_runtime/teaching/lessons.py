@@ -167,6 +167,15 @@ class Writer:
         return talk.user(grounding_question(asked) if self._task is Task.G else asked)
 
 
+def check_lengths(pipeline: IAAPipeline, task: Task, examples: Sequence[Example], cancelled: Cancel = None) -> None:
+    """Raises :class:`ContextLengthError` if a question and its answer in words do not fit into the context."""
+    writer = Writer(pipeline, task)
+    for example in examples:
+        check_cancelled(cancelled)
+        if example.answer:
+            writer.row(0, example, example.answer)
+
+
 def write_lessons(
     pipeline: IAAPipeline,
     task: Task,

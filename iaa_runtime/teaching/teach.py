@@ -29,7 +29,7 @@ from .examples import Example, by_picture, checked, split
 from .files import RunFiles
 from .identity import begin, identity_of, short_digest
 from .kept import load_lessons, save_lessons
-from .lessons import Lessons, Row, write_lessons
+from .lessons import Lessons, Row, check_lengths, write_lessons
 from .loop import Files, HeldOut, Schedule, Watch, train
 from .objective import Objective, box_overlaps, rows_loss
 from .pages import answer_sheet, box_sheet, draw_curve, write_png
@@ -96,6 +96,7 @@ def teach(
     files.check(overwrite=overwrite)
     right = checked(examples, settings.task, cancelled)
     learned, held = split(right, settings)
+    check_lengths(pipeline, settings.task, right, cancelled)  # before a run of this data is begun
     identity = identity_of(pipeline, right, settings, cancelled)
     group.barrier()  # before the first writes, the others have looked at what is there
     phrases = phrases_to_name(example.asked for example in right)

@@ -24,7 +24,7 @@ from iaa_runtime.checkpoint.checkpoint import DEMO_CHECKPOINT
 from iaa_runtime.cli import main
 from iaa_runtime.config import Task
 from iaa_runtime.config.teaching import TeachSettings
-from iaa_runtime.errors import Cancelled, InputError
+from iaa_runtime.errors import Cancelled, ContextLengthError, InputError
 from iaa_runtime.model.linear.quantized import QuantizedLinear
 from iaa_runtime.shapes.scenes import draw_scene, make_scene
 from iaa_runtime.teaching import batches
@@ -333,6 +333,19 @@ def test_cancel_is_heard_while_pictures_are_first_looked_at(tmp_path: Path) -> N
         with pytest.raises(Cancelled):
             teach(pipeline, mascots(6), TeachSettings(steps=2), out, cancelled=after(count))
         assert asked == [count + 1] and not list(tmp_path.iterdir())
+
+
+def test_an_answer_that_is_too_long_is_named_before_a_run_is_begun(tmp_path: Path) -> None:
+    """It was found once all before it had been looked at, and left a run with which no mended file went on."""
+    answers = ("A heart.", "a red ring and " * 3000)
+    examples = [
+        Example(one.image, "Describe it.", answer=said, where=f"line {number}")
+        for number, (one, said) in enumerate(zip(mascots(2), answers, strict=True), 1)
+    ]
+    pipeline, settings = open_frozen(DEMO_CHECKPOINT, None, "cpu", None), TeachSettings(Task.MM, steps=1)
+    with pytest.raises(ContextLengthError, match=r"^line 2: question and answer have .* Shorten them"):
+        teach(pipeline, examples, settings, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("small")
