@@ -195,8 +195,8 @@ def split(examples: Sequence[Example], settings: TeachSettings) -> tuple[list[Ex
     count = 0 if share <= 0 else max(1, round(share * len(pictures)))
     if count >= len(pictures):
         raise InputError(
-            f"There are {len(pictures)} pictures, of which {count} would be held out: none is left to learn from. Give "
-            "more, or hold out less."
+            f"Too few pictures: of {len(pictures)}, {count} would be held out and none is left to learn from. Give "
+            "more, or hold out less: a share of 0 holds out none."
         )
     chosen = random.Random(settings.seed).sample(pictures, count)
     held = {shown.examples[0].picture_key for shown in chosen}
