@@ -38,8 +38,9 @@ it, still have more pixels than the tower sees."""
 WITHOUT = 0.45
 """Share of the views of a picture that do without its things, so that their score is learned to stay low there."""
 CUT = 3
-"""Every so many-th view of a picture that MM learns a form of captions from is cut, and mixed with the picture before.
-What is taught of the whole picture may not hold there, but what the model says itself does (:mod:`.by_example`)."""
+"""Where MM learns a form of captions from a picture, one of so many views is cut, and mixed with the picture before if
+there is one. What is taught of the whole picture may not hold there, but what the model says itself does
+(:mod:`.by_example`)."""
 LEAST = 8
 """Tokens of an answer that has a form; of shorter ones, such as yes or a name, another is no example."""
 _ABSENT_BOX = (0.1, 0.4)

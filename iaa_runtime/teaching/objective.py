@@ -31,7 +31,7 @@ RECALLED = 0.1
 """What a caption in a form counts at the end, of what it counts in the beginning. A form is soon learned, and the rest
 of a caption would be learned by heart; what is to be seen, the model's own probabilities by example tell."""
 SETTLED = 0.8
-"""Share of the steps after which both stay as they are."""
+"""Share of the steps over which soft targets narrow and captions in a form come to count less; then both stay so."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Objective:
         views: pictures a step.
         taught: rows of what is new, a view.
         known: rows of what the model knows already, a view.
-        steps: in all; soft targets narrow along them.
+        steps: in all; along them soft targets narrow, and captions in a form come to count less.
         pointers: heads that are told where to look.
         checkpointed: activations are computed again in the backward pass.
         group: the processes that share a step's views.

@@ -298,7 +298,8 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, obj
     """What lessons that are not learned from say of the updates, as at the end of training.
 
     A picture's loss is 1 - the mean IoU of its boxes, 0 to 1, where there are any, since cross-entropy rises when a
-    model grows too sure, while its boxes still get better. Otherwise it is cross-entropy, in nats a token.
+    model grows too sure, while its boxes still get better. Otherwise it is the loss as it is learned from
+    at the end: captions in a form count less there, but in full where one held-out picture alone has them.
     """
     stack = updates.stack(pipeline.model)
     losses, lacking = list[float](), list[float]()
