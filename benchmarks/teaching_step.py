@@ -36,7 +36,7 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     from iaa_runtime.teaching.examples import Example, by_picture
     from iaa_runtime.teaching.frozen import open_frozen
     from iaa_runtime.teaching.lessons import write_lessons
-    from iaa_runtime.teaching.objective import WIDEST, Objective
+    from iaa_runtime.teaching.objective import Objective
     from iaa_runtime.teaching.updates import LowRankUpdates
 
     pipeline = open_frozen(folder, None, "cpu", None)
@@ -53,7 +53,7 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     before, losses, seconds = resident("VmRSS"), [], 0.0
     for _ in range(steps):
         began = time.perf_counter()
-        loss, _ = objective.loss_of(updates.stack(model), rows, WIDEST)
+        loss, _ = objective.loss_of(updates.stack(model), rows, settled=0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
