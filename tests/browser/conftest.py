@@ -38,15 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A ComfyUI with this checkout as its only pack."""
+    """A ComfyUI with this checkout as its only pack, and a node that holds runs."""
     comfyui = find_comfyui(PROJECT)
     if comfyui is None:
         pytest.skip(
             "NO COMFYUI: the browser tests do not run. Set COMFYUI_PATH to one with its requirements installed."
         )
     base = tmp_path_factory.mktemp("comfyui")
-    link_pack(PROJECT, base)
-    with running(comfyui, base, *frontend_arguments()) as started:
+    held = shutil.copy(Path(__file__).with_name("held_run.py"), link_pack(PROJECT, base).parent)
+    # What stands first is one more name on the list of custom nodes.
+    with running(comfyui, base, Path(held).name, *frontend_arguments()) as started:
         yield started
 
 
