@@ -53,7 +53,7 @@ def measure(folder: Path, rank: int, steps: int, seed: int) -> dict[str, Any]:
     before, losses, seconds = resident("VmRSS"), [], 0.0
     for _ in range(steps):
         began = time.perf_counter()
-        loss, _ = objective.loss_of(updates.stack(model), rows, settled=0.0)
+        loss, _ = objective.loss_of(updates.stack(model), rows, annealed=0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

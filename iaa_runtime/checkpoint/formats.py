@@ -184,7 +184,8 @@ class WeightFile(ABC):
             )
         if error.errno == errno.ENOENT:
             return CheckpointError(
-                f"{self.file} is not there any more. Was its folder moved, or its disk disconnected?"
+                f"{self.file} is not there any more. Was its folder moved, or its disk disconnected? "
+                "Put it back, and open the model again."
             )
         return CheckpointError(f"{self.file} cannot be read ({error.strerror or error}). Check its permissions.")
 

@@ -28,7 +28,7 @@ from ..text.tokenizer import encode
 from .colors import colors_vary
 from .examples import Example, Shown, box_answer
 from .losses import Memory
-from .views import View, can_mirror, mixed, random_view, view_without, whole
+from .views import View, can_mirror, cutmix, random_view, view_without, whole
 
 SEEN_AT_ONCE = 16
 """Views that go through the tower together."""
@@ -94,16 +94,16 @@ class Lessons:
         return {} if self.numbers is None else {token: value for value, token in enumerate(self.numbers.tolist())}
 
     @cached_property
-    def recalled(self) -> set[tuple[int, ...]]:
-        """Prompts that are taught, and of which it is known what the model says by example (:mod:`.by_example`)."""
+    def prompts_by_example(self) -> set[tuple[int, ...]]:
+        """Taught prompts, as ids, to which the model's own answers by example are known (:mod:`.by_example`)."""
         taught, known = (
             {row.prompt for rows in of_views for row in rows} for of_views in (self.taught, self.known.values())
         )
         return taught & known
 
     def in_form(self, row: Row) -> bool:
-        """Whether a row's answer is one in a form, of which it is known what the model says by example."""
-        return len(row.answer) >= LEAST and row.prompt in self.recalled
+        """Whether a row is a caption in a form: long, and to one of ``prompts_by_example``."""
+        return len(row.answer) >= LEAST and row.prompt in self.prompts_by_example
 
 
 def number_ids(pipeline: IAAPipeline) -> Tensor | None:
@@ -169,7 +169,17 @@ class Writer:
 
 
 def check_lengths(pipeline: IAAPipeline, task: Task, examples: Sequence[Example], cancelled: Cancel = None) -> None:
-    """Raises :class:`ContextLengthError` if a question and its answer in words do not fit into the context."""
+    """Checks that each question fits into the context together with its answer in words; boxes are not looked at.
+
+    Args:
+        pipeline: whose tokenizer and context it is.
+        task: G or MM.
+        examples: what is taught.
+        cancelled: True raises :class:`Cancelled`.
+
+    Raises:
+        ContextLengthError: one does not; begins with the example's row.
+    """
     writer = Writer(pipeline, task)
     for example in examples:
         check_cancelled(cancelled)
@@ -224,7 +234,7 @@ def write_lessons(
         for start in range(0, len(chosen), SEEN_AT_ONCE):
             part = chosen[start : start + SEEN_AT_ONCE]
             seen = (
-                mixed(view.show(source), before, random.Random(f"{seed} {at} {of_picture} mixed"))
+                cutmix(view.show(source), before, random.Random(f"{seed} {at} {of_picture} mixed"))
                 if cut[of_picture] and before is not None
                 else view.show(source)
                 for of_picture, (view, source, _) in enumerate(part, start)

@@ -30,7 +30,7 @@ def answer_loss(
     absent: Tensor,
     numbers: Tensor,
     sigma: float | None,
-    worth: Tensor | None = None,
+    token_weights: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """Cross-entropy of answer tokens; coordinates against soft targets, or a flat one where the object is absent.
 
@@ -40,7 +40,7 @@ def answer_loss(
         absent: (M,) bool, True in answers about objects that are not there.
         numbers: (1000,) ids of the tokens ``000`` to ``999``.
         sigma: Width of the soft targets in thousandths; None learns numbers like words.
-        worth: (M,) what a token that is no coordinate counts; each 1 if None.
+        token_weights: (M,) float, what the loss of each token that is no coordinate is multiplied with; 1 if None.
 
     Returns:
         The loss, and figures: ``right``, the share of words; ``missed``, how far coordinates are off, in fractions of
@@ -48,8 +48,8 @@ def answer_loss(
     """
     scores = logits.float().log_softmax(-1)
     hard = -scores.gather(-1, targets[:, None]).squeeze(-1)
-    if worth is not None:
-        hard = hard * worth
+    if token_weights is not None:
+        hard = hard * token_weights
     is_value = targets[:, None] == numbers
     number = is_value.any(-1)
     right = (scores.argmax(-1) == targets).float()

@@ -27,10 +27,10 @@ LOOKING = 1.0
 """What lessons in looking weigh, relative to the answers."""
 WIDEST, NARROWEST = 12.0, 3.0
 """What the standard deviation of a coordinate's soft target starts and ends at, in thousandths."""
-RECALLED = 0.1
-"""What a caption in a form counts at the end, of what it counts in the beginning. A form is soon learned, and the rest
-of a caption would be learned by heart; what is to be seen, the model's own probabilities by example tell."""
-SETTLED = 0.8
+FINAL_FORM_WEIGHT = 0.1
+"""What the loss of a caption in a form is multiplied with at the end, where it is 1 in the beginning. A form is soon
+learned, and the rest of a caption would be learned by heart; the model's own probabilities tell what is to be seen."""
+ANNEALING = 0.8
 """Share of the steps over which soft targets narrow and captions in a form come to count less; then both stay so."""
 
 
@@ -62,29 +62,29 @@ class Objective:
 
     def loss(self, stack: Stack, step: int, rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         """This process's share of the loss of one step's batch, and figures to report."""
-        settled = min(1.0, step / (SETTLED * self.steps))
+        annealed = min(1.0, step / (ANNEALING * self.steps))
         rows = self.batch(rng)  # every process draws the same
         mine = set(self.group.share(list(dict.fromkeys(row.view for row in rows))))
         own = [row for row in rows if row.view in mine]
         if rows and not own:
             return torch.zeros(()), {}
-        return self.loss_of(stack, own, settled, shares_of(own, rows))
+        return self.loss_of(stack, own, annealed, shares_of(own, rows))
 
     def loss_of(
-        self, stack: Stack, rows: Sequence[Row], settled: float, weights: tuple[float, float] = (1.0, 1.0)
+        self, stack: Stack, rows: Sequence[Row], annealed: float, weights: tuple[float, float] = (1.0, 1.0)
     ) -> tuple[Tensor, dict[str, float]]:
         """What rows cost: taught ones their answers, known ones what they moved away from the model as it was.
 
         Args:
             stack: as it is now.
             rows: at least one.
-            settled: how far soft targets have narrowed, and captions in a form lost their worth, 0 to 1.
+            annealed: how far soft targets have narrowed and captions in a form lost weight, 0 (not at all) to 1.
             weights: of taught and of known rows: what these are of all in the step.
         """
         recorder = Recorder(stack, sorted({slot for slot, _ in self.pointers}))
         with recorder.entered():
             ran = run_rows(stack, self.lessons, rows, self.project, checkpointed=self.checkpointed)
-        loss, report = rows_loss(ran, self.lessons, settled, weights)
+        loss, report = rows_loss(ran, self.lessons, annealed, weights)
         if self.pointers:
             unseen = unlooked(ran, self.lessons, recorder, self.pointers)
             if unseen is not None:
@@ -125,14 +125,14 @@ def shares_of(own: Sequence[Row], rows: Sequence[Row]) -> tuple[float, float]:
 
 
 def rows_loss(
-    ran: Ran, lessons: Lessons, settled: float, weights: tuple[float, float] = (1.0, 1.0)
+    ran: Ran, lessons: Lessons, annealed: float, weights: tuple[float, float] = (1.0, 1.0)
 ) -> tuple[Tensor, dict[str, float]]:
     """What the answers of rows cost, with figures to report.
 
     Args:
         ran: the rows, as they ran.
         lessons: theirs.
-        settled: as of :meth:`Objective.loss_of`.
+        annealed: as of :meth:`Objective.loss_of`.
         weights: of taught and of known rows: what these are of all in a step that several processes share.
     """
     rows, logits = ran.rows, ran.logits
@@ -143,12 +143,12 @@ def rows_loss(
     absent = torch.tensor([row.absent for row in rows], device=device)[owners]
     loss, report = logits.new_zeros(()), dict[str, float]()
     if not is_known.all():
-        sigma = WIDEST * (NARROWEST / WIDEST) ** settled if lessons.numbers is not None else None
+        sigma = WIDEST * (NARROWEST / WIDEST) ** annealed if lessons.numbers is not None else None
         in_form = torch.tensor([lessons.in_form(row) for row in rows], device=device)[owners]
         numbers = lessons.numbers if lessons.numbers is not None else torch.empty(0, dtype=torch.long)
         new = ~is_known
-        worth = 1 - (1 - RECALLED) * settled * in_form[new]
-        loss, report = answer_loss(logits[new], targets[new], absent[new], numbers.to(device), sigma, worth)
+        token_weights = 1 - (1 - FINAL_FORM_WEIGHT) * annealed * in_form[new]
+        loss, report = answer_loss(logits[new], targets[new], absent[new], numbers.to(device), sigma, token_weights)
         report["taught"] = loss.item()
         loss = loss * weights[0]
     memories = [row.memory for row in rows if row.memory is not None]

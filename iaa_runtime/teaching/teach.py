@@ -312,7 +312,7 @@ def held_out(pipeline: IAAPipeline, updates: LowRankUpdates, tests: Lessons, obj
             ]
             if rows:
                 ran = run_rows(stack, tests, rows, objective.project)
-                of_picture.append(float(rows_loss(ran, tests, settled=1.0)[0]))
+                of_picture.append(float(rows_loss(ran, tests, annealed=1.0)[0]))
                 overlaps += box_overlaps(ran, tests)
         if of_picture:
             losses.append(fmean(of_picture))

@@ -20,8 +20,8 @@ KEPT, LOST = 0.7, 0.1
 """Of a box this share must stay in sight, or at most that, and then it counts as gone; what lies between is no view."""
 _TRIES = 12
 _LIGHT = (0.75, 1.3)
-_OTHERS = (0.3, 0.7)
-"""Share of a mixed view that the other picture takes."""
+_PASTED = (0.3, 0.7)
+"""Least and greatest share of a view that another picture is pasted over."""
 
 
 @dataclass(frozen=True)
@@ -133,18 +133,21 @@ def view_without(
     return replace(random_view(size, boxes, rng, mirror=mirror, recolor=recolor), hidden=tuple(boxes))
 
 
-def mixed(seen: Image.Image, other: Image.Image, rng: random.Random) -> Image.Image:
-    """A view of which one side shows a part of another picture (after CutMix: Yun et al., arXiv 1905.04899).
+def cutmix(seen: Image.Image, other: Image.Image, rng: random.Random) -> Image.Image:
+    """A part of another picture pasted over one side of a view (CutMix: Yun et al., arXiv 1905.04899).
 
     So a few pictures become many, of which some hold more things than any of them.
 
     Args:
-        seen: the view.
-        other: the other picture, of any size.
+        seen: the view, RGB.
+        other: the other picture, RGB, of any size.
         rng: the source.
+
+    Returns:
+        A new picture of the view's size.
     """
     width, height = seen.size
-    share = rng.uniform(*_OTHERS)
+    share = rng.uniform(*_PASTED)
     size = rng.choice(((max(1, round(width * share)), height), (width, max(1, round(height * share)))))
     corner = rng.choice(((0, 0), (width - size[0], height - size[1])))
     of_other = random_view(other.size, [], rng, mirror=False).show(other)

@@ -21,6 +21,11 @@ KEPT = "() => app.graph._nodes.some(node => node.properties.iaa_result)"
 REMEMBERED = f"/extensions/{PACK}/js/remembered.js"
 TRACKER = "app.extensionManager.workflow.activeWorkflow.changeTracker"
 MODIFIED = "() => app.extensionManager.workflow.activeWorkflow.isModified"
+OTHER_SCENES = """seed => {
+    const scene = app.graph._nodes.find(node => node.type === 'IAA_DemoScene');
+    scene.widgets.find(widget => widget.name === 'seed').value = seed;
+}"""
+"""Which no run has remembered."""
 LEAVE = "async workflow => { await app.queuePrompt(0); await app.loadGraphData(workflow); }"
 TURN_TO = "shift => app.extensionManager.command.execute(`Workspace.${shift}OpenedWorkflow`)"
 NOTE_RESULTS = """() => {
@@ -74,7 +79,9 @@ def held(comfy: ComfyPage, folder: Path) -> Iterator[None]:
     try:
         prompt = {"1": {"class_type": "HeldRun", "inputs": {"file": str(file)}}}
         comfy.server.client.post("/prompt", {"prompt": prompt})
+        before = history(comfy)
         yield
+        assert history(comfy) == before, "all that is done meanwhile is done before a run ends"
     finally:
         file.unlink()
 
@@ -96,10 +103,11 @@ def wait_for_runs(comfy: ComfyPage, before: set[str], count: int = 1) -> None:
 @pytest.mark.parametrize("other", ["caption", "ground_mask_crop", "ground"])
 def test_a_result_goes_to_the_workflow_that_was_run(comfy: ComfyPage, other: str, tmp_path: Path) -> None:
     """Not to the one that is open at its end, where another of our nodes has its id, nor once that is opened again."""
-    comfy.load_ground()
+    comfy.load_ground(count=6)
     ground, second = comfy.page.evaluate(f"() => {GROUND}.id"), read(other)
     assert any(str(node["id"]) == str(ground) and node["type"].startswith("IAA_") for node in second["nodes"])
     before = history(comfy)
+    comfy.page.evaluate(OTHER_SCENES, 1000 + len(before))
     with held(comfy, tmp_path):
         comfy.page.evaluate(LEAVE, second)
     wait_for_runs(comfy, before, 2)
@@ -114,8 +122,9 @@ def test_a_result_goes_to_the_workflow_that_was_run(comfy: ComfyPage, other: str
 
 
 def test_a_result_that_comes_while_another_tab_is_open_is_of_its_own_inputs(comfy: ComfyPage, tmp_path: Path) -> None:
-    comfy.load_ground()
+    comfy.load_ground(count=6)
     before = history(comfy)
+    comfy.page.evaluate(OTHER_SCENES, 2000 + len(before))
     with held(comfy, tmp_path):
         comfy.page.evaluate("() => app.queuePrompt(0)")
         comfy.page.evaluate(f"() => {{ {PHRASES}.value = 'something else'; }}")

@@ -17,7 +17,7 @@ from iaa_runtime.teaching.examples import Example, by_picture
 from iaa_runtime.teaching.frozen import open_frozen
 from iaa_runtime.teaching.lessons import Lessons, Writer, is_cut, write_lessons
 from iaa_runtime.teaching.losses import Memory
-from iaa_runtime.teaching.objective import RECALLED, rows_loss
+from iaa_runtime.teaching.objective import FINAL_FORM_WEIGHT, rows_loss
 from iaa_runtime.teaching.replay import KEPT, other_questions, remember
 from iaa_runtime.text.prompts import form_question
 from iaa_runtime.text.styles import ENGLISH, EXTRAS, LENGTHS
@@ -74,10 +74,10 @@ def test_captions_in_a_form_are_worth_less_towards_the_end_and_words_are_not() -
     for said in (of_forms | {"black": "no"}, {"red": "yes", "blue": "no"}):
         pipeline, lessons = remembered(said)
         for (row,), answer in zip(lessons.taught, said.values(), strict=True):
-            left = RECALLED if answer in of_forms.values() else 1.0
+            left = FINAL_FORM_WEIGHT if answer in of_forms.values() else 1.0
             with torch.no_grad():
                 ran = run_rows(pipeline.model.stack("MM"), lessons, [row], pipeline.model.project)
-            first, last = (float(rows_loss(ran, lessons, settled)[0]) for settled in (0.0, 1.0))
+            first, last = (float(rows_loss(ran, lessons, annealed)[0]) for annealed in (0.0, 1.0))
             assert first > 0.1 and last == pytest.approx(left * first, rel=1e-4)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from iaa_runtime.boxes.geometry import iou
-from iaa_runtime.teaching.views import View, can_mirror, mixed, random_view, whole
+from iaa_runtime.teaching.views import View, can_mirror, cutmix, random_view, whole
 
 BOX = (30.0, 20.0, 55.0, 50.0)
 
@@ -72,7 +72,7 @@ def test_a_mixed_view_shows_both_pictures_each_on_a_side(size: tuple[int, int]) 
     seen, other = Image.new("RGB", size, (0, 0, 255)), Image.new("RGB", (50, 90), (255, 0, 0))
     cut = set()
     for seed in range(40):
-        both = mixed(seen, other, random.Random(seed))
+        both = cutmix(seen, other, random.Random(seed))
         assert both.size == size and seen.getcolors() == [(size[0] * size[1], (0, 0, 255))]
         own = (np.asarray(both) == (0, 0, 255)).all(-1)
         share = 1 - own.mean()

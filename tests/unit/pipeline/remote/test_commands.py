@@ -76,6 +76,21 @@ def refuses_picture(path: str, refusal: Behaviour) -> Behaviour:
     return lambda exchange, body: (refusal if refused in json.dumps(body) else answer)(exchange, body)
 
 
+def asked_about_three(
+    server: ModelServer, photos: Path, words: list[str], failure: Behaviour, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """A command about three pictures, of which the second alone fails; returns the error in its record."""
+    asked = [str(photos / f"{number}.png") for number in range(3)]
+    server.behaves(refuses_picture(asked[1], failure))
+    assert main([*words, *asked, "--server", server.url, "--json"]) == 1
+    out, err = capsys.readouterr()
+    told = [json.loads(line) for line in out.splitlines()]
+    assert [record["image"] for record in told] == asked
+    assert ["error" in record for record in told] == [False, True, False]
+    assert f"{asked[1]}: " in err
+    return str(told[1]["error"])
+
+
 @pytest.mark.parametrize("words", [["caption"], ["ground", "--phrase", "the bar"], ["label"]])
 @pytest.mark.parametrize(("refusal", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_what_a_server_refuses_costs_its_picture_alone(
@@ -87,14 +102,7 @@ def test_what_a_server_refuses_costs_its_picture_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All pictures behind it had no answer."""
-    asked = [str(photos / f"{number}.png") for number in range(3)]
-    server.behaves(refuses_picture(asked[1], refusal))
-    assert main([*words, *asked, "--server", server.url, "--json"]) == 1
-    out, err = capsys.readouterr()
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [record["image"] for record in told] == asked
-    assert ["error" in record for record in told] == [False, True, False]
-    assert reason in told[1]["error"] and f"{asked[1]}: " in err
+    assert reason in asked_about_three(server, photos, words, refusal, capsys)
 
 
 FAILURES = {"500": refuses(500, '{"error": {"message": "cannot decode"}}'), "a drop": drops()}
@@ -122,14 +130,8 @@ def test_a_picture_that_a_server_stumbles_over_costs_itself_alone(
     server: ModelServer, photos: Path, words: list[str], failure: Behaviour, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A status of 500 ended the run, since it is also what a server says that answers nobody."""
-    asked = [str(photos / f"{number}.png") for number in range(3)]
-    server.behaves(refuses_picture(asked[1], failure))
-    assert main([*words, *asked, "--server", server.url, "--json"]) == 1
-    out, err = capsys.readouterr()
-    told = [json.loads(line) for line in out.splitlines()]
-    assert [record["image"] for record in told] == asked
-    assert ["error" in record for record in told] == [False, True, False]
-    assert "asked 6 times, though it answers others" in told[1]["error"] and f"{asked[1]}: " in err
+    error = asked_about_three(server, photos, words, failure, capsys)
+    assert "asked 6 times, though it answers others" in error
 
 
 @pytest.mark.usefixtures("impatient")
